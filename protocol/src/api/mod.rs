@@ -1,0 +1,6 @@
+//! The typed requests and replies of the engines that come with Ringfence, one file an engine.
+//!
+//! These declarations are the single source of layouts, catalogue and digests.
+
+pub mod system;
+pub mod vectors;

@@ -1,0 +1,55 @@
+//! Every bound of the protocol, in one place. Configuration may lower most of them, never raise one.
+
+/// How long a client waits for an answer if neither the caller nor the method says otherwise.
+pub const DEFAULT_TIMEOUT_MS: u32 = 30_000;
+
+/// Bytes of one slot: a header of 40 and a payload of 216 (SPEC, "Slots").
+pub const STRIDE: usize = 256;
+
+/// Payload bytes that travel in the slot itself.
+pub const INLINE_BYTES: usize = STRIDE - 40;
+
+/// Slots of one ring: a power of two in this range.
+pub const SLOTS: std::ops::RangeInclusive<u32> = 8..=4096;
+
+/// Slots of one ring by default. 128 keeps a session under 256 KiB (P9) and feeds a pipeline.
+pub const DEFAULT_SLOTS: u32 = 128;
+
+/// Bytes of one arena block.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// Blocks of one arena: at most 64, so that a set of blocks is one word.
+pub const BLOCKS: std::ops::RangeInclusive<u32> = 1..=64;
+
+/// Blocks of one arena by default: 64 KiB.
+pub const DEFAULT_BLOCKS: u32 = 16;
+
+/// Replies up to this many bytes are copied out and released at once.
+pub const COPY_REPLY_BYTES: usize = 64 * 1024;
+
+/// Bytes of one payload, wherever it lies.
+pub const PAYLOAD_BYTES: usize = 1 << 30;
+
+/// Bulk segments of one session and direction: index 0 is the lane's own arena.
+pub const BULK_SEGMENTS: usize = 255;
+
+/// Lanes of one session.
+pub const LANES_PER_SESSION: usize = 64;
+
+/// Bytes of one control message.
+pub const CONTROL_BYTES: usize = 128 * 1024;
+
+/// Descriptors of one control message: the most that a welcome or a lane carries.
+pub const CONTROL_FDS: usize = 8;
+
+/// Bytes of the name that a client gives itself.
+pub const CLIENT_NAME_BYTES: usize = 64;
+
+/// Engines of one daemon; an engine's number is the upper half of a method number.
+pub const ENGINES: usize = 64;
+
+/// Methods of one engine.
+pub const METHODS_PER_ENGINE: usize = 256;
+
+/// How often open lanes are swept: a lost bell costs at most this (SPEC, "Waiting").
+pub const SWEEP_MS: u64 = 100;
