@@ -1,1 +1,9 @@
-//! Under construction.
+//! The compute core of Ringfence: engines behind one trait. It knows nothing of segments, sockets
+//! or Python; the daemon, the in-process mode and the tests call it the same way.
+
+pub mod engine;
+pub mod registry;
+pub mod system;
+
+pub use engine::{Call, Cost, Engine, Stop, Surroundings, Unbounded};
+pub use registry::{Method, Registry, RegistryError};
