@@ -3,6 +3,13 @@
 
 pub mod api;
 pub mod error;
+pub mod fault;
+pub mod geometry;
+pub mod layout;
 pub mod limits;
+pub mod memory;
 pub mod message;
+pub mod region;
+pub mod ring;
 pub mod schema;
+pub mod wait;

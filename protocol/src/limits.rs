@@ -30,8 +30,8 @@ pub const COPY_REPLY_BYTES: usize = 64 * 1024;
 /// Bytes of one payload, wherever it lies.
 pub const PAYLOAD_BYTES: usize = 1 << 30;
 
-/// Bulk segments of one session and direction: index 0 is the lane's own arena.
-pub const BULK_SEGMENTS: usize = 255;
+/// Bulk segments of one session and direction, numbered from 1: number 0 is the lane's own arena.
+pub const BULK_SEGMENTS: usize = 64;
 
 /// Lanes of one session.
 pub const LANES_PER_SESSION: usize = 64;

@@ -1,0 +1,223 @@
+//! [`Region`]: a bounds-checked view of a mapped segment; the only place that turns addresses into
+//! words.
+//!
+//! Rust has no stable bytewise atomic copy, so bytes move as Relaxed `AtomicU64` accesses (the same
+//! machine code as a plain copy, but each word is read exactly once), or, for large blocks, by one
+//! `rep movsb` in an `asm!` block, which the compiler must treat as reading and writing all memory
+//! once. No `&[u8]` to shared memory is ever made. What this relies on, beyond the Rust reference:
+//! that a Relaxed atomic access to memory which another *process* changes by ordinary stores yields
+//! some value (what every shared-memory program of the platform relies on).
+//!
+//! A region does *not* know what its words mean, and does not protect from SIGBUS: that is the
+//! window's work ([`crate::sys::window`]).
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::memory::Memory;
+
+/// What keeps the mapping behind a [`Region`] alive.
+///
+/// # Safety
+/// `base()` is 8-aligned, stays the same, and `len()` bytes from it stay mapped readable as long as
+/// `self` lives; writable unless the region is only read from.
+pub unsafe trait Backing: Send + Sync {
+    /// First byte.
+    fn base(&self) -> NonNull<u8>;
+    /// Bytes.
+    fn len(&self) -> usize;
+    /// Has the memory been taken away by a truncation? Then what was copied since may be zeros.
+    fn is_dead(&self) -> bool {
+        false
+    }
+}
+
+/// A view of a mapped segment. Clones share it and keep the mapping alive.
+#[derive(Clone)]
+pub struct Region {
+    base: NonNull<u8>,
+    len: usize,
+    backing: Arc<dyn Backing>,
+}
+
+// SAFETY: all access goes through atomics, and the backing, which is Send and Sync, keeps the
+// addresses valid from whichever thread.
+unsafe impl Send for Region {}
+// SAFETY: as for Send.
+unsafe impl Sync for Region {}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+impl Region {
+    /// A view of all of `backing`.
+    #[must_use]
+    pub fn new(backing: Arc<dyn Backing>) -> Self {
+        Self { base: backing.base(), len: backing.len(), backing }
+    }
+
+    /// Has the memory been taken away by a truncation? To be asked *after* a copy and before the
+    /// copy is used.
+    #[inline]
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.backing.is_dead()
+    }
+
+    /// The address of a half-word, for a futex call and for a foreign view of the bytes. Never to be
+    /// made a Rust reference.
+    ///
+    /// # Panics
+    /// If `at` or `at + len` lies outside.
+    #[must_use]
+    pub fn address(&self, at: usize, len: usize) -> *const u8 {
+        assert!(
+            at <= self.len && len <= self.len - at,
+            "offset {at} + {len} outside {} bytes",
+            self.len
+        );
+        // SAFETY: `at <= len`, so the result is within or one past the mapping (`Backing`).
+        unsafe { self.base.as_ptr().add(at) }
+    }
+
+    #[inline(always)]
+    fn word(&self, at: usize) -> &AtomicU64 {
+        assert!(
+            at.is_multiple_of(8) && at < self.len && self.len - at >= 8,
+            "word {at} outside {} bytes",
+            self.len
+        );
+        // SAFETY: checked above: 8 bytes at `at` lie inside the mapping, which `backing` keeps alive
+        // as long as `self`; its base is 8-aligned (`Backing`), so is `at`. An `AtomicU64` reference
+        // asserts nothing about the value not changing.
+        unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(at).cast()) }
+    }
+
+    #[inline(always)]
+    fn half(&self, at: usize) -> &AtomicU32 {
+        assert!(
+            at.is_multiple_of(4) && at < self.len && self.len - at >= 4,
+            "half-word {at} outside {} bytes",
+            self.len
+        );
+        // SAFETY: as for `word`, with 4 bytes.
+        unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(at).cast()) }
+    }
+}
+
+impl Memory for Region {
+    #[inline]
+    fn len(&self) -> usize {
+        self.len
+    }
+    #[inline(always)]
+    fn load(&self, at: usize) -> u64 {
+        self.word(at).load(Ordering::Relaxed)
+    }
+    #[inline(always)]
+    fn store(&self, at: usize, value: u64) {
+        self.word(at).store(value, Ordering::Relaxed);
+    }
+    #[inline(always)]
+    fn store_release(&self, at: usize, value: u64) {
+        self.word(at).store(value, Ordering::Release);
+    }
+    #[inline(always)]
+    fn load_u32(&self, at: usize) -> u32 {
+        self.half(at).load(Ordering::Relaxed)
+    }
+    #[inline(always)]
+    fn store_u32(&self, at: usize, value: u32) {
+        self.half(at).store(value, Ordering::Release);
+    }
+
+    fn read_block(&self, at: usize, out: &mut [u8]) {
+        let from = self.address(at, out.len());
+        // SAFETY: `from` is readable for `out.len()` bytes (`address` checked, `Backing` promises),
+        // `out` is exclusively ours and cannot overlap a mapping that no Rust object lives in.
+        unsafe { copy_once(from, out.as_mut_ptr(), out.len()) };
+    }
+
+    fn write_block(&self, at: usize, bytes: &[u8]) {
+        let to = self.address(at, bytes.len()).cast_mut();
+        // SAFETY: `to` is writable for `bytes.len()` bytes: only regions of segments that this
+        // process writes are written (`Backing`); `bytes` is a live slice that cannot overlap.
+        unsafe { copy_once(bytes.as_ptr(), to, bytes.len()) };
+    }
+}
+
+/// Copies `len` bytes, reading each source byte exactly once as far as the compiler knows.
+///
+/// # Safety
+/// `from` is readable and `to` writable for `len` bytes, and they do not overlap.
+#[inline]
+unsafe fn copy_once(from: *const u8, to: *mut u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the caller's promise. `rep movsb` moves `rcx` bytes upwards (the direction flag is
+    // clear on entry, Rust reference "Inline assembly"); without `nomem` the block is a full
+    // compiler barrier, so neither side is cached across it or read again.
+    unsafe {
+        std::arch::asm!(
+            "rep movsb",
+            inout("rcx") len => _,
+            inout("rsi") from => _,
+            inout("rdi") to => _,
+            options(nostack, preserves_flags)
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    for index in 0..len {
+        // SAFETY: the caller's promise, byte by byte; volatile so that nothing is read twice.
+        unsafe { to.add(index).write_volatile(from.add(index).read_volatile()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Words(Box<[AtomicU64]>);
+    // SAFETY: the boxed slice does not move or die before `self`, and is 8-aligned.
+    unsafe impl Backing for Words {
+        fn base(&self) -> NonNull<u8> {
+            NonNull::from(&self.0[0]).cast()
+        }
+        fn len(&self) -> usize {
+            self.0.len() * 8
+        }
+    }
+
+    fn region() -> Region {
+        Region::new(Arc::new(Words((0..64).map(|_| AtomicU64::new(0)).collect())))
+    }
+
+    #[test]
+    fn blocks_and_words_see_the_same_bytes() {
+        let region = region();
+        let bytes: Vec<u8> = (0..77).collect();
+        region.write_block(8, &bytes);
+        let (mut by_words, mut by_block) = ([0; 77], [0; 77]);
+        region.read(8, &mut by_words);
+        region.read_block(8, &mut by_block);
+        assert_eq!((&by_words[..], &by_block[..]), (&bytes[..], &bytes[..]));
+        region.write(8, &[9; 77]);
+        region.read_block(8, &mut by_block);
+        assert_eq!(by_block, [9; 77]);
+        assert_eq!(region.load(88), 0, "nothing behind the last partial word");
+    }
+
+    #[test]
+    fn offsets_outside_are_our_own_bug() {
+        for at in [512, 508, 4, usize::MAX & !7] {
+            assert!(std::panic::catch_unwind(|| region().load(at)).is_err(), "{at}");
+        }
+        assert!(std::panic::catch_unwind(|| region().read_block(500, &mut [0; 13])).is_err());
+        region().read_block(500, &mut [0; 12]);
+    }
+}

@@ -1,0 +1,351 @@
+//! The client's side of a lane.
+//!
+//! Not thread-safe: whoever holds the lane (a CAS on a private word, client-rs) calls it. It trusts
+//! the daemon and still checks bounds.
+
+use std::sync::atomic::Ordering;
+
+use crate::fault::Fault;
+use crate::geometry::{Down, Geometry, Up};
+use crate::layout::{Header, down, entry, slot, up};
+use crate::limits::{BLOCK_BYTES, INLINE_BYTES, STRIDE};
+use crate::memory::Memory;
+use crate::ring::{ASLEEP, BY_BYTE, Blocks, NEXT_SLEEP, WakeBy};
+
+/// No slot is free: take answers first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("all {slots} slots of the lane are taken: take answers first")]
+pub struct Full {
+    /// Slots of the ring.
+    pub slots: u32,
+}
+
+/// How to go to sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nap {
+    /// Something arrived meanwhile: do not sleep.
+    Awake,
+    /// Sleep on `wake` as long as it holds this value.
+    Sleep {
+        /// The value that `wake` had before the lane was parked.
+        wake: u32,
+    },
+}
+
+/// The client's side of a lane.
+#[derive(Debug)]
+pub struct ClientLane<U, D> {
+    up: U,
+    down: D,
+    geometry: Geometry,
+    up_map: Up,
+    down_map: Down,
+    /// Position of the next request.
+    submitted: u64,
+    /// Stale copy of `down.released`; refreshed when the ring looks full.
+    released: u64,
+    /// Position of the next completion.
+    collected: u64,
+    /// What `up.consumed` holds.
+    consumed: u64,
+    /// Blocks of the request arena.
+    pub arena: Blocks,
+    /// The daemon's odd parking value that a bell was rung for.
+    rung: u32,
+    /// Our own parking word.
+    parked: u32,
+}
+
+impl<U: Memory, D: Memory> ClientLane<U, D> {
+    /// A lane whose both rings stand at `start`.
+    ///
+    /// # Errors
+    /// [`Fault::Truncated`] if a segment is smaller than the geometry needs.
+    pub fn new(up: U, down: D, geometry: Geometry, start: u64) -> Result<Self, Fault> {
+        let (up_map, down_map) = (geometry.up(), geometry.down());
+        if up.len() < up_map.len {
+            return Err(Fault::Truncated { segment: "up" });
+        }
+        if down.len() < down_map.len {
+            return Err(Fault::Truncated { segment: "down" });
+        }
+        Ok(Self {
+            up,
+            down,
+            geometry,
+            up_map,
+            down_map,
+            submitted: start,
+            released: start,
+            collected: start,
+            consumed: start,
+            arena: Blocks::new(geometry.up_blocks),
+            rung: 0,
+            parked: 0,
+        })
+    }
+
+    /// Requests submitted and not yet answered, or answered and not yet collected.
+    #[must_use]
+    pub fn outstanding(&self) -> u64 {
+        self.submitted.wrapping_sub(self.collected)
+    }
+
+    /// The ticket that the next request will have.
+    #[must_use]
+    pub fn next_ticket(&self) -> u64 {
+        self.submitted
+    }
+
+    /// The daemon's segment, for its futex and for reply views.
+    #[must_use]
+    pub fn down(&self) -> &D {
+        &self.down
+    }
+
+    /// Is a slot free? Looks at `released` only if the ring looks full.
+    #[inline]
+    pub fn has_room(&mut self) -> bool {
+        let slots = u64::from(self.geometry.slots);
+        if self.submitted.wrapping_sub(self.released) < slots {
+            return true;
+        }
+        // F, pairs with E: the daemon has done reading the slots below.
+        let released = self.down.load_acquire(down::RELEASED);
+        if self.submitted.wrapping_sub(released) <= slots {
+            self.released = released;
+        }
+        self.submitted.wrapping_sub(self.released) < slots
+    }
+
+    /// Publishes a request whose payload is `inline`, or lies in the block that `header` names (then
+    /// `inline` is empty). Its ticket. Afterwards [`bell_due`](Self::bell_due) must be asked, once
+    /// for a batch.
+    ///
+    /// # Errors
+    /// [`Full`].
+    ///
+    /// # Panics
+    /// If `inline` is longer than [`INLINE_BYTES`].
+    #[inline]
+    pub fn submit(&mut self, header: Header, inline: &[u8]) -> Result<u64, Full> {
+        assert!(inline.len() <= INLINE_BYTES, "{} bytes do not fit a slot", inline.len());
+        if !self.has_room() {
+            return Err(Full { slots: self.geometry.slots });
+        }
+        let ticket = self.submitted;
+        let at = self.up_map.ring + self.geometry.index(ticket) * STRIDE;
+        for (index, word) in header.words().into_iter().enumerate() {
+            self.up.store(at + slot::TICKET + index * 8, word);
+        }
+        self.up.write(at + slot::PAYLOAD, inline);
+        self.submitted = ticket.wrapping_add(1);
+        // A, pairs with B: the words above happen before the daemon sees this one.
+        self.up.store_release(at + slot::SEQ, self.submitted);
+        self.store_consumed_if_owed();
+        Ok(ticket)
+    }
+
+    /// Must the daemon be woken for what was published? At most once per its odd value.
+    #[inline]
+    pub fn bell_due(&mut self) -> bool {
+        // I, pairs with J: either we see it parked, or it sees what we published.
+        self.up.fence(Ordering::SeqCst);
+        self.bell_due_fenced()
+    }
+
+    #[inline]
+    fn bell_due_fenced(&mut self) -> bool {
+        let parked = self.down.load_u32(down::PARKED);
+        let due = parked & ASLEEP != 0 && parked != self.rung;
+        if due {
+            self.rung = parked;
+        }
+        due
+    }
+
+    /// Copies a payload into the request arena: the `block` word that names it, or `None` if no run
+    /// of blocks is free. The blocks are the daemon's until the answer has been collected
+    /// ([`give_back`](Self::give_back)).
+    pub fn place(&mut self, payload: &[u8]) -> Option<u32> {
+        let first = self.arena.take(Blocks::needed(payload.len()))?;
+        self.up.write_block(self.up_map.arena + first as usize * BLOCK_BYTES, payload);
+        Some(first + 1)
+    }
+
+    /// Gives back the blocks of a request of `len` bytes that [`place`](Self::place) put at `block`.
+    pub fn give_back(&mut self, block: u32, len: usize) {
+        self.arena.give_back(block - 1, Blocks::needed(len));
+    }
+
+    /// The next answer, if it is there.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the daemon: lengths or blocks out of bounds.
+    #[inline]
+    pub fn peek(&self) -> Result<Option<Header>, Fault> {
+        let at = self.answer_at();
+        if self.down.load(at + slot::SEQ) != self.collected.wrapping_add(1) {
+            return Ok(None);
+        }
+        // D, pairs with C.
+        self.down.fence(Ordering::Acquire);
+        let word = |index: usize| self.down.load(at + slot::TICKET + index * 8);
+        let header = Header::from_words([word(0), word(1), word(2), word(3)]);
+        if header.block == 0 && header.len as usize > INLINE_BYTES {
+            return Err(Fault::InlineLength { len: header.len, max: INLINE_BYTES as u32 });
+        }
+        if header.block != 0 && header.block >> 24 == 0 {
+            self.check_block(header)?;
+        }
+        Ok(Some(header))
+    }
+
+    fn check_block(&self, header: Header) -> Result<(), Fault> {
+        let blocks = self.geometry.down_blocks;
+        let block = header.block - 1;
+        let end = block as usize * BLOCK_BYTES + header.len as usize;
+        if end > blocks as usize * BLOCK_BYTES {
+            return Err(Fault::Block { block, len: header.len, blocks });
+        }
+        Ok(())
+    }
+
+    /// Copies the payload of the answer that [`peek`](Self::peek) found, inline or in the arena, and
+    /// gives an arena block back at once.
+    #[inline]
+    pub fn read(&self, header: Header, out: &mut [u8]) {
+        if header.block == 0 {
+            self.down.read(self.answer_at() + slot::PAYLOAD, out);
+            return;
+        }
+        let first = (header.block - 1) as usize;
+        self.down.read_block(self.down_map.arena + first * BLOCK_BYTES, out);
+        self.release(first);
+    }
+
+    /// Gives lease number `number` back: copies its generation into our word.
+    pub fn release(&self, number: usize) {
+        let generation = self.down.load(self.down_map.lease + number * 16);
+        // M, pairs with N: we have read the block.
+        self.up.store_release(self.up_map.release + number * 8, generation);
+    }
+
+    /// The lease number of bulk segment `segment` (from 1).
+    #[must_use]
+    pub fn bulk_lease(&self, segment: u32) -> usize {
+        (self.geometry.down_blocks + segment - 1) as usize
+    }
+
+    /// Moves on to the next answer. Is a bell due, because this gave credit that the daemon may be
+    /// asleep for?
+    #[inline]
+    pub fn collect(&mut self) -> bool {
+        self.collected = self.collected.wrapping_add(1);
+        let quarter = u64::from(self.geometry.slots / 4);
+        if self.collected.wrapping_sub(self.consumed) >= quarter {
+            let waited_for = self.credit_is_waited_for();
+            self.store_consumed();
+            return waited_for && self.bell_due();
+        }
+        self.credit_is_waited_for() && {
+            self.store_consumed();
+            self.bell_due()
+        }
+    }
+
+    /// May the daemon hold requests that it cannot claim until `consumed` moves?
+    #[inline]
+    fn credit_is_waited_for(&self) -> bool {
+        self.submitted.wrapping_sub(self.consumed) >= u64::from(self.geometry.slots)
+    }
+
+    #[inline]
+    fn store_consumed_if_owed(&mut self) {
+        if self.credit_is_waited_for() && self.collected != self.consumed {
+            self.store_consumed();
+        }
+    }
+
+    #[inline]
+    fn store_consumed(&mut self) {
+        self.consumed = self.collected;
+        // G, pairs with H: we have read the answers below.
+        self.up.store_release(up::CONSUMED, self.consumed);
+    }
+
+    #[inline]
+    fn answer_at(&self) -> usize {
+        self.down_map.ring + self.geometry.index(self.collected) * STRIDE
+    }
+
+    /// Parks the lane under a new odd value. `bell` is called if the daemon must be woken for credit.
+    pub fn park(&mut self, by: WakeBy, bell: impl FnOnce()) -> Nap {
+        if self.consumed != self.collected {
+            self.store_consumed();
+        }
+        let wake = self.down.load_u32(down::WAKE);
+        self.parked = (self.parked & !(ASLEEP | BY_BYTE)).wrapping_add(NEXT_SLEEP) | ASLEEP;
+        if by == WakeBy::Byte {
+            self.parked |= BY_BYTE;
+        }
+        self.up.store_u32(up::PARKED, self.parked);
+        // L, pairs with K (and I with J, for the credit given above).
+        self.up.fence(Ordering::SeqCst);
+        if self.bell_due_fenced() {
+            bell();
+        }
+        if self.down.load(self.answer_at() + slot::SEQ) == self.collected.wrapping_add(1) {
+            self.unpark();
+            return Nap::Awake;
+        }
+        Nap::Sleep { wake }
+    }
+
+    /// The lane is awake again.
+    pub fn unpark(&mut self) {
+        if self.parked & ASLEEP != 0 {
+            self.parked &= !(ASLEEP | BY_BYTE);
+            self.up.store_u32(up::PARKED, self.parked);
+        }
+    }
+
+    /// Asks for the end of an in-flight call. `false` if it has no entry (yet, or any more): ask again
+    /// while it is pending.
+    pub fn cancel(&self, ticket: u64) -> bool {
+        let mark = ticket.wrapping_add(1);
+        let found = (0..self.geometry.slots as usize)
+            .find(|index| self.down.load_acquire(self.entry_at(*index) + entry::TICKET) == mark);
+        if let Some(index) = found {
+            self.up.store_release(self.up_map.cancel + index * 8, mark);
+        }
+        found.is_some()
+    }
+
+    /// How far an in-flight call is, in its engine's units; `None` if it has no entry.
+    #[must_use]
+    pub fn progress(&self, ticket: u64) -> Option<u64> {
+        (0..self.geometry.slots as usize).find_map(|index| {
+            let at = self.entry_at(index);
+            (self.down.load_acquire(at + entry::TICKET) == ticket.wrapping_add(1))
+                .then(|| self.down.load(at + entry::PROGRESS))
+        })
+    }
+
+    fn entry_at(&self, index: usize) -> usize {
+        self.down_map.entries + index * crate::layout::ENTRY_BYTES
+    }
+
+    /// Had the daemon taken this request? After the daemon's death: "not started" or "unknown".
+    #[must_use]
+    pub fn was_claimed(&self, ticket: u64) -> bool {
+        let claimed = self.down.load_acquire(down::CLAIMED);
+        claimed.wrapping_sub(ticket).wrapping_sub(1) < u64::from(u32::MAX)
+    }
+
+    /// The daemon's beat: it changes with every sweep of a daemon that runs.
+    #[must_use]
+    pub fn beat(&self) -> u64 {
+        self.down.load(down::BEAT)
+    }
+}

@@ -1,0 +1,145 @@
+//! Reply memory that a client holds: the daemon's private record of it.
+//!
+//! Each lease has a number: a run of arena blocks goes by its first block, bulk segment n by
+//! `down_blocks + n - 1`. Before a completion names a lease, {generation, ticket} stand in `down`; the
+//! client gives it back by copying the generation into its own word. Free if and only if equal: a
+//! forged word can only free what its forger holds. The words are read only when memory is needed.
+
+use crate::geometry::{Down, Geometry, Up};
+use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS};
+use crate::memory::Memory;
+use crate::ring::Blocks;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Lease {
+    generation: u64,
+    /// Bytes held, 0 = free.
+    bytes: u64,
+}
+
+/// The leases of one lane.
+#[derive(Debug)]
+pub struct Leases {
+    arena: Blocks,
+    arena_blocks: u32,
+    leases: Vec<Lease>,
+    up: Up,
+    down: Down,
+}
+
+impl Leases {
+    /// Nothing held.
+    #[must_use]
+    pub fn new(geometry: Geometry) -> Self {
+        Self {
+            arena: Blocks::new(geometry.down_blocks),
+            arena_blocks: geometry.down_blocks,
+            leases: vec![Lease::default(); geometry.down_blocks as usize + BULK_SEGMENTS],
+            up: geometry.up(),
+            down: geometry.down(),
+        }
+    }
+
+    /// Takes a run of reply blocks for `len` bytes that answer `ticket`: its first block. Looks at
+    /// the client's release words only if nothing is free.
+    pub fn take_blocks(
+        &mut self,
+        up: &impl Memory,
+        down: &impl Memory,
+        len: usize,
+        ticket: u64,
+    ) -> Option<u32> {
+        let run = Blocks::needed(len);
+        let first = match self.arena.take(run) {
+            Some(first) => first,
+            None => {
+                self.reclaim(up);
+                self.arena.take(run)?
+            }
+        };
+        self.record(down, first as usize, u64::from(run) * BLOCK_BYTES as u64, ticket);
+        Some(first)
+    }
+
+    /// Records bulk segment `segment` (from 1) of `bytes` bytes as held for `ticket`.
+    ///
+    /// # Panics
+    /// If there is no such segment, or it is held: a bug of the pool's owner.
+    pub fn take_bulk(&mut self, down: &impl Memory, segment: u32, bytes: u64, ticket: u64) {
+        let number = self.bulk_number(segment);
+        assert!(self.leases[number].bytes == 0, "bulk segment {segment} is held");
+        self.record(down, number, bytes, ticket);
+    }
+
+    /// Is bulk segment `segment` still held by the client?
+    pub fn bulk_is_held(&mut self, up: &impl Memory, segment: u32) -> bool {
+        let number = self.bulk_number(segment);
+        self.settle(up, number);
+        self.leases[number].bytes != 0
+    }
+
+    /// Bytes of reply memory that the client has not given back.
+    pub fn leased_bytes(&mut self, up: &impl Memory) -> u64 {
+        self.reclaim(up);
+        self.leases.iter().map(|lease| lease.bytes).sum()
+    }
+
+    /// How many leases the client holds.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.leases.iter().filter(|lease| lease.bytes != 0).count()
+    }
+
+    fn bulk_number(&self, segment: u32) -> usize {
+        assert!((1..=BULK_SEGMENTS as u32).contains(&segment), "no bulk segment {segment}");
+        (self.arena_blocks + segment - 1) as usize
+    }
+
+    fn record(&mut self, down: &impl Memory, number: usize, bytes: u64, ticket: u64) {
+        let lease = &mut self.leases[number];
+        lease.generation += 1;
+        lease.bytes = bytes;
+        // Published by the completion that names the lease (C).
+        down.store(self.down.lease + number * 16, lease.generation);
+        down.store(self.down.lease + number * 16 + 8, ticket);
+    }
+
+    fn reclaim(&mut self, up: &impl Memory) {
+        for number in 0..self.leases.len() {
+            self.settle(up, number);
+        }
+    }
+
+    fn settle(&mut self, up: &impl Memory, number: usize) {
+        let lease = &mut self.leases[number];
+        // N: what the client read of the block happened before we write it again.
+        if lease.bytes != 0 && up.load_acquire(self.up.release + number * 8) == lease.generation {
+            if number < self.arena_blocks as usize {
+                self.arena.give_back(number as u32, (lease.bytes / BLOCK_BYTES as u64) as u32);
+            }
+            lease.bytes = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Heap;
+
+    #[test]
+    fn only_the_exact_generation_frees() {
+        let geometry = Geometry { slots: 8, up_blocks: 1, down_blocks: 4 };
+        let (up, down) = (Heap::new(geometry.up().len), Heap::new(geometry.down().len));
+        let mut leases = Leases::new(geometry);
+        assert_eq!(leases.take_blocks(&up, &down, 3 * BLOCK_BYTES, 7), Some(0));
+        assert_eq!(leases.take_blocks(&up, &down, 2 * BLOCK_BYTES, 8), None);
+        assert_eq!(down.load(geometry.down().lease), 1);
+        assert_eq!(down.load(geometry.down().lease + 8), 7);
+        up.store(geometry.up().release, 2); // forged
+        assert_eq!(leases.take_blocks(&up, &down, 2 * BLOCK_BYTES, 8), None);
+        up.store(geometry.up().release, 1);
+        assert_eq!(leases.take_blocks(&up, &down, 2 * BLOCK_BYTES, 8), Some(0));
+        assert_eq!(leases.leased_bytes(&up), 2 * BLOCK_BYTES as u64);
+    }
+}

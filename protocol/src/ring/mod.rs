@@ -1,0 +1,94 @@
+//! One lane: a submission ring in `up`, a completion ring in `down`, and the words between them.
+//!
+//! [`ClientLane`] and [`ServerLane`] are its two sides, each single-threaded, each generic over the
+//! memory, so that what loom and the kill model check is what ships. They never sleep, never make a
+//! system call and never allocate per call. SPEC.md sections F (flow) and P (parking) are their law.
+//!
+//! Every ordering has a partner:
+//!
+//! ```text
+//!   client                                        daemon
+//!   A  submission.seq        Release store   ->   B  load, fence(Acquire)        a request's words
+//!   D  load, fence(Acquire)                  <-   C  completion.seq Release      an answer's words
+//!   F  load, fence(Acquire)                  <-   E  released       Release      a slot may be reused
+//!   G  consumed              Release store   ->   H  load, fence(Acquire)        an answer may be overwritten
+//!   M  release[lease]        Release store   ->   N  load, fence(Acquire)        a reply block may be reused
+//!   I  publish; fence(SeqCst); look at down.parked
+//!                                                 J  down.parked; fence(SeqCst); look at slots and credit
+//!   L  up.parked; fence(SeqCst); look at slots
+//!                                                 K  publish; fence(SeqCst); look at up.parked
+//! ```
+//!
+//! I pairs with J and K with L: of two fences one comes first in their total order, so at least one
+//! of the two sides sees what the other stored (Rust reference, `fence`; the same argument as
+//! io_uring's `need_wakeup`). The remaining daemon stores (`claimed`, `done`, the entries) are Release
+//! because their *order* is what a killed daemon leaves (SPEC F1): who reads them after its death
+//! loads in the opposite order.
+//!
+//! Positions are free-running u64 that start anywhere below 2^63; a slot's index is a mask.
+
+mod blocks;
+mod client;
+mod lease;
+mod recovery;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use blocks::Blocks;
+pub use client::{ClientLane, Full, Nap};
+pub use lease::Leases;
+pub use recovery::{Class, Left, Open, RecoveryError, classify, repair};
+pub use server::{Entry, Peek, Place, Request, ServerLane};
+
+use crate::geometry::Geometry;
+use crate::layout::slot;
+use crate::limits::STRIDE;
+use crate::memory::Memory;
+
+/// How a sleeping client wants to be woken: bit 1 of its parking word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WakeBy {
+    /// By FUTEX_WAKE on `wake`.
+    Futex,
+    /// By a byte on its socketpair.
+    Byte,
+}
+
+/// Bit 0 of a parking word: asleep.
+const ASLEEP: u32 = 1;
+/// Bit 1 of a client's parking word: wake by a byte.
+const BY_BYTE: u32 = 2;
+/// What a parking word grows by, so that every sleep has a value of its own.
+const NEXT_SLEEP: u32 = 4;
+
+/// Makes both rings of a fresh lane ready: no slot may look like a commit, none like an answer.
+/// The creator calls it before it hands descriptors over.
+pub fn initialise(up: &impl Memory, down: &impl Memory, geometry: Geometry, start: u64) {
+    for (memory, ring) in
+        [(up as &dyn Prepare, geometry.up().ring), (down as &dyn Prepare, geometry.down().ring)]
+    {
+        for index in 0..geometry.slots as usize {
+            let at = ring + index * STRIDE;
+            memory.set(at + slot::TICKET, start.wrapping_sub(1));
+            memory.set(at + slot::SEQ, start);
+        }
+    }
+    for at in
+        [crate::layout::down::CLAIMED, crate::layout::down::DONE, crate::layout::down::RELEASED]
+    {
+        down.store(at, start);
+    }
+    up.store(crate::layout::up::CONSUMED, start);
+}
+
+/// `Memory::store` as an object, for the loop above.
+trait Prepare {
+    fn set(&self, at: usize, value: u64);
+}
+
+impl<M: Memory> Prepare for M {
+    fn set(&self, at: usize, value: u64) {
+        self.store(at, value);
+    }
+}

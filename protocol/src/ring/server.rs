@@ -1,0 +1,430 @@
+//! The daemon's side of a lane.
+//!
+//! Not thread-safe: only the lane's poller calls it. Everything read from `up` is hostile: it is loaded
+//! once, checked, and then the copy is used. The order of the stores to `down` is SPEC F1, which is
+//! what makes a killed daemon's segments readable:
+//!
+//! ```text
+//! light:  copy · claimed = p+1 · run · completion.seq · done+1 · released = p+1
+//! heavy:  entry body · entry.ticket = p+1 · claimed = p+1 · released = p+1
+//!         · run · completion.seq · done+1 · entry.ticket = 0
+//! ```
+
+use std::sync::atomic::Ordering;
+
+use crate::fault::Fault;
+use crate::geometry::{Down, Geometry, Up};
+use crate::layout::{ENTRY_BYTES, Header, down, entry, slot, up};
+use crate::limits::{BLOCK_BYTES, INLINE_BYTES, STRIDE};
+use crate::memory::Memory;
+use crate::ring::{ASLEEP, BY_BYTE, Leases, NEXT_SLEEP, Open, RecoveryError, WakeBy, recovery};
+
+/// Where a request's payload lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the slot.
+    Inline,
+    /// In the arena of `up`, at this offset of the segment; within bounds.
+    Arena {
+        /// Offset in `up`.
+        at: usize,
+    },
+    /// At the start of this bulk segment of the session. The session must check that it has it and
+    /// that the payload fits.
+    Bulk {
+        /// Number, from 1.
+        segment: u32,
+    },
+}
+
+/// A validated request that has not been claimed yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Its position.
+    pub ticket: u64,
+    /// A private copy of its header.
+    pub header: Header,
+    /// Where its payload lies.
+    pub place: Place,
+}
+
+/// What the submission ring holds next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peek {
+    /// Nothing.
+    Empty,
+    /// A request, but the client owes answers: it is skipped, not killed.
+    NoCredit,
+    /// A request.
+    Request(Request),
+}
+
+/// An entry of the in-flight table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry(u32);
+
+impl Entry {
+    /// Its place in the table.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The daemon's side of a lane.
+#[derive(Debug)]
+pub struct ServerLane<U, D> {
+    up: U,
+    down: D,
+    geometry: Geometry,
+    up_map: Up,
+    down_map: Down,
+    claimed: u64,
+    done: u64,
+    released: u64,
+    /// The client's `consumed` as last accepted.
+    consumed: u64,
+    free_entries: Vec<u32>,
+    leases: Leases,
+    /// The client's odd parking value that was acted upon.
+    rung: u32,
+    parked: u32,
+    wake: u32,
+    beat: u64,
+}
+
+impl<U: Memory, D: Memory> ServerLane<U, D> {
+    /// A fresh lane: both rings are made ready at `start`.
+    ///
+    /// # Panics
+    /// If a segment is smaller than the geometry needs: the daemon made both.
+    pub fn new(up: U, down: D, geometry: Geometry, start: u64, epoch: u64) -> Self
+    where
+        U: Memory,
+    {
+        down.store(down::EPOCH, epoch);
+        Self::at(up, down, geometry, [start; 4])
+    }
+
+    /// Takes over the segments of a daemon that died, after repairing them. The calls that are left
+    /// open must be run again or answered with [`finish`](Self::finish).
+    ///
+    /// # Errors
+    /// [`RecoveryError`] if `down` cannot have been left by a daemon.
+    pub fn recover(
+        up: U,
+        down: D,
+        geometry: Geometry,
+        epoch: u64,
+    ) -> Result<(Self, Vec<Open>), RecoveryError> {
+        let left = recovery::repair(&up, &down, geometry)?;
+        let consumed = up.load_acquire(up::CONSUMED);
+        let in_range = left.done.wrapping_sub(consumed) <= u64::from(geometry.slots);
+        let consumed = if in_range { consumed } else { left.done };
+        down.store_release(down::EPOCH, epoch);
+        let mut lane =
+            Self::at(up, down, geometry, [left.claimed, left.done, left.released, consumed]);
+        lane.free_entries.retain(|index| left.open.iter().all(|open| open.entry.0 != *index));
+        Ok((lane, left.open))
+    }
+
+    fn at(
+        up: U,
+        down: D,
+        geometry: Geometry,
+        [claimed, done, released, consumed]: [u64; 4],
+    ) -> Self {
+        let (up_map, down_map) = (geometry.up(), geometry.down());
+        assert!(
+            up.len() >= up_map.len && down.len() >= down_map.len,
+            "segments smaller than their geometry"
+        );
+        let wake = down.load_u32(down::WAKE);
+        Self {
+            up,
+            down,
+            geometry,
+            up_map,
+            down_map,
+            claimed,
+            done,
+            released,
+            consumed,
+            free_entries: (0..geometry.slots).rev().collect(),
+            leases: Leases::new(geometry),
+            rung: 0,
+            parked: 0,
+            wake,
+            beat: 0,
+        }
+    }
+
+    /// The client's segment.
+    #[must_use]
+    pub fn up(&self) -> &U {
+        &self.up
+    }
+
+    /// The daemon's segment.
+    #[must_use]
+    pub fn down(&self) -> &D {
+        &self.down
+    }
+
+    /// Requests claimed and not yet answered.
+    #[must_use]
+    pub fn running(&self) -> u64 {
+        self.claimed.wrapping_sub(self.done)
+    }
+
+    /// The next request, validated, not yet claimed.
+    ///
+    /// # Errors
+    /// A [`Fault`]: the session ends.
+    #[inline]
+    pub fn peek(&mut self) -> Result<Peek, Fault> {
+        let at = self.request_at();
+        if self.up.load(at + slot::SEQ) != self.claimed.wrapping_add(1) {
+            return Ok(Peek::Empty);
+        }
+        if !self.has_credit()? {
+            return Ok(Peek::NoCredit);
+        }
+        // B, pairs with A.
+        self.up.fence(Ordering::Acquire);
+        let word = |index: usize| self.up.load(at + slot::TICKET + index * 8);
+        let header = Header::from_words([word(0), word(1), word(2), word(3)]);
+        let place = self.check(header)?;
+        Ok(Peek::Request(Request { ticket: self.claimed, header, place }))
+    }
+
+    #[inline]
+    fn check(&self, header: Header) -> Result<Place, Fault> {
+        let Header { ticket, flags, status, len, block, .. } = header;
+        if flags != 0 || status != 0 || ticket != 0 {
+            return Err(Fault::Reserved { flags, status, ticket });
+        }
+        if block == 0 {
+            if len as usize > INLINE_BYTES {
+                return Err(Fault::InlineLength { len, max: INLINE_BYTES as u32 });
+            }
+            return Ok(Place::Inline);
+        }
+        self.check_block(len, block)
+    }
+
+    fn check_block(&self, len: u32, block: u32) -> Result<Place, Fault> {
+        let (segment, index) = (block >> 24, (block & 0x00ff_ffff).wrapping_sub(1));
+        let blocks = self.geometry.up_blocks;
+        if segment == 0 {
+            let first = index as usize * BLOCK_BYTES;
+            if index >= blocks || first + len as usize > blocks as usize * BLOCK_BYTES {
+                return Err(Fault::Block { block: index, len, blocks });
+            }
+            return Ok(Place::Arena { at: self.up_map.arena + first });
+        }
+        if index != 0 {
+            return Err(Fault::Block { block: index, len, blocks: 1 });
+        }
+        Ok(Place::Bulk { segment })
+    }
+
+    /// Copies a request's payload, as far as `out` goes, from the slot or the arena.
+    #[inline]
+    pub fn read(&self, request: &Request, out: &mut [u8]) {
+        match request.place {
+            Place::Inline => self.up.read(self.request_at() + slot::PAYLOAD, out),
+            Place::Arena { at } => self.up.read_block(at, out),
+            Place::Bulk { .. } => {}
+        }
+    }
+
+    #[inline]
+    fn has_credit(&mut self) -> Result<bool, Fault> {
+        let slots = u64::from(self.geometry.slots);
+        if self.claimed.wrapping_sub(self.consumed) < slots {
+            return Ok(true);
+        }
+        // H, pairs with G: the client has read the answers below.
+        let consumed = self.up.load_acquire(up::CONSUMED);
+        if consumed.wrapping_sub(self.consumed) > self.done.wrapping_sub(self.consumed) {
+            return Err(Fault::Consumed { consumed, from: self.consumed, done: self.done });
+        }
+        self.consumed = consumed;
+        Ok(self.claimed.wrapping_sub(consumed) < slots)
+    }
+
+    /// Takes the request that [`peek`](Self::peek) found, to be run in place: [`answer`](Self::answer)
+    /// and [`release`](Self::release) must follow before anything else.
+    #[inline]
+    pub fn claim(&mut self) {
+        self.claimed = self.claimed.wrapping_add(1);
+        self.down.store_release(down::CLAIMED, self.claimed);
+    }
+
+    /// The slot of the claimed request may be reused.
+    #[inline]
+    pub fn release(&mut self) {
+        self.released = self.released.wrapping_add(1);
+        // E, pairs with F: we have read the slot.
+        self.down.store_release(down::RELEASED, self.released);
+    }
+
+    /// Takes the request that [`peek`](Self::peek) found into the in-flight table, so that it never
+    /// holds up its slot. `inline` is the private copy of an inline payload.
+    ///
+    /// # Panics
+    /// If no entry is free: credit bounds the claimed requests to the entries.
+    pub fn admit(&mut self, request: &Request, inline: &[u8]) -> Entry {
+        let entry =
+            self.free_entries.pop().expect("credit bounds the entries: claimed - consumed < slots");
+        self.write_entry(entry, request, inline, 0);
+        self.claim();
+        self.release();
+        Entry(entry)
+    }
+
+    fn write_entry(&self, index: u32, request: &Request, inline: &[u8], attempts: u64) {
+        let at = self.entry_at(index);
+        self.down.store(at + entry::ATTEMPTS, attempts);
+        self.down.store(at + entry::PROGRESS, 0);
+        for (word, value) in request.header.words().into_iter().enumerate() {
+            self.down.store(at + entry::SLOT + slot::TICKET + word * 8, value);
+        }
+        self.down.write(at + entry::SLOT + slot::PAYLOAD, inline);
+        self.down.store_release(at + entry::TICKET, request.ticket.wrapping_add(1));
+    }
+
+    /// Publishes an answer whose payload is `inline`, or lies in the block that `header` names.
+    #[inline]
+    pub fn answer(&mut self, header: Header, inline: &[u8]) {
+        debug_assert!(inline.len() <= INLINE_BYTES);
+        let at = self.down_map.ring + self.geometry.index(self.done) * STRIDE;
+        for (index, word) in header.words().into_iter().enumerate() {
+            self.down.store(at + slot::TICKET + index * 8, word);
+        }
+        self.down.write(at + slot::PAYLOAD, inline);
+        self.done = self.done.wrapping_add(1);
+        // C, pairs with D.
+        self.down.store_release(at + slot::SEQ, self.done);
+        self.down.store_release(down::DONE, self.done);
+    }
+
+    /// Answers a call of the in-flight table and frees its entry.
+    pub fn finish(&mut self, entry: Entry, header: Header, inline: &[u8]) {
+        self.answer(header, inline);
+        self.down.store_release(self.entry_at(entry.0) + entry::TICKET, 0);
+        self.free_entries.push(entry.0);
+    }
+
+    /// Publishes how far a call of the in-flight table is.
+    pub fn progress(&self, entry: Entry, done: u64) {
+        self.down.store(self.entry_at(entry.0) + entry::PROGRESS, done);
+    }
+
+    /// Offset of an entry's progress word in `down`, for whoever runs the call.
+    #[must_use]
+    pub fn progress_at(&self, entry: Entry) -> usize {
+        self.entry_at(entry.0) + entry::PROGRESS
+    }
+
+    /// Offset of an entry's cancel word in `up`; the call is cancelled while it holds ticket + 1.
+    #[must_use]
+    pub fn cancel_at(&self, entry: Entry) -> usize {
+        self.up_map.cancel + entry.index() * 8
+    }
+
+    /// Copies `payload` into the reply arena under a lease for `ticket`: the `block` word that names
+    /// it, or `None` if the client holds too much.
+    pub fn place(&mut self, payload: &[u8], ticket: u64) -> Option<u32> {
+        let first = self.leases.take_blocks(&self.up, &self.down, payload.len(), ticket)?;
+        self.down.write_block(self.down_map.arena + first as usize * BLOCK_BYTES, payload);
+        Some(first + 1)
+    }
+
+    /// Records bulk segment `segment` as leased for `ticket`: the `block` word that names it.
+    pub fn lease_bulk(&mut self, segment: u32, bytes: u64, ticket: u64) -> u32 {
+        self.leases.take_bulk(&self.down, segment, bytes, ticket);
+        segment << 24 | 1
+    }
+
+    /// Does the client still hold bulk segment `segment`?
+    pub fn bulk_is_held(&mut self, segment: u32) -> bool {
+        self.leases.bulk_is_held(&self.up, segment)
+    }
+
+    /// Bytes and number of leases that the client holds.
+    pub fn leased(&mut self) -> (u64, usize) {
+        (self.leases.leased_bytes(&self.up), self.leases.count())
+    }
+
+    /// Must the client be woken for what was published? At most once per its odd value; the `wake`
+    /// word has moved when this says so.
+    #[inline]
+    pub fn wake_due(&mut self) -> Option<WakeBy> {
+        // K, pairs with L: either we see it parked, or it sees what we published.
+        self.down.fence(Ordering::SeqCst);
+        let parked = self.up.load_u32(up::PARKED);
+        if parked & ASLEEP == 0 || parked == self.rung {
+            return None;
+        }
+        self.rung = parked;
+        self.wake = self.wake.wrapping_add(1);
+        self.down.store_u32(down::WAKE, self.wake);
+        Some(if parked & BY_BYTE != 0 { WakeBy::Byte } else { WakeBy::Futex })
+    }
+
+    /// Forgets which sleep was acted upon, so that a client that is asleep with answers waiting is
+    /// woken again: for the sweep.
+    pub fn ring_again(&mut self) {
+        if self.consumed != self.done {
+            self.rung = 0;
+        }
+    }
+
+    /// Parks the lane: from now on only a bell makes the poller look. `false` if something arrived
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// A [`Fault`]: the session ends.
+    pub fn park(&mut self) -> Result<bool, Fault> {
+        self.parked = (self.parked & !ASLEEP).wrapping_add(NEXT_SLEEP) | ASLEEP;
+        self.down.store_u32(down::PARKED, self.parked);
+        // J, pairs with I: either the client sees us parked, or we see what it published.
+        self.down.fence(Ordering::SeqCst);
+        if matches!(self.peek()?, Peek::Request(_)) {
+            self.unpark();
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// The lane is polled again.
+    pub fn unpark(&mut self) {
+        if self.parked & ASLEEP != 0 {
+            self.parked &= !ASLEEP;
+            self.down.store_u32(down::PARKED, self.parked);
+        }
+    }
+
+    /// Tells the client that the daemon runs: once a sweep.
+    pub fn beat(&mut self) {
+        self.beat = self.beat.wrapping_add(1);
+        self.down.store(down::BEAT, self.beat);
+    }
+
+    #[inline]
+    fn request_at(&self) -> usize {
+        self.up_map.ring + self.geometry.index(self.claimed) * STRIDE
+    }
+
+    fn entry_at(&self, index: u32) -> usize {
+        self.down_map.entries + index as usize * ENTRY_BYTES
+    }
+}
+
+impl Entry {
+    pub(super) const fn new(index: u32) -> Self {
+        Self(index)
+    }
+}

@@ -1,0 +1,125 @@
+//! How long to look before sleeping: spin briefly, then yield for long, and only then park.
+//!
+//! Measured (two cores, more busy clients than cores): yielding keeps 7.4 M calls/s where spinning
+//! alone falls to 1.6 M and parking early to 1.8 M with a p99 of 129 us. A wake-up costs 38 us where
+//! the machine halts idle cores, so parking too early is the worst mistake.
+//!
+//! It does not sleep itself.
+
+use std::time::{Duration, Instant};
+
+/// How a side waits. A client's setting governs the client only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spin {
+    /// Spin, then yield, then park.
+    #[default]
+    Adaptive,
+    /// Never park: for a core of one's own.
+    Always,
+    /// Park at once: for battery and crowds.
+    Never,
+}
+
+/// Looks without giving up the core before yielding: about 2 us.
+const SPIN_TURNS: u32 = 400;
+
+/// Looks between two readings of the clock while yielding.
+const CLOCK_EVERY: u32 = 16;
+
+/// How long to yield before parking.
+pub const YIELD_FOR: Duration = Duration::from_millis(1);
+
+/// What to do after another look in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Look again at once.
+    Look,
+    /// The core was given up once: look again.
+    Yielded,
+    /// Sleep until woken.
+    Park,
+}
+
+/// One wait: counts looks in vain.
+#[derive(Debug)]
+pub struct Patience {
+    spin: Spin,
+    turns: u32,
+    yield_for: Duration,
+    yielding_since: Option<Instant>,
+}
+
+impl Patience {
+    /// A fresh wait.
+    #[inline]
+    #[must_use]
+    pub fn new(spin: Spin) -> Self {
+        Self { spin, turns: 0, yield_for: YIELD_FOR, yielding_since: None }
+    }
+
+    /// A fresh wait that yields for this long before it parks.
+    #[must_use]
+    pub fn yielding_for(spin: Spin, yield_for: Duration) -> Self {
+        Self { yield_for, ..Self::new(spin) }
+    }
+
+    /// After a look in vain.
+    #[inline]
+    pub fn step(&mut self) -> Step {
+        if self.spin == Spin::Never {
+            return Step::Park;
+        }
+        self.turns += 1;
+        if self.turns < SPIN_TURNS {
+            // No pause instruction: it costs 40 cycles and more here, and the other side sits on a
+            // core of its own.
+            return Step::Look;
+        }
+        self.give_up_the_core()
+    }
+
+    #[cold]
+    fn give_up_the_core(&mut self) -> Step {
+        std::thread::yield_now();
+        if self.spin == Spin::Always {
+            self.turns = 0;
+        } else if self.turns.is_multiple_of(CLOCK_EVERY) {
+            let since = *self.yielding_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= self.yield_for {
+                return Step::Park;
+            }
+        }
+        Step::Yielded
+    }
+
+    /// Something was found: the next wait starts afresh.
+    #[inline]
+    pub fn reset(&mut self) {
+        self.turns = 0;
+        self.yielding_since = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_spins_then_yields_then_parks() {
+        let mut patience = Patience::yielding_for(Spin::Adaptive, Duration::from_micros(50));
+        let steps: Vec<Step> =
+            std::iter::repeat_with(|| patience.step()).take_while(|s| *s != Step::Park).collect();
+        let first_yield = steps.iter().position(|s| *s == Step::Yielded).unwrap();
+        assert_eq!(first_yield as u32, SPIN_TURNS - 1);
+        assert!(steps[first_yield..].iter().all(|s| *s == Step::Yielded));
+        patience.reset();
+        assert_eq!(patience.step(), Step::Look);
+    }
+
+    #[test]
+    fn always_never_parks_and_never_always_does() {
+        let mut patience = Patience::yielding_for(Spin::Always, Duration::ZERO);
+        assert!((0..10 * SPIN_TURNS).all(|_| patience.step() != Step::Park));
+        assert_eq!(Patience::new(Spin::Never).step(), Step::Park);
+    }
+}
