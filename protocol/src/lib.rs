@@ -1,1 +1,4 @@
 //! Under construction.
+
+pub mod names;
+pub mod sys;
