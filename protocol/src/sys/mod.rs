@@ -6,7 +6,9 @@
 //! What it does not do: know layouts, rings or messages.
 
 pub mod fork;
+pub mod lock;
 pub mod random;
+pub mod segment;
 
 #[cfg(test)]
 mod testing;
