@@ -6,7 +6,9 @@
 //! What it does not do: know layouts, rings or messages.
 
 pub mod fork;
+pub mod futex;
 pub mod lock;
+pub mod mapping;
 pub mod random;
 pub mod segment;
 
