@@ -223,8 +223,7 @@ impl TryFrom<String> for SocketMode {
         let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
         match u32::from_str_radix(&text, 8) {
             Ok(bits) if digits && bits & !0o666 == 0 && bits & 0o600 == 0o600 => Ok(Self(bits)),
-            _ => Err("an octal string from \"0600\" to \"0666\" in which the owner reads and \
-                      writes, such as \"0660\""
+            _ => Err("octal from \"0600\" to \"0666\" with the owner's bits set, such as \"0660\""
                 .to_owned()),
         }
     }

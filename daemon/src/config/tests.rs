@@ -134,7 +134,8 @@ fn unknown_keys_are_errors_that_help() {
         ("slots = 8", "/f.toml: unknown key `slots` in the top level: `slots` belongs to [lanes]"),
         (
             "[lanes]\ninstance = 'a'",
-            "/f.toml: unknown key `instance` in [lanes]: `instance` belongs to the top level, before the first section",
+            "/f.toml: unknown key `instance` in [lanes]: `instance` belongs to the top level, \
+             before the first section",
         ),
         (
             "log = 'info'",
@@ -146,11 +147,13 @@ fn unknown_keys_are_errors_that_help() {
         ),
         (
             "[state]\ndir = '/'",
-            "/f.toml: unknown key `state` in the top level: it is reserved for a later version: leave it out",
+            "/f.toml: unknown key `state` in the top level: it is reserved for a later version: \
+             leave it out",
         ),
         (
             "[lanes]\n\"\\u001b[31m\" = 1",
-            "/f.toml: unknown key `\\u{1b}[31m` in [lanes]: known here: slots, arena_bytes, max_per_session",
+            "/f.toml: unknown key `\\u{1b}[31m` in [lanes]: known here: slots, arena_bytes, \
+             max_per_session",
         ),
     ] {
         assert_eq!(with_file(text).unwrap_err(), want);
@@ -174,7 +177,8 @@ fn wrong_values_name_the_rule() {
         ),
         (
             "[polling]\nspin = 'allways'",
-            "/f.toml: polling.spin = \"allways\": expected one of adaptive, always, never; did you mean `always`?",
+            "/f.toml: polling.spin = \"allways\": expected one of adaptive, always, never; did \
+             you mean `always`?",
         ),
         (
             "[polling]\ncpus = [0, 1024]",
@@ -183,20 +187,24 @@ fn wrong_values_name_the_rule() {
         ("allow_any_uid = 1", "/f.toml: allow_any_uid = 1: expected true or false"),
         (
             "instance = 'Upper'",
-            "/f.toml: instance = \"Upper\": expected 1 to 32 letters, digits, `_` or `-`, lower case",
+            "/f.toml: instance = \"Upper\": expected 1 to 32 letters, digits, `_` or `-`, lower \
+             case",
         ),
         ("runtime_dir = 'here'", "/f.toml: runtime_dir = \"here\": expected an absolute path"),
         (
             "[instance]\nname = 'x'",
-            "/f.toml: instance = { name = \"x\" }: expected 1 to 32 letters, digits, `_` or `-`, lower case",
+            "/f.toml: instance = { name = \"x\" }: expected 1 to 32 letters, digits, `_` or \
+             `-`, lower case",
         ),
         (
             "socket_mode = '0640'\n[engines]\nenable = ['system', 'bus', 'bus']",
-            "/f.toml: engines.enable = [\"system\", \"bus\", \"bus\"]: expected a list of distinct engine names, each [a-z0-9_]{1,32}; look at `bus`",
+            "/f.toml: engines.enable = [\"system\", \"bus\", \"bus\"]: expected a list of \
+             distinct engine names, each [a-z0-9_]{1,32}; look at `bus`",
         ),
         (
             "[board]\ngroup = 'a b'",
-            "/f.toml: board.group = \"a b\": expected the name of a group, 1 to 32 letters, digits, `_`, `-`, `.` or `$`",
+            "/f.toml: board.group = \"a b\": expected the name of a group, 1 to 32 letters, \
+             digits, `_`, `-`, `.` or `$`",
         ),
     ] {
         assert_eq!(with_file(text).unwrap_err(), want);
