@@ -1,1 +1,4 @@
-//! Under construction.
+//! The Ringfence sidecar as a library.
+
+pub mod cli;
+pub mod config;
