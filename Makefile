@@ -27,7 +27,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-# Tests that only mean something in an optimised build: <folder of the crate>/tests/<name>.rs. Missing ones are passed over.
+# Tests that only mean something in an optimised build: <folder of the crate>/tests/<name>.rs. Absent ones are skipped.
 RELEASE_TESTS := protocol/tests/release.rs
 
 # Whatever either Python extension is compiled from.

@@ -1,7 +1,7 @@
 """The units in systemd/: valid, hardened, and plain and template in step.
 
-Nothing here talks to a running systemd; `systemd-analyze` reads the files offline, in a root directory of its own
-where the daemon's binary is a stub.
+Nothing here talks to a running systemd; `systemd-analyze` reads the files offline, in a root directory
+of its own where the daemon's binary is a stub.
 """
 
 from __future__ import annotations
