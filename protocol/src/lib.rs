@@ -15,3 +15,4 @@ pub mod ring;
 pub mod schema;
 pub mod sys;
 pub mod wait;
+pub mod wire;

@@ -178,6 +178,18 @@ unsafe fn copy_once(from: *const u8, to: *mut u8, len: usize) {
     }
 }
 
+// SAFETY: a `Mapping` keeps its base and length as long as it lives (its own contract); pages of a
+// DONTFORK mapping are gone in a forked child, where clients check the fork generation before each
+// operation and make no further access.
+unsafe impl Backing for crate::sys::mapping::Mapping {
+    fn base(&self) -> NonNull<u8> {
+        self.base()
+    }
+    fn len(&self) -> usize {
+        self.len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
