@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use nix::errno::Errno;
@@ -200,7 +200,7 @@ fn no_surprises() -> i32 {
     libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY
 }
 
-fn open(path: &PathBuf, uid: u32) -> Result<File, LockError> {
+fn open(path: &Path, uid: u32) -> Result<File, LockError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     match options.mode(MODE).custom_flags(no_surprises()).open(path) {
@@ -223,11 +223,11 @@ fn open(path: &PathBuf, uid: u32) -> Result<File, LockError> {
     }
 }
 
-fn squatted(path: &PathBuf, stat: &FileStat, wrong: Wrong) -> LockError {
-    LockError::Squatted { path: path.clone(), owner: stat.st_uid, wrong }
+fn squatted(path: &Path, stat: &FileStat, wrong: Wrong) -> LockError {
+    LockError::Squatted { path: path.to_owned(), owner: stat.st_uid, wrong }
 }
 
-fn is_named(file: &File, path: &PathBuf) -> Result<bool, LockError> {
+fn is_named(file: &File, path: &Path) -> Result<bool, LockError> {
     let opened = fstat(file).map_err(|errno| os("fstat", path, errno.into()))?;
     match lstat(path) {
         Ok(named) => Ok(inode(&named) == inode(&opened)),
@@ -236,10 +236,9 @@ fn is_named(file: &File, path: &PathBuf) -> Result<bool, LockError> {
     }
 }
 
-fn os(call: &'static str, path: &PathBuf, source: io::Error) -> LockError {
-    LockError::Os { call, path: path.clone(), source }
+fn os(call: &'static str, path: &Path, source: io::Error) -> LockError {
+    LockError::Os { call, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
-#[path = "lock_tests.rs"]
 mod tests;

@@ -152,7 +152,7 @@ fn a_sweep_takes_its_own_names_and_nothing_else() {
     std::fs::write(&stranger.0, "").expect("write");
 
     let report = sweep(&lock).expect("sweep");
-    assert_eq!(report.removed, [left_behind.clone()]);
+    assert_eq!(report.removed, std::slice::from_ref(&left_behind));
     assert_eq!(report.refused.len(), 1, "{report:?}");
     assert_eq!(report.refused[0].name, link);
     assert!(!left_behind.path().exists());
