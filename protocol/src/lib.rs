@@ -1,1 +1,4 @@
-//! Under construction.
+//! All that two Ringfence processes must agree on.
+
+pub mod board;
+pub mod listen_fds;
