@@ -30,6 +30,11 @@ fn a_segment_is_allocated_private_and_gone_after_drop() {
     assert!(stat.st_blocks as usize * 512 >= LEN, "{} blocks", stat.st_blocks);
     assert_eq!(access(segment.fd()), OFlag::O_RDWR);
     assert!(closes_on_exec(segment.fd()));
+    // The guard's own mapping, the only one so far, can be neither read nor written.
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let text = name.to_string();
+    let mapped: Vec<&str> = maps.lines().filter(|line| line.ends_with(&text)).collect();
+    assert!(matches!(mapped[..], [line] if line.contains(" ---s ")), "{mapped:?}");
     drop(segment);
     assert!(!name.path().exists());
 }
