@@ -78,15 +78,7 @@ impl InstanceLock {
         let path = lock_path(uid, instance);
         for _ in 0..MAX_ATTEMPTS {
             let file = open(&path, uid)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    return Err(LockError::Held { uid, instance: instance.to_string() });
-                }
-                Err(TryLockError::Error(source)) => return Err(os("flock", &path, source)),
-            }
-            // The former holder may have unlinked it between our open and our lock.
-            if is_named(&file, &path)? {
+            if lock_named(&file, &path, uid, instance)? {
                 let (instance, stamp) = (instance.clone(), ForkStamp::now());
                 return Ok(Self { file, path, uid, instance, stamp });
             }
@@ -220,6 +212,18 @@ fn open(path: &Path, uid: u32) -> Result<File, LockError> {
             },
             Err(_) => Err(os("open", path, source)),
         },
+    }
+}
+
+/// Locks the file; false if it lost its name between our open and our lock, when its former holder
+/// unlinked it. The next taker then locks another file, so ours is worth nothing.
+fn lock_named(file: &File, path: &Path, uid: u32, instance: &Instance) -> Result<bool, LockError> {
+    match file.try_lock() {
+        Ok(()) => is_named(file, path),
+        Err(TryLockError::WouldBlock) => {
+            Err(LockError::Held { uid, instance: instance.to_string() })
+        }
+        Err(TryLockError::Error(source)) => Err(os("flock", path, source)),
     }
 }
 

@@ -136,6 +136,18 @@ fn racing_takers_and_removers_never_hold_it_twice() {
 }
 
 #[test]
+fn a_file_that_lost_its_name_is_no_lock() {
+    let name = instance();
+    let (lock, cleanup) = taken(&name);
+    // Opened by a taker that loses the processor before it locks.
+    let early = open(&cleanup.0, uid()).expect("open");
+    lock.release_and_unlink().expect("unlink");
+    assert!(!lock_named(&early, &cleanup.0, uid(), &name).expect("nobody holds it"));
+    let (_holder, _cleanup) = taken(&name);
+    assert!(!lock_named(&early, &cleanup.0, uid(), &name).expect("nobody holds this one"));
+}
+
+#[test]
 fn a_sweep_takes_its_own_names_and_nothing_else() {
     let name = instance();
     let (lock, _cleanup) = taken(&name);
