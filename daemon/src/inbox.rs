@@ -39,7 +39,11 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn new() -> std::io::Result<Arc<Self>> {
-        Ok(Arc::new(Self { queue: SegQueue::new(), parked: AtomicBool::new(false), bell: Bell::new()? }))
+        Ok(Arc::new(Self {
+            queue: SegQueue::new(),
+            parked: AtomicBool::new(false),
+            bell: Bell::new()?,
+        }))
     }
 
     pub(crate) fn push(&self, message: Message) {

@@ -65,7 +65,9 @@ impl Policy {
     /// Counts a session of `uid`, or says why not.
     pub(crate) fn open_session(&mut self, uid: u32) -> Result<Arc<Usage>, Error> {
         let over = |what: &str, limit: u32| {
-            let text = format!("{limit} sessions are open, which is [sessions] {what}: close some, or raise the limit");
+            let text = format!(
+                "{limit} sessions are open, which is [sessions] {what}: close some, or raise the limit"
+            );
             Err(Error::new(ErrorCode::Quota, text))
         };
         if self.sessions == self.sessions_max {
@@ -114,7 +116,11 @@ mod tests {
         assert!(policy.open_session(9).unwrap_err().message.contains("[sessions] max:"));
         usage.take_bytes(60).unwrap();
         let refused = usage.take_bytes(41).unwrap_err();
-        assert!(refused.message.contains("41") && refused.message.contains("60") && refused.message.contains("100"));
+        assert!(
+            refused.message.contains("41")
+                && refused.message.contains("60")
+                && refused.message.contains("100")
+        );
         assert!(usage.take_bytes(u64::MAX).is_err());
         usage.give_bytes(60);
         usage.take_bytes(100).unwrap();

@@ -42,7 +42,12 @@ impl Segments {
     }
 
     /// A fresh segment of `len` zero bytes under a random name, fully allocated, and its window.
-    pub(crate) fn make(&self, kind: SegmentKind, len: usize, access: Access) -> Result<(Segment, Region), MakeError> {
+    pub(crate) fn make(
+        &self,
+        kind: SegmentKind,
+        len: usize,
+        access: Access,
+    ) -> Result<(Segment, Region), MakeError> {
         let name = SegmentName::random(self.uid, &self.instance, kind)?;
         let segment = Segment::create(&name, len)?;
         let window = self.reserve.map(segment.fd(), len, access)?;

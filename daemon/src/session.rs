@@ -104,6 +104,16 @@ impl Session {
         self.usage.give_bytes(self.bytes.swap(0, Ordering::Relaxed));
     }
 
+    /// Lets the client see that it is over, even while a job still holds the session.
+    pub(crate) fn hang_up(&self) {
+        use std::os::fd::{AsFd as _, AsRawFd as _};
+        // ENOTCONN if it is gone already.
+        let _ = nix::sys::socket::shutdown(
+            self.conn.as_fd().as_raw_fd(),
+            nix::sys::socket::Shutdown::Both,
+        );
+    }
+
     /// Makes a segment of this session, within its user's quota, and lets `use_fd` see the guard.
     pub(crate) fn make<T>(
         &self,
@@ -113,15 +123,16 @@ impl Session {
         use_fd: impl FnOnce(&Segment) -> Result<T, Error>,
     ) -> Result<(Region, T), Error> {
         self.usage.take_bytes(len as u64)?;
-        let made = self.segments.make(kind, len, access).map_err(refused).and_then(|(segment, region)| {
-            let used = use_fd(&segment)?;
-            let mut names = self.names.lock();
-            // Whoever closes the session clears the names under this lock.
-            if !self.is_closed() {
-                names.push(segment);
-            }
-            Ok((region, used))
-        });
+        let made =
+            self.segments.make(kind, len, access).map_err(refused).and_then(|(segment, region)| {
+                let used = use_fd(&segment)?;
+                let mut names = self.names.lock();
+                // Whoever closes the session clears the names under this lock.
+                if !self.is_closed() {
+                    names.push(segment);
+                }
+                Ok((region, used))
+            });
         match made {
             Ok(made) => {
                 self.bytes.fetch_add(len as u64, Ordering::Relaxed);
@@ -135,16 +146,26 @@ impl Session {
     }
 
     /// Opens a bulk segment for requests of up to `len` bytes: its number, bytes and descriptor.
-    pub(crate) fn open_request_bulk(&self, len: u64) -> Result<(u32, u64, std::os::fd::OwnedFd), Error> {
+    pub(crate) fn open_request_bulk(
+        &self,
+        len: u64,
+    ) -> Result<(u32, u64, std::os::fd::OwnedFd), Error> {
         let bytes = self.bulk_size(len)?;
         let mut table = self.request_bulk.write();
         if table.len() == limits::BULK_SEGMENTS {
-            let text = format!("{} bulk segments are open, the most of one session: use them again", table.len());
+            let text = format!(
+                "{} bulk segments are open, the most of one session: use them again",
+                table.len()
+            );
             return Err(Error::new(ErrorCode::Quota, text));
         }
         let (region, fd) = self.make(SegmentKind::Bulk, bytes, Access::ReadOnly, |segment| {
             use std::os::fd::AsFd as _;
-            segment.fd().as_fd().try_clone_to_owned().map_err(|error| refused(MakeError::Random(error)))
+            segment
+                .fd()
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(|error| refused(MakeError::Random(error)))
         })?;
         table.push(region);
         Ok((table.len() as u32, bytes as u64, fd))
@@ -175,7 +196,9 @@ impl Session {
 
     fn open_reply_bulk(&self, len: usize, open: usize) -> Result<Region, Error> {
         if open == limits::BULK_SEGMENTS {
-            let text = format!("the client holds {open} reply segments, the most of one session: release replies first");
+            let text = format!(
+                "the client holds {open} reply segments, the most of one session: release replies first"
+            );
             return Err(Error::new(ErrorCode::ReplyArenaFull, text));
         }
         let bytes = self.bulk_size(len as u64)?;
@@ -197,17 +220,25 @@ impl Session {
     fn bulk_size(&self, len: u64) -> Result<usize, Error> {
         let max = self.bulk_bytes_max.min(limits::PAYLOAD_BYTES as u64);
         if len > max {
-            let text = format!("{len} bytes are over [sessions] bulk_bytes_max = {max}: send less at once");
+            let text = format!(
+                "{len} bytes are over [sessions] bulk_bytes_max = {max}: send less at once"
+            );
             return Err(Error::new(ErrorCode::TooLarge, text));
         }
         Ok((len as usize).max(BULK_BYTES_MIN).next_power_of_two())
     }
 
     /// Sends a message without waiting; a client that does not read loses its session's answers.
-    pub(crate) fn tell(&self, message: &DaemonMessage, fds: &[&std::os::fd::OwnedFd]) -> Result<(), Error> {
+    pub(crate) fn tell(
+        &self,
+        message: &DaemonMessage,
+        fds: &[&std::os::fd::OwnedFd],
+    ) -> Result<(), Error> {
         use std::os::fd::AsFd as _;
-        let full = || Error::new(ErrorCode::Backpressure, "the client does not read its control socket");
-        let bytes = wire::encode(message).map_err(|error| Error::new(ErrorCode::Internal, error.to_string()))?;
+        let full =
+            || Error::new(ErrorCode::Backpressure, "the client does not read its control socket");
+        let bytes = wire::encode(message)
+            .map_err(|error| Error::new(ErrorCode::Internal, error.to_string()))?;
         let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
         match self.conn.try_send(&bytes, &fds) {
             Ok(true) => Ok(()),

@@ -50,8 +50,21 @@ const QUEUED: u8 = 0;
 const TAKEN: u8 = 1;
 
 impl JobWords {
-    pub(crate) fn new(ticket: u64, deadline: u32, up: (Region, usize), down: (Region, usize)) -> Self {
-        Self { state: AtomicU8::new(QUEUED), ticket, deadline, up: up.0, cancel_at: up.1, down: down.0, progress_at: down.1 }
+    pub(crate) fn new(
+        ticket: u64,
+        deadline: u32,
+        up: (Region, usize),
+        down: (Region, usize),
+    ) -> Self {
+        Self {
+            state: AtomicU8::new(QUEUED),
+            ticket,
+            deadline,
+            up: up.0,
+            cancel_at: up.1,
+            down: down.0,
+            progress_at: down.1,
+        }
     }
 
     /// Takes the job; only one gets it.
@@ -144,7 +157,9 @@ impl Workers {
         (0..threads)
             .map(|number| {
                 let pool = Arc::clone(self);
-                std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || pool.run())
+                std::thread::Builder::new()
+                    .name(format!("worker-{number}"))
+                    .spawn(move || pool.run())
             })
             .collect()
     }
@@ -159,7 +174,11 @@ impl Workers {
         let id = job.session.id;
         match state.queues.iter_mut().find(|queue| queue.session == id) {
             Some(queue) => queue.jobs.push_back(job),
-            None => state.queues.push_back(Queue { session: id, jobs: VecDeque::from([job]), running: 0 }),
+            None => state.queues.push_back(Queue {
+                session: id,
+                jobs: VecDeque::from([job]),
+                running: 0,
+            }),
         }
         drop(state);
         self.work.notify_one();
@@ -280,8 +299,14 @@ pub(crate) fn copy_aligned(buffer: &mut Vec<u64>, len: usize, fill: impl FnOnce(
 
 pub(crate) fn stopped_before(stop: Stop) -> Error {
     match stop {
-        Stop::Expired => Error::new(ErrorCode::Expired, "the deadline passed before the call was run: it had no effect"),
-        Stop::Cancelled => Error::new(ErrorCode::Cancelled, "the call was cancelled before it was run: it had no effect"),
+        Stop::Expired => Error::new(
+            ErrorCode::Expired,
+            "the deadline passed before the call was run: it had no effect",
+        ),
+        Stop::Cancelled => Error::new(
+            ErrorCode::Cancelled,
+            "the call was cancelled before it was run: it had no effect",
+        ),
     }
 }
 

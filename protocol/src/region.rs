@@ -190,6 +190,18 @@ unsafe fn copy_once(from: *const u8, to: *mut u8, len: usize) {
     }
 }
 
+impl crate::board::Words for Region {
+    fn len_bytes(&self) -> usize {
+        self.len
+    }
+    fn load(&self, byte_offset: usize) -> u64 {
+        Memory::load(self, byte_offset)
+    }
+    fn store(&self, byte_offset: usize, value: u64) {
+        Memory::store(self, byte_offset, value);
+    }
+}
+
 // SAFETY: a `Mapping` keeps its base and length as long as it lives (its own contract); pages of a
 // DONTFORK mapping are gone in a forked child, where clients check the fork generation before each
 // operation and make no further access.
