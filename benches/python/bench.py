@@ -63,7 +63,7 @@ def import_ringfence() -> Any:
     try:
         import ringfence
     except ImportError as error:
-        raise Skip(f"{error}; pip install the ringfence wheel into {sys.prefix}") from error
+        raise Skip(f"{error}; pip install the ringfence wheel for --python") from error
     return ringfence
 
 

@@ -248,7 +248,6 @@ fn empty_histogram() -> Histogram<u64> {
 }
 
 fn prepare(case: &dyn Case, context: &Context, plan: Plan, slice: &mut Slice) -> Entry {
-    nix::unistd::alarm::set(TURN_LIMIT_S);
     let outcome = Outcome {
         name: case.name(),
         description: case.description(),
@@ -258,12 +257,14 @@ fn prepare(case: &dyn Case, context: &Context, plan: Plan, slice: &mut Slice) ->
     };
     let mut entry = Entry { outcome, runner: None, samples: 0, warm_up_samples: 0 };
     let ready = case.setup(context).and_then(|mut runner| {
+        nix::unistd::alarm::set(TURN_LIMIT_S);
         runner.resume()?;
         runner.check()?;
         let sample = sample_time(runner.as_mut(), plan.turn, slice)?;
         runner.pause()?;
         Ok((runner, sample))
     });
+    nix::unistd::alarm::cancel();
     if let Some((runner, sample)) = entry.guard(ready) {
         let fit = |time: Duration| (time.as_secs_f64() / sample.as_secs_f64()) as usize;
         entry.runner = Some(runner);
@@ -273,24 +274,35 @@ fn prepare(case: &dyn Case, context: &Context, plan: Plan, slice: &mut Slice) ->
     entry
 }
 
-/// About how long one sample takes, from ever longer tries until one fills a turn.
+/// About how long one sample takes: from ever more of them until they fill half a turn, then the
+/// best of three, because a neighbour's burst would leave the case with too few samples.
 fn sample_time(
     runner: &mut dyn Runner,
     turn: Duration,
     slice: &mut Slice,
 ) -> Result<Duration, BenchError> {
     let mut samples = 1;
-    loop {
-        slice.clear();
-        let start = Instant::now();
-        runner.run(samples, slice)?;
-        let passed = start.elapsed();
-        if passed >= turn / 2 || samples * 2 > MAX_SAMPLES {
-            let each = passed.as_nanos() / samples as u128;
-            return Ok(Duration::from_nanos(u64::try_from(each).unwrap_or(u64::MAX).max(1)));
-        }
+    let mut passed = time_of(runner, samples, slice)?;
+    while passed < turn / 2 && samples * 2 <= MAX_SAMPLES {
         samples *= 2;
+        passed = time_of(runner, samples, slice)?;
     }
+    for _ in 0..2 {
+        passed = passed.min(time_of(runner, samples, slice)?);
+    }
+    let each = passed.as_nanos() / samples as u128;
+    Ok(Duration::from_nanos(u64::try_from(each).unwrap_or(u64::MAX).max(1)))
+}
+
+fn time_of(
+    runner: &mut dyn Runner,
+    samples: usize,
+    slice: &mut Slice,
+) -> Result<Duration, BenchError> {
+    slice.clear();
+    let start = Instant::now();
+    runner.run(samples, slice)?;
+    Ok(start.elapsed())
 }
 
 fn take_turn(entry: &mut Entry, clock: &Clock, slice: &mut Slice) {

@@ -50,7 +50,7 @@ impl Machine {
             kernel: file("/proc/sys/kernel/osrelease"),
             governor: file(&governor),
             hypervisor: if virtual_machine {
-                format!("yes ({})", file("/sys/class/dmi/id/product_name"))
+                format!("yes (product: {})", file("/sys/class/dmi/id/product_name"))
             } else {
                 String::from("none")
             },

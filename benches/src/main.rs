@@ -111,12 +111,12 @@ fn bench(cli: &Cli) -> Result<bool, BenchError> {
         eprintln!("run {} of {}, {} rounds", run + 1, plan.runs, plan.rounds);
     });
     let verdicts = goals::judge(&RunFigures::by_run(&outcomes));
-    let passed = !failed(&outcomes) && !(cli.check && missed(&verdicts, &cli.only));
+    let broken = failed(&outcomes) || (cli.check && missed(&verdicts, &cli.only));
     let report = Report::new(machine, &outcomes, verdicts);
     report.write(&cli.out)?;
     println!("{}", report.markdown());
     println!("written to {}", cli.out.display());
-    Ok(passed)
+    Ok(!broken)
 }
 
 fn plan(cli: &Cli) -> Plan {

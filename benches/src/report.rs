@@ -166,9 +166,9 @@ fn table(cases: &[CaseReport]) -> String {
         }
     }
     for case in others {
-        text.push_str(&format!("\n{}", case.cells().join(": ")));
+        text.push_str(&format!("\n{}\n", case.cells().join(": ")));
     }
-    text + "\n"
+    text
 }
 
 fn table_row(cells: &[String], widths: &[usize]) -> String {

