@@ -10,6 +10,9 @@ pub enum BenchError {
     /// The case cannot run on this machine as it is set up; the text says what to do.
     #[error("skipped: {0}")]
     Skipped(String),
+    /// `--only` named something else.
+    #[error("there is no case `{0}`; --list names them all")]
+    NoCase(String),
     /// The other half of a case did not start, or ended.
     #[error("the peer `{what}` {detail}; run the peer by hand to see its error")]
     Peer {

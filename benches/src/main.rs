@@ -133,8 +133,7 @@ fn choose(only: &[String]) -> Result<Vec<Box<dyn Case>>, BenchError> {
     let mut all = cases::all();
     let unknown = only.iter().find(|name| all.iter().all(|case| case.name() != *name));
     if let Some(name) = unknown {
-        let text = format!("there is no case `{name}`; see --list");
-        return Err(BenchError::Skipped(text));
+        return Err(BenchError::NoCase(name.clone()));
     }
     all.retain(|case| {
         let named = only.iter().any(|name| name == case.name());
