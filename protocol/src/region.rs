@@ -86,6 +86,18 @@ impl Region {
         unsafe { self.base.as_ptr().add(at) }
     }
 
+    /// A half-word to sleep on or to wake; a read-only mapping will do.
+    ///
+    /// # Panics
+    /// If `at` lies outside or is no multiple of 4.
+    #[must_use]
+    pub fn futex(&self, at: usize) -> crate::sys::futex::Word<'_> {
+        let pointer = self.half(at).as_ptr();
+        // SAFETY: `half` checked bounds and alignment; the mapping lives as long as `self`, which
+        // the result borrows; and everybody accesses a region's words atomically (module contract).
+        unsafe { crate::sys::futex::Word::shared(pointer) }
+    }
+
     #[inline(always)]
     fn word(&self, at: usize) -> &AtomicU64 {
         assert!(
