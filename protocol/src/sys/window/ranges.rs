@@ -51,11 +51,14 @@ mod tests {
 
     const TOTAL: usize = 64;
 
+    /// Take so many, or else give back the one at that index.
+    fn step() -> impl Strategy<Value = (usize, bool, prop::sample::Index)> {
+        (1_usize..20, any::<bool>(), any::<prop::sample::Index>())
+    }
+
     proptest! {
         #[test]
-        fn nothing_overlaps_and_nothing_is_lost(
-            steps in prop::collection::vec((1_usize..20, any::<bool>(), any::<prop::sample::Index>()), 1..60)
-        ) {
+        fn nothing_overlaps_and_nothing_is_lost(steps in prop::collection::vec(step(), 1..60)) {
             let mut ranges = Ranges::new(TOTAL);
             let mut taken: Vec<(usize, usize)> = Vec::new();
             for (len, take, which) in steps {
