@@ -81,7 +81,11 @@ impl StatsSource for Source {
 
 /// The built-in engines after `system`.
 fn builtin() -> Result<Registry, RegistryError> {
-    Ok(Registry::new())
+    let mut registry = Registry::new();
+    for engine in ringfence_core::builtin() {
+        registry.add(engine)?;
+    }
+    Ok(registry)
 }
 
 impl Inproc {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use parking_lot::{Mutex, MutexGuard};
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{self, Header};
-use ringfence_protocol::limits::BLOCK_BYTES;
+use ringfence_protocol::limits::{BLOCK_BYTES, COPY_REPLY_BYTES};
 use ringfence_protocol::memory::Memory;
 use ringfence_protocol::ring::{Nap, WakeBy};
 
@@ -229,6 +229,11 @@ impl Lane {
     fn leased(&self, segment: u32, len: usize, remote: &Arc<Remote>) -> Answer {
         let region = self.session.reply_segment(segment, len)?;
         let number = self.ring.bulk_lease(segment);
+        if len <= COPY_REPLY_BYTES {
+            let reply = Reply::copied(len, |out| region.read_block(0, out));
+            self.ring.release(number);
+            return Ok(reply);
+        }
         let lease = Lease { remote: remote.clone(), lane: self.index, serial: self.serial, number };
         Ok(Reply::leased(region, len, lease))
     }
