@@ -31,6 +31,7 @@ mod blocks;
 mod client;
 mod lease;
 mod recovery;
+mod request;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,8 @@ pub use blocks::Blocks;
 pub use client::{ClientLane, Full, Nap};
 pub use lease::Leases;
 pub use recovery::{Class, Left, Open, RecoveryError, classify, repair};
-pub use server::{Entry, Peek, Place, Request, ServerLane};
+pub use request::{Place, Request};
+pub use server::{Entry, Peek, ServerLane};
 
 use crate::geometry::Geometry;
 use crate::layout::slot;
