@@ -11,7 +11,7 @@
 //!   A  submission.seq        Release store   ->   B  load, fence(Acquire)        a request's words
 //!   D  load, fence(Acquire)                  <-   C  completion.seq Release      an answer's words
 //!   F  load, fence(Acquire)                  <-   E  released       Release      a slot may be reused
-//!   G  consumed              Release store   ->   H  load, fence(Acquire)        an answer may be overwritten
+//!   G  consumed              Release store   ->   H  load, then B's fence        an answer may be overwritten
 //!   M  release[lease]        Release store   ->   N  load, fence(Acquire)        a reply block may be reused
 //!   I  publish; fence(SeqCst); look at down.parked
 //!                                                 J  down.parked; fence(SeqCst); look at slots and credit

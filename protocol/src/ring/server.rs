@@ -195,8 +195,9 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         if self.claimed.wrapping_sub(self.consumed) < slots {
             return Ok(true);
         }
-        // H, pairs with G: the client has read the answers below.
-        let consumed = self.up.load_acquire(up::CONSUMED);
+        // H, pairs with G: the client has read the answers below. Its fence is the caller's (B), which
+        // stands between this load and whatever is answered.
+        let consumed = self.up.load(up::CONSUMED);
         if consumed.wrapping_sub(self.consumed) > self.done.wrapping_sub(self.consumed) {
             return Err(Fault::Consumed { consumed, from: self.consumed, done: self.done });
         }
