@@ -7,8 +7,8 @@ use nix::unistd::ftruncate;
 use ringfence_protocol::layout::{Header, slot, up};
 use ringfence_protocol::limits::STRIDE;
 use ringfence_protocol::memory::Memory as _;
-use ringfence_protocol::sys::socket::{Conn, TryReceived};
-use ringfence_protocol::wire::{ClientMessage, DaemonMessage};
+use ringfence_protocol::sys::socket::Conn;
+use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage};
 
 use super::daemon::{Daemon, PATIENCE, until};
 use super::raw::{Raw, hear, tell};
@@ -130,18 +130,23 @@ fn garbage_and_a_second_hello_on_the_control_socket() {
 
 #[test]
 fn a_flood_of_control_messages() {
-    attack("control-flood", |client| {
-        let bytes =
-            ringfence_protocol::wire::encode(&ClientMessage::OpenBulk { len: u64::MAX }).unwrap();
-        for _ in 0..2000 {
-            if client.conn.hung_up() || client.conn.send(&bytes, &[], PATIENCE).is_err() {
-                break;
-            }
-            // Read the refusals, so that it is the flood that ends it.
-            let mut buffer = vec![0; 4096];
-            while matches!(client.conn.try_recv(&mut buffer, 0), Ok(TryReceived::Message(_))) {}
+    let daemon = Daemon::start(&[]);
+    let (mut neighbour, flooder) = (Raw::connect(&daemon), Raw::connect(&daemon));
+    let bytes = wire::encode(&ClientMessage::OpenBulk { len: u64::MAX }).unwrap();
+    let mut refused = 0;
+    // Each answer is read, so that it is the flood that ends the session and nothing else.
+    let fault = loop {
+        let _ended = flooder.conn.send(&bytes, &[], PATIENCE);
+        match hear(&flooder.conn) {
+            Some((DaemonMessage::Refused(_), _)) => refused += 1,
+            Some((DaemonMessage::Killed { fault, .. }, _)) => break fault,
+            other => panic!("{other:?} after {refused} refusals"),
         }
-    });
+        assert!(refused < 100_000);
+    };
+    assert_eq!(fault, "control-flood");
+    assert!(refused >= 1000, "{refused}");
+    neighbour.echo(b"did not notice");
 }
 
 #[test]
@@ -221,7 +226,7 @@ fn strangers_and_half_messages_are_refused_or_forgotten() {
 fn a_foreign_layout_version_is_told_what_to_install() {
     let daemon = Daemon::start(&[]);
     let conn = Conn::connect(&daemon.socket(), PATIENCE).unwrap();
-    let mut bytes = ringfence_protocol::wire::encode(&ClientMessage::Goodbye).unwrap();
+    let mut bytes = wire::encode(&ClientMessage::Goodbye).unwrap();
     bytes[8] = 2;
     conn.send(&bytes, &[], PATIENCE).unwrap();
     let (message, _) = hear(&conn).unwrap();

@@ -273,7 +273,14 @@ fn a_second_daemon_of_the_same_instance_is_refused_with_its_own_code() {
     let test = std::env::current_exe().unwrap();
     let second =
         std::process::Command::new(test.parent().unwrap().parent().unwrap().join("examples/testd"))
-            .args(["--instance", &daemon.instance, "--engines", "system", "--runtime-dir", "/nonexistent"])
+            .args([
+                "--instance",
+                &daemon.instance,
+                "--engines",
+                "system",
+                "--runtime-dir",
+                "/nonexistent",
+            ])
             .output()
             .unwrap();
     assert_eq!(second.status.code(), Some(75));
