@@ -119,6 +119,8 @@ impl Shared {
     /// The daemon.
     pub fn get(&self, context: &Context) -> Result<Rc<RefCell<Daemon>>, BenchError> {
         if let Some(daemon) = self.0.borrow().upgrade() {
+            // Other cases may have left it standing still.
+            daemon.borrow_mut().resume()?;
             return Ok(daemon);
         }
         let daemon = Rc::new(RefCell::new(Daemon::start(&context.exe)?));
