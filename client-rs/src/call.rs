@@ -22,6 +22,7 @@ use crate::options::{CallOptions, RESTART_GRACE, Timeout};
 use crate::pending::{Call, Entry, Pending};
 use crate::remote::Remote;
 use crate::reply::Reply;
+use crate::wait::CLOCK_EVERY;
 
 /// Looks at the answer before a call is put aside: about two microseconds.
 const SPIN_TURNS: u32 = 150;
@@ -359,12 +360,13 @@ struct Room {
     patience: Patience,
     since: Instant,
     checked: Instant,
+    looks: u32,
 }
 
 impl Room {
     fn new(spin: Spin) -> Self {
         let now = Instant::now();
-        Self { patience: Patience::new(spin), since: now, checked: now }
+        Self { patience: Patience::new(spin), since: now, checked: now, looks: 0 }
     }
 
     fn until(&self, request: &Request<'_>) -> Option<Instant> {
@@ -381,7 +383,8 @@ impl Room {
     ) -> Result<(), Error> {
         const NAP: Duration = Duration::from_millis(1);
         let step = self.patience.step();
-        if step == Step::Look {
+        self.looks = self.looks.wrapping_add(1);
+        if step == Step::Look && !self.looks.is_multiple_of(CLOCK_EVERY) {
             return Ok(());
         }
         if self.until(request).is_some_and(|until| until <= Instant::now()) {
