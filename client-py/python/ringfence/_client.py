@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from . import _core
+from ._core import Client as NativeClient
 from ._engine import Engine, Method
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from ._core import Pending
     from ._types import Timeout
     from ._vectors import Vectors
 
@@ -46,12 +47,12 @@ class _ClientType(type):
 
 
 if TYPE_CHECKING:
-    _Native = _core.Client
+    _Base = NativeClient
 else:
-    _Native = object
+    _Base = object
 
 
-class ClientMethods(_Native):
+class ClientMethods(_Base):
     """The part of a client that is written in Python; mixed into a native class."""
 
     __slots__ = ("_vectors",)
@@ -87,7 +88,7 @@ class ClientMethods(_Native):
 
     def submit(
         self, method: str | Method, /, *, timeout: Timeout = ..., **fields: Any
-    ) -> _core.Pending:
+    ) -> Pending:
         """Sends a call and does not wait for its answer, so that many are in flight at once.
         ``method`` is ``"engine.method"`` or what ``client.engine(...)`` gave."""
         if isinstance(method, Method):
@@ -121,7 +122,7 @@ class ClientMethods(_Native):
         return f"<ringfence.Client of {daemon.instance!r}, daemon pid {daemon.pid}>"
 
 
-class Client(ClientMethods, _core.Client, metaclass=_ClientType):
+class Client(ClientMethods, NativeClient, metaclass=_ClientType):
     """A connection to a daemon, made by :func:`ringfence.connect`. Any thread may use it, and it
     works again by itself after a restart of the daemon and in a forked child."""
 

@@ -60,9 +60,9 @@ def connect(
 
 
 def find_daemon() -> Path | None:
-    """The binary ``ringfenced``: ``RINGFENCED_BIN``, else where this package was installed, else
+    """The binary ``ringfenced``: ``RINGFENCE_BIN``, else where this package was installed, else
     the ``PATH``, else the build folder of the source tree."""
-    named = os.environ.get("RINGFENCED_BIN")
+    named = os.environ.get("RINGFENCE_BIN")
     if named:
         return Path(named)
     return next((path for path in _candidates() if os.access(path, os.X_OK)), None)
@@ -94,7 +94,7 @@ def _why_not_started() -> str:
         return "RINGFENCE_AUTOSTART=0 forbids starting a private daemon."
     return (
         "No private daemon was started because the program `ringfenced` was not found beside this "
-        "Python, on the PATH or in a source tree; RINGFENCED_BIN can name it."
+        "Python, on the PATH or in a source tree; RINGFENCE_BIN can name it."
     )
 
 

@@ -6,9 +6,12 @@ from collections import namedtuple
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from inspect import Signature
 
-    from . import _core
+    from ._core import Client as NativeClient
+    from ._core import Method as NativeMethod
+    from ._core import Pending
     from ._types import Timeout
 
 
@@ -16,7 +19,8 @@ def result_type(engine: str, method: str, names: list[str]) -> type[tuple[Any, .
     """The named tuple of a method's replies. Called by the native half."""
     title = "".join(part.capitalize() for part in f"{engine}_{method}".split("_"))
     # A field of a reply may be called what Python does not allow, `class` say: it becomes `_1`.
-    return namedtuple(title, names, rename=True)  # type: ignore[misc] # pyright: ignore
+    make: Callable[..., type[tuple[Any, ...]]] = namedtuple
+    return make(title, names, rename=True)
 
 
 class Method:
@@ -25,7 +29,7 @@ class Method:
 
     __slots__ = ("_native", "name")
 
-    def __init__(self, native: _core.Method, name: str) -> None:
+    def __init__(self, native: NativeMethod, name: str) -> None:
         self._native = native
         self.name = name
         """Engine and method, with a dot between them."""
@@ -33,7 +37,7 @@ class Method:
     def __call__(self, *, timeout: Timeout = ..., **fields: Any) -> Any:
         return self._native.call(fields, timeout=timeout)
 
-    def submit(self, *, timeout: Timeout = ..., **fields: Any) -> _core.Pending:
+    def submit(self, *, timeout: Timeout = ..., **fields: Any) -> Pending:
         """Sends the call and does not wait for its answer."""
         return self._native.submit(fields, timeout=timeout)
 
@@ -88,7 +92,7 @@ class Engine:
 
     __slots__ = ("_client", "_methods", "_names", "doc", "name")
 
-    def __init__(self, client: _core.Client, name: str, doc: str, names: list[str]) -> None:
+    def __init__(self, client: NativeClient, name: str, doc: str, names: list[str]) -> None:
         self._client = client
         self._names = names
         self._methods: dict[str, Method] = {}

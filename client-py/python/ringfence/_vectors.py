@@ -9,6 +9,7 @@ reply's own memory; ``numpy.array(hits.ids)`` makes a writable copy.
 from __future__ import annotations
 
 import builtins
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 try:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from . import _core
+    from ._core import Client as NativeClient
+    from ._core import Method as NativeMethod
     from ._types import Metric, Timeout
 
     Floats = NDArray[Any] | Sequence[float] | Sequence[Sequence[float]] | memoryview
@@ -32,6 +34,12 @@ if TYPE_CHECKING:
 
 METRICS: tuple[Metric, ...] = ("l2", "cosine", "dot")
 """By the number that the protocol has for each."""
+
+METHODS = (
+    *("create", "drop", "list"),
+    *("add", "get", "delete", "search", "search_batch", "count", "stats"),
+)
+"""The methods of the engine."""
 
 NO_ID = 2**64 - 1
 """No row has this id; it fills the rows of :attr:`BatchHits.ids` that have too few hits."""
@@ -83,7 +91,8 @@ class BatchHits(NamedTuple):
     """Rows whose distance was computed, over all queries."""
 
 
-class CollectionStats(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CollectionStats:
     """A collection and what was done with it."""
 
     count: int
@@ -119,9 +128,8 @@ class Vectors:
 
     __slots__ = ("_methods",)
 
-    def __init__(self, client: _core.Client) -> None:
-        names = ("create", "drop", "list", *Collection._METHODS)
-        self._methods = {name: client._method("vectors", name) for name in names}
+    def __init__(self, client: NativeClient) -> None:
+        self._methods = {name: client._method("vectors", name) for name in METHODS}
 
     def create(
         self,
@@ -175,10 +183,8 @@ class Collection:
 
     __slots__ = ("_methods", "dim", "metric", "name")
 
-    _METHODS = ("add", "get", "delete", "search", "search_batch", "count", "stats")
-
     def __init__(
-        self, methods: dict[str, _core.Method], name: str, dim: int, metric: Metric
+        self, methods: dict[str, NativeMethod], name: str, dim: int, metric: Metric
     ) -> None:
         self._methods = methods
         self.name = name
