@@ -101,6 +101,11 @@ class Engine:
         self.doc = doc
         """What it is for."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its methods."""
+        return tuple(self._names)
+
     def __getattr__(self, name: str) -> Method:
         known = self._methods.get(name)
         if known is not None:
