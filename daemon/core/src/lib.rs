@@ -7,3 +7,9 @@ pub mod system;
 
 pub use engine::{Call, Cost, Engine, Stop, Surroundings, Unbounded};
 pub use registry::{Method, Registry, RegistryError};
+
+/// The engines that come with Ringfence, besides `system`.
+#[must_use]
+pub fn builtin() -> Vec<Box<dyn Engine>> {
+    Vec::new()
+}

@@ -51,6 +51,17 @@ impl ForkStamp {
         Self { word, generation }
     }
 
+    /// The number that tells this process from its ancestors and children; never 0.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The generation of the calling process, or 0 if it has made no stamp (yet, or since the
+    /// fork). Initialises nothing, so a signal handler may ask.
+    pub(super) fn current_generation() -> u64 {
+        WORD.get().map_or(0, |word| word.load(Relaxed))
+    }
+
     /// Whether the calling process is a child (of any depth) of the one that made this stamp.
     #[inline(always)]
     #[must_use]

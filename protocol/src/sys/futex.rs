@@ -218,5 +218,4 @@ fn plain_wait(word: Word<'_>, value: u32, timeout: Duration) -> Result<(), Errno
 }
 
 #[cfg(test)]
-#[path = "futex_tests.rs"]
 mod tests;

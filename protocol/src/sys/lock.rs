@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use nix::errno::Errno;
@@ -78,15 +78,7 @@ impl InstanceLock {
         let path = lock_path(uid, instance);
         for _ in 0..MAX_ATTEMPTS {
             let file = open(&path, uid)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    return Err(LockError::Held { uid, instance: instance.to_string() });
-                }
-                Err(TryLockError::Error(source)) => return Err(os("flock", &path, source)),
-            }
-            // The former holder may have unlinked it between our open and our lock.
-            if is_named(&file, &path)? {
+            if lock_named(&file, &path, uid, instance)? {
                 let (instance, stamp) = (instance.clone(), ForkStamp::now());
                 return Ok(Self { file, path, uid, instance, stamp });
             }
@@ -200,7 +192,7 @@ fn no_surprises() -> i32 {
     libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY
 }
 
-fn open(path: &PathBuf, uid: u32) -> Result<File, LockError> {
+fn open(path: &Path, uid: u32) -> Result<File, LockError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     match options.mode(MODE).custom_flags(no_surprises()).open(path) {
@@ -223,11 +215,23 @@ fn open(path: &PathBuf, uid: u32) -> Result<File, LockError> {
     }
 }
 
-fn squatted(path: &PathBuf, stat: &FileStat, wrong: Wrong) -> LockError {
-    LockError::Squatted { path: path.clone(), owner: stat.st_uid, wrong }
+/// Locks the file; false if it lost its name between our open and our lock, when its former holder
+/// unlinked it. The next taker then locks another file, so ours is worth nothing.
+fn lock_named(file: &File, path: &Path, uid: u32, instance: &Instance) -> Result<bool, LockError> {
+    match file.try_lock() {
+        Ok(()) => is_named(file, path),
+        Err(TryLockError::WouldBlock) => {
+            Err(LockError::Held { uid, instance: instance.to_string() })
+        }
+        Err(TryLockError::Error(source)) => Err(os("flock", path, source)),
+    }
 }
 
-fn is_named(file: &File, path: &PathBuf) -> Result<bool, LockError> {
+fn squatted(path: &Path, stat: &FileStat, wrong: Wrong) -> LockError {
+    LockError::Squatted { path: path.to_owned(), owner: stat.st_uid, wrong }
+}
+
+fn is_named(file: &File, path: &Path) -> Result<bool, LockError> {
     let opened = fstat(file).map_err(|errno| os("fstat", path, errno.into()))?;
     match lstat(path) {
         Ok(named) => Ok(inode(&named) == inode(&opened)),
@@ -236,10 +240,9 @@ fn is_named(file: &File, path: &PathBuf) -> Result<bool, LockError> {
     }
 }
 
-fn os(call: &'static str, path: &PathBuf, source: io::Error) -> LockError {
-    LockError::Os { call, path: path.clone(), source }
+fn os(call: &'static str, path: &Path, source: io::Error) -> LockError {
+    LockError::Os { call, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
-#[path = "lock_tests.rs"]
 mod tests;

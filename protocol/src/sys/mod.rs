@@ -5,12 +5,16 @@
 //! guard whose drop would reach beyond its own process checks its [`fork::ForkStamp`] first.
 //! What it does not do: know layouts, rings or messages.
 
+pub mod bell;
+pub mod clock;
 pub mod fork;
 pub mod futex;
 pub mod lock;
 pub mod mapping;
 pub mod random;
 pub mod segment;
+pub mod socket;
+pub mod window;
 
 #[cfg(test)]
 mod testing;

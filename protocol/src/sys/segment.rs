@@ -377,5 +377,4 @@ fn creation_error(name: &SegmentName, len: usize, error: ShmemError) -> SegmentE
 }
 
 #[cfg(test)]
-#[path = "segment_tests.rs"]
 mod tests;

@@ -142,8 +142,8 @@ fn attach(header: &mut libc::msghdr, control: &mut Control, fds: &[BorrowedFd<'_
     let len = control_len(fds.len());
     header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = len;
-    // SAFETY: `control` is aligned for a header and at least `len` long (see CONTROL_BYTES), so the first
-    // header and the data of `fds` lie inside; writes are unaligned-safe and in bounds.
+    // SAFETY: `control` is aligned for a header and at least `len` long (see CONTROL_BYTES), so
+    // the first header and the data of `fds` lie inside; the writes need no alignment.
     unsafe {
         let first = libc::CMSG_FIRSTHDR(header);
         (*first).cmsg_level = libc::SOL_SOCKET;

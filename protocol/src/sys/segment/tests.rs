@@ -30,6 +30,11 @@ fn a_segment_is_allocated_private_and_gone_after_drop() {
     assert!(stat.st_blocks as usize * 512 >= LEN, "{} blocks", stat.st_blocks);
     assert_eq!(access(segment.fd()), OFlag::O_RDWR);
     assert!(closes_on_exec(segment.fd()));
+    // The guard's own mapping, the only one so far, can be neither read nor written.
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let text = name.to_string();
+    let mapped: Vec<&str> = maps.lines().filter(|line| line.ends_with(&text)).collect();
+    assert!(matches!(mapped[..], [line] if line.contains(" ---s ")), "{mapped:?}");
     drop(segment);
     assert!(!name.path().exists());
 }
@@ -116,6 +121,23 @@ fn the_file_size_limit_is_a_refusal_not_a_signal() {
 /// Exit code of a child that may not mount; the test then says so instead of passing silently.
 const NO_PRIVILEGE: i32 = 77;
 
+/// Leaves the machine's mounts: as root directly, else as ourselves in a user namespace.
+fn leave_mounts() -> bool {
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    // SAFETY: plain system calls, in a child with one thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0 {
+        return true;
+    }
+    // SAFETY: as above.
+    let alone = unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) } == 0;
+    // Without a mapping our own uid could own no file there.
+    let told = |file, text: String| std::fs::write(format!("/proc/self/{file}"), text).is_ok();
+    alone
+        && told("uid_map", format!("{uid} {uid} 1"))
+        && told("setgroups", "deny".to_owned())
+        && told("gid_map", format!("{gid} {gid} 1"))
+}
+
 /// Gives the calling process a /dev/shm of its own with `bytes` bytes.
 fn mount_small_tmpfs(bytes: usize) -> bool {
     let options = format!("size={bytes}\0");
@@ -124,13 +146,11 @@ fn mount_small_tmpfs(bytes: usize) -> bool {
     let private = libc::MS_REC | libc::MS_PRIVATE;
     // SAFETY: plain system calls on strings that outlive them, in a child with one thread; the
     // mount is visible in its own namespace only.
-    unsafe {
-        let alone = libc::unshare(libc::CLONE_NEWNS) == 0
-            || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) == 0;
-        alone
-            && libc::mount(none, root, std::ptr::null(), private, std::ptr::null()) == 0
-            && libc::mount(none, shm, tmpfs, 0, options.as_ptr().cast()) == 0
-    }
+    leave_mounts()
+        && unsafe {
+            libc::mount(none, root, std::ptr::null(), private, std::ptr::null()) == 0
+                && libc::mount(none, shm, tmpfs, 0, options.as_ptr().cast()) == 0
+        }
 }
 
 #[test]

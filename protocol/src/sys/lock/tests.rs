@@ -136,6 +136,18 @@ fn racing_takers_and_removers_never_hold_it_twice() {
 }
 
 #[test]
+fn a_file_that_lost_its_name_is_no_lock() {
+    let name = instance();
+    let (lock, cleanup) = taken(&name);
+    // Opened by a taker that loses the processor before it locks.
+    let early = open(&cleanup.0, uid()).expect("open");
+    lock.release_and_unlink().expect("unlink");
+    assert!(!lock_named(&early, &cleanup.0, uid(), &name).expect("nobody holds it"));
+    let (_holder, _cleanup) = taken(&name);
+    assert!(!lock_named(&early, &cleanup.0, uid(), &name).expect("nobody holds this one"));
+}
+
+#[test]
 fn a_sweep_takes_its_own_names_and_nothing_else() {
     let name = instance();
     let (lock, _cleanup) = taken(&name);
@@ -152,7 +164,7 @@ fn a_sweep_takes_its_own_names_and_nothing_else() {
     std::fs::write(&stranger.0, "").expect("write");
 
     let report = sweep(&lock).expect("sweep");
-    assert_eq!(report.removed, [left_behind.clone()]);
+    assert_eq!(report.removed, std::slice::from_ref(&left_behind));
     assert_eq!(report.refused.len(), 1, "{report:?}");
     assert_eq!(report.refused[0].name, link);
     assert!(!left_behind.path().exists());
