@@ -37,11 +37,8 @@ impl Input {
     /// What one element is.
     pub(crate) fn element(&self) -> (ElementType, usize) {
         let swapped = matches!(self.0.format().to_bytes().first(), Some(b'>' | b'!'));
-        let ty = if swapped {
-            ElementType::Unknown
-        } else {
-            ElementType::from_format(self.0.format())
-        };
+        let ty =
+            if swapped { ElementType::Unknown } else { ElementType::from_format(self.0.format()) };
         (ty, self.0.item_size())
     }
 

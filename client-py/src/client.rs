@@ -10,8 +10,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
-use ringfence::protocol::error::ErrorCode;
-use ringfence::{CallOptions, Reply, Spin};
+use ringfence::{CallOptions, Error, Reply, Spin};
 
 use crate::error::raise;
 use crate::wait::{self, Limit};
@@ -19,9 +18,6 @@ use crate::{buffer, method};
 
 /// Calls of one `echo_many` in flight at a time: half of a default ring.
 const WINDOW: usize = 64;
-
-/// How long connecting may take by default, the start of a private daemon included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection to a daemon. Any thread may use it.
 #[pyclass(frozen, subclass, weakref, module = "ringfence._core")]
@@ -45,18 +41,23 @@ impl Client {
         spin: &str,
         name: Option<&str>,
     ) -> PyResult<Self> {
-        let mut builder = crate::target::builder(target).spin(parse_spin(spin)?).autostart(daemon);
-        if let Some(limit) = timeout.or(Some(CONNECT_TIMEOUT)) {
+        let mut builder = crate::target::builder(target)
+            .map_err(|error| raise(py, &error))?
+            .spin(parse_spin(spin)?);
+        if let Some(binary) = daemon {
+            builder = builder.autostart(Some(binary));
+        }
+        if let Some(limit) = timeout.of_connect() {
             builder = builder.timeout(limit);
         }
         if let Some(name) = name {
             builder = builder.name(name);
         }
-        let (inner, echo, ping) = wait::aside(py, move || {
+        let (inner, echo, ping) = wait::aside_or_raise(py, move || {
             let client = builder.connect()?;
             let echo = client.method("system", "echo")?;
             let ping = client.method("system", "ping")?;
-            Ok((client, echo, ping))
+            Ok::<_, Error>((client, echo, ping))
         })?;
         Ok(Self { inner, echo, ping })
     }
@@ -131,16 +132,17 @@ impl Client {
     /// whether that daemon is private, and whether this client started it.
     fn _info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let info = self.inner.info();
-        let daemon = (info.pid, info.version, info.private, info.autostarted);
+        let socket = info.socket.map(|path| path.to_string_lossy().into_owned());
+        let daemon = (info.daemon_pid, info.daemon_version, info.private, info.autostarted);
         let (pid, version, private, autostarted) = daemon;
-        (info.instance, info.socket, info.session, info.epoch, pid, version, private, autostarted)
+        (info.instance, socket, info.session, info.epoch, pid, version, private, autostarted)
             .into_pyobject(py)
     }
 
     /// The engines of the daemon: name, documentation and names of methods each.
     fn _engines(&self, py: Python<'_>) -> PyResult<Vec<(String, String, Vec<String>)>> {
         let catalogue = method::catalogue(py, &self.inner)?;
-        let names = |engine: &ringfence::protocol::schema::EngineSchema| {
+        let names = |engine: &ringfence::schema::EngineSchema| {
             engine.methods.iter().map(|method| method.name.clone()).collect()
         };
         Ok(catalogue
@@ -161,8 +163,11 @@ impl Client {
     ) -> PyResult<ringfence::Pending> {
         loop {
             match self.inner.submit(&self.echo, data, options) {
-                Err(error) if is_full(&error) && !flight.is_empty() => {
+                Err(Error::WouldBlock) if !flight.is_empty() => {
                     self.take_oldest(flight, answers)?;
+                }
+                Err(Error::WouldBlock) => {
+                    return wait::submit(answers.py(), &self.inner, &self.echo, data, options);
                 }
                 outcome => return outcome.map_err(|error| raise(answers.py(), &error)),
             }
@@ -184,10 +189,6 @@ impl Client {
         };
         answers.append(PyBytes::new(py, &reply))
     }
-}
-
-fn is_full(error: &ringfence::Error) -> bool {
-    error.code() == ErrorCode::Backpressure
 }
 
 fn parse_spin(text: &str) -> PyResult<Spin> {

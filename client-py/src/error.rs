@@ -8,8 +8,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyTuple};
-use ringfence::protocol::error::ErrorCode;
-use ringfence::{Error, Outcome};
+use ringfence::{Error, ErrorCode, Outcome};
 
 /// `ringfence._errors.build`, which makes the exception.
 static BUILD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -35,7 +34,7 @@ fn build(py: Python<'_>, error: &Error, outcome: Option<&str>) -> PyResult<PyErr
 #[cold]
 pub(crate) fn still_pending(py: Python<'_>, waited: Duration) -> PyErr {
     let after = format!("{waited:?}; the call is still pending: wait again, or cancel it");
-    let error = Error::Remote(ringfence::protocol::error::Error::new(
+    let error = Error::Remote(ringfence::remote_error::Error::new(
         ErrorCode::Expired,
         format!("no answer within {after}"),
     ));
@@ -44,7 +43,6 @@ pub(crate) fn still_pending(py: Python<'_>, waited: Duration) -> PyErr {
 
 /// The error table: number, name, Python class and meaning of every code, in rising order.
 #[pyfunction]
-#[pyo3(name = "_error_table")]
 pub(crate) fn error_table(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     let rows = ErrorCode::TABLE.iter().map(|(code, python, doc)| {
         (code.as_u16(), code.name(), format!("{python:?}"), doc.trim()).into_pyobject(py)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use ringfence::protocol::schema::{EngineSchema, MethodSchema};
+use ringfence::schema::{EngineSchema, MethodSchema};
 use ringfence::{Client, Reply};
 
 use crate::buffer::View;
@@ -69,10 +69,8 @@ impl Method {
     }
 
     fn resolve(&self, py: Python<'_>, catalogue: Arc<[EngineSchema]>) -> PyResult<Resolved> {
-        let method = self
-            .client
-            .method(&self.engine, &self.name)
-            .map_err(|error| raise(py, &error))?;
+        let method =
+            self.client.method(&self.engine, &self.name).map_err(|error| raise(py, &error))?;
         let found = catalogue.iter().find(|engine| engine.name == self.engine);
         let schema = found.and_then(|engine| engine.method(&self.name)).ok_or_else(|| {
             let text = format!("{}.{} is not in the catalogue", self.engine, self.name);
@@ -110,7 +108,7 @@ impl Method {
         let resolved = self.resolved(py)?;
         let payload = resolved.request.pack_named(Some(fields))?;
         let options = timeout.options();
-        let reply = wait::call(py, &self.client, &resolved.method, &payload, &options)?;
+        let reply = wait::call_any(py, &self.client, &resolved.method, &payload, &options)?;
         resolved.result(py, reply)
     }
 
@@ -125,7 +123,7 @@ impl Method {
         let resolved = self.resolved(py)?;
         let payload = resolved.request.pack_ordered(values)?;
         let options = timeout.options();
-        let reply = wait::call(py, &self.client, &resolved.method, &payload, &options)?;
+        let reply = wait::call_any(py, &self.client, &resolved.method, &payload, &options)?;
         unpack(py, &resolved.reply, View::new(reply))
     }
 
@@ -140,9 +138,8 @@ impl Method {
         let resolved = self.resolved(py)?;
         let payload = resolved.request.pack_named(Some(fields))?;
         let options = timeout.options();
-        let pending =
-            py.detach(|| self.client.submit(&resolved.method, &payload, &options));
-        Ok(Pending::new(pending.map_err(|error| raise(py, &error))?, resolved))
+        let pending = wait::submit(py, &self.client, &resolved.method, &payload, &options)?;
+        Ok(Pending::new(pending, resolved))
     }
 
     /// Its documentation, request fields and reply fields (name, type, documentation each),
@@ -154,21 +151,20 @@ impl Method {
     }
 }
 
-fn fields(layout: &ringfence::protocol::schema::Layout) -> Vec<(&str, String, &str)> {
-    let one = |field| {
-        let ringfence::protocol::schema::FieldSchema { name, ty, doc, .. } = field;
-        (name.as_str(), type_name(*ty), doc.as_str())
-    };
-    layout.fields.iter().map(one).collect()
+fn fields(layout: &ringfence::schema::Layout) -> Vec<(&str, String, &str)> {
+    let all = layout.fields.iter();
+    all.map(|field| (field.name.as_str(), type_name(field.ty), field.doc.as_str())).collect()
 }
 
 fn unknown(text: String) -> ringfence::Error {
-    use ringfence::protocol::error::{Error, ErrorCode};
-    Error::new(ErrorCode::UnknownMethod, text).into()
+    ringfence::remote_error::Error::new(ringfence::ErrorCode::UnknownMethod, text).into()
 }
 
 /// The catalogue of the daemon that the client is connected to now.
 pub(crate) fn catalogue(py: Python<'_>, client: &Client) -> PyResult<Arc<[EngineSchema]>> {
+    if let Some(known) = client.known_catalogue() {
+        return Ok(known);
+    }
     let own = client.clone();
-    wait::aside(py, move || own.catalogue())
+    wait::aside_or_raise(py, move || own.catalogue())
 }

@@ -8,8 +8,8 @@ use pyo3::buffer::ElementType;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
-use ringfence::protocol::message::{FieldType, Scalar};
-use ringfence::protocol::schema::{self, FieldSchema};
+use ringfence::message::{FieldType, Scalar};
+use ringfence::schema::{self, FieldSchema};
 
 use crate::buffer::Input;
 
@@ -34,8 +34,7 @@ impl Layout {
                 .ok_or_else(|| PyValueError::new_err(format!("`{name}` has no type `{ty}`")))?;
             let size = if ty.is_variable() { 4 } else { ty.element() as u32 };
             let counted = !(ty.is_variable() && index == last);
-            let offset =
-                if counted { schema.fixed.next_multiple_of(size) } else { schema.fixed };
+            let offset = if counted { schema.fixed.next_multiple_of(size) } else { schema.fixed };
             schema.fields.push(FieldSchema { name, ty, offset, doc: String::new() });
             schema.fixed = if counted { offset + size } else { offset };
         }
@@ -188,7 +187,9 @@ impl Layout {
     }
 
     fn float(&self, field: &FieldSchema, name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
-        value.extract::<f64>().map_err(|_| self.wrong_type(field, &format!("{name} (float)"), value))
+        value
+            .extract::<f64>()
+            .map_err(|_| self.wrong_type(field, &format!("{name} (float)"), value))
     }
 
     fn single(&self, field: &FieldSchema, value: &Bound<'_, PyAny>) -> PyResult<f32> {

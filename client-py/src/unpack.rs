@@ -8,8 +8,9 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyMemoryView, PySlice, PyString, PyTuple};
-use ringfence::protocol::error::{Error, ErrorCode};
-use ringfence::protocol::message::{FieldType, Scalar};
+use ringfence::ErrorCode;
+use ringfence::message::{FieldType, Scalar};
+use ringfence::remote_error::Error;
 
 use crate::buffer::View;
 use crate::error::raise;
@@ -106,10 +107,8 @@ fn one(py: Python<'_>, scalar: Scalar, word: u64) -> PyResult<Bound<'_, PyAny>> 
         Scalar::Bool => PyBool::new(py, word != 0).to_owned().into_any(),
         Scalar::F32 => PyFloat::new(py, f64::from(f32::from_bits(word as u32))).into_any(),
         Scalar::F64 => PyFloat::new(py, f64::from_bits(word)).into_any(),
-        Scalar::I8 | Scalar::I16 | Scalar::I32 | Scalar::I64 => {
-            PyInt::new(py, signed)?.into_any()
-        }
-        _ => PyInt::new(py, word)?.into_any(),
+        Scalar::I8 | Scalar::I16 | Scalar::I32 | Scalar::I64 => PyInt::new(py, signed).into_any(),
+        _ => PyInt::new(py, word).into_any(),
     })
 }
 
@@ -132,8 +131,12 @@ fn array<'py>(
         }
         None => {
             let end = start + count * scalar.size();
-            let bytes = PyMemoryView::from(view.as_any())?
-                .get_item(PySlice::new(py, start as isize, end as isize, 1))?;
+            let bytes = PyMemoryView::from(view.as_any())?.get_item(PySlice::new(
+                py,
+                start as isize,
+                end as isize,
+                1,
+            ))?;
             bytes.call_method1("cast", (struct_format(scalar),))
         }
     }

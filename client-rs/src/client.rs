@@ -15,7 +15,7 @@ use crate::info::{Info, Stats};
 #[cfg(feature = "inproc")]
 use crate::inproc::Inproc;
 use crate::method::Method;
-use crate::options::{Builder, CallOptions};
+use crate::options::{Builder, CallOptions, Timeout};
 use crate::pending::Pending;
 use crate::remote::Remote;
 use crate::reply::Reply;
@@ -58,7 +58,7 @@ pub enum Called {
 }
 
 const DEFAULT: CallOptions =
-    CallOptions { timeout: crate::options::Timeout::Default, trace: 0, spin_turns: None };
+    CallOptions { timeout: Timeout::Default, trace: 0, spin_turns: None, at_once: false };
 
 impl Client {
     /// Connects to the daemon that `RINGFENCE_TARGET` names, or else to this user's own, or else to
@@ -185,6 +185,20 @@ impl Client {
         }
     }
 
+    /// The [`catalogue`](Self::catalogue), if the present session has fetched it. Never waits.
+    ///
+    /// ```
+    /// assert!(ringfence::doctest_client().known_catalogue().is_some());
+    /// ```
+    #[must_use]
+    pub fn known_catalogue(&self) -> Option<Arc<[EngineSchema]>> {
+        match &self.inner.way {
+            Way::Remote(remote) => remote.here().alive()?.catalogue.get().cloned(),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => Some(inproc.catalogue()),
+        }
+    }
+
     /// Calls a method with an encoded request, and waits for the encoded reply. An idempotent call
     /// is made again if the daemon goes away under it and is back at once.
     ///
@@ -251,6 +265,39 @@ impl Client {
             }
             #[cfg(feature = "inproc")]
             Way::Inproc(inproc) => inproc.call(method, payload, options).map(Called::Done),
+        }
+    }
+
+    /// What [`call`](Self::call) does with an error of a call that was started by
+    /// [`call_or_pend`](Self::call_or_pend): makes it again if that does no harm and the daemon is
+    /// back at once, else gives the error back.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    ///
+    /// ```
+    /// use ringfence::{CallOptions, Error};
+    /// let client = ringfence::doctest_client();
+    /// let echo = client.method("system", "echo")?;
+    /// let error = client.recover(Error::Forked, &echo, b"hi", &CallOptions::default()).unwrap_err();
+    /// assert!(matches!(error, Error::Forked));
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn recover(
+        &self,
+        error: Error,
+        method: &Method,
+        payload: &[u8],
+        options: &CallOptions,
+    ) -> Result<Reply, Error> {
+        match &self.inner.way {
+            Way::Remote(remote) => {
+                let remote = remote.here();
+                let turns = remote.turns(options);
+                remote.recover(error, Request { method, payload, options, turns })
+            }
+            #[cfg(feature = "inproc")]
+            Way::Inproc(_) => Err(error),
         }
     }
 

@@ -56,6 +56,10 @@ pub struct CallOptions {
     pub trace: u32,
     /// Looks at the answer before the call is put aside; `None` is what the client's [`Spin`] says.
     pub spin_turns: Option<u32>,
+    /// Where submitting it would wait, for room, for memory or for a daemon, give
+    /// [`Error::WouldBlock`] instead. For callers that hold something others need, or that must look
+    /// at signals.
+    pub at_once: bool,
 }
 
 /// What can be chosen about a client. From [`Client::builder`].

@@ -38,4 +38,8 @@ mod _inproc {
     use crate::pack::Layout;
     #[pymodule_export]
     use crate::pending::Pending;
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)] // the name that Python programs look for
+    const __version__: &str = env!("CARGO_PKG_VERSION");
 }
