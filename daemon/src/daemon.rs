@@ -178,7 +178,7 @@ impl Builder {
     #[must_use]
     pub fn main(self) -> ProcessExitCode {
         // First of all: a later thread must not block SIGBUS.
-        sigbus::install();
+        let guarded = sigbus::install();
         let (config, mode) = match cli::parse(std::env::args_os(), std::env::vars_os()) {
             Ok(parsed) => parsed,
             Err(error) => return error.report().into(),
@@ -186,7 +186,11 @@ impl Builder {
         if mode == Mode::CheckConfig {
             return check_config(&config);
         }
-        logging::init(&config.log);
+        let _sink = logging::init(&config.log);
+        if let Err(error) = guarded {
+            tracing::error!(%error, "no guard against truncated segments");
+            return ExitCode::Failure.into();
+        }
         for warning in config.warnings() {
             tracing::warn!("{warning}");
         }

@@ -410,7 +410,14 @@ impl Lane {
         self.ring.ring_again();
         self.wake();
         self.reclaim_bulk();
-        Ok(matches!(self.ring.peek()?, Peek::Request(_)))
+        let ready = matches!(self.ring.peek()?, Peek::Request(_));
+        // A truncation shows at the end of the segment first: touch it, then ask.
+        let up = self.ring.up();
+        let _last = up.load(up.len() - 8);
+        if up.is_dead() {
+            return Err(Fault::Truncated { segment: "up" });
+        }
+        Ok(ready)
     }
 
     /// Was anything served since this was last asked?

@@ -31,8 +31,10 @@ use crate::segments::Segments;
 use crate::session::{NewSession, Session};
 use crate::sight::Sight;
 
-/// Control messages of one session in a second.
-const CONTROL_PER_SECOND: u32 = 1000;
+/// Control messages that one session may send at once...
+const CONTROL_BURST: u32 = 1000;
+/// ... and how many a second it regains.
+const CONTROL_PER_SECOND: u32 = 100;
 
 /// How long calls in flight may take to finish once the daemon was told to stop.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -82,6 +84,7 @@ struct Client {
     session: Arc<Session>,
     pidfd: OwnedFd,
     lanes: u32,
+    /// Control messages that it has not regained, as of `since`.
     messages: u32,
     since: Instant,
 }
@@ -379,13 +382,15 @@ impl Running {
             if received.fds_discarded {
                 return self.end_for_fault(id, Fault::Descriptors);
             }
-            if client.since.elapsed() >= Duration::from_secs(1) {
-                (client.messages, client.since) = (0, Instant::now());
+            let seconds = client.since.elapsed().as_secs();
+            if seconds > 0 {
+                let regained = (seconds * u64::from(CONTROL_PER_SECOND)).min(CONTROL_BURST.into());
+                client.messages = client.messages.saturating_sub(regained as u32);
+                client.since = Instant::now();
             }
             client.messages += 1;
-            if client.messages > CONTROL_PER_SECOND {
-                let fault =
-                    Fault::ControlFlood { count: client.messages, limit: CONTROL_PER_SECOND };
+            if client.messages > CONTROL_BURST {
+                let fault = Fault::ControlFlood { count: client.messages, limit: CONTROL_BURST };
                 return self.end_for_fault(id, fault);
             }
             match wire::decode(&buffer[..received.len]) {

@@ -78,7 +78,7 @@ pub mod down {
 pub mod entry {
     /// Ticket + 1 of the call that the entry holds, 0 = free.
     pub const TICKET: usize = 0;
-    /// How often the call was started before.
+    /// How often the call was started, the run that is under way included.
     pub const ATTEMPTS: usize = 8;
     /// How far the call is, in its engine's units.
     pub const PROGRESS: usize = 16;

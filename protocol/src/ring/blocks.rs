@@ -36,6 +36,16 @@ impl Blocks {
         Some(first)
     }
 
+    /// Takes exactly this run. `false`, and nothing taken, if it is not wholly inside and free.
+    pub fn take_at(&mut self, first: u32, run: u32) -> bool {
+        let fits = run != 0 && run <= self.count && first <= self.count - run;
+        let free = fits && self.taken & mask(first, run) == 0;
+        if free {
+            self.taken |= mask(first, run);
+        }
+        free
+    }
+
     /// Gives a run back.
     ///
     /// # Panics
@@ -61,6 +71,16 @@ const fn mask(first: u32, run: u32) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_exact_run_is_taken_once_and_only_inside() {
+        let mut blocks = Blocks::new(8);
+        assert!(blocks.take_at(5, 3) && !blocks.take_at(4, 2) && blocks.take_at(0, 5));
+        for (first, run) in [(0, 0), (8, 1), (7, 2), (0, 9), (u32::MAX, 1), (1, u32::MAX)] {
+            assert!(!Blocks::new(8).take_at(first, run), "{first}+{run}");
+        }
+        assert!(Blocks::new(64).take_at(0, 64) && Blocks::new(64).take_at(63, 1));
+    }
 
     proptest! {
         #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::fault::Fault;
 use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{Header, down, entry, slot, up};
-use crate::limits::{BLOCK_BYTES, INLINE_BYTES, STRIDE};
+use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, STRIDE};
 use crate::memory::Memory;
 use crate::ring::{ASLEEP, BY_BYTE, Blocks, NEXT_SLEEP, WakeBy};
 
@@ -195,18 +195,24 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         if header.block == 0 && header.len as usize > INLINE_BYTES {
             return Err(Fault::InlineLength { len: header.len, max: INLINE_BYTES as u32 });
         }
-        if header.block != 0 && header.block >> 24 == 0 {
+        if header.block != 0 {
             self.check_block(header)?;
         }
         Ok(Some(header))
     }
 
     fn check_block(&self, header: Header) -> Result<(), Fault> {
-        let blocks = self.geometry.down_blocks;
-        let block = header.block - 1;
-        let end = block as usize * BLOCK_BYTES + header.len as usize;
-        if end > blocks as usize * BLOCK_BYTES {
-            return Err(Fault::Block { block, len: header.len, blocks });
+        let (segment, len) = (header.block >> 24, header.len);
+        let block = (header.block & 0x00ff_ffff).wrapping_sub(1);
+        // A segment's number becomes an offset of our release words.
+        if segment as usize > BULK_SEGMENTS {
+            return Err(Fault::Bulk { segment, len, has: 0 });
+        }
+        let blocks = if segment == 0 { self.geometry.down_blocks } else { 1 };
+        let end = block as usize * BLOCK_BYTES + len as usize;
+        let overruns = segment == 0 && end > blocks as usize * BLOCK_BYTES;
+        if block >= blocks || overruns {
+            return Err(Fault::Block { block, len, blocks });
         }
         Ok(())
     }
@@ -340,7 +346,8 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     #[must_use]
     pub fn was_claimed(&self, ticket: u64) -> bool {
         let claimed = self.down.load_acquire(down::CLAIMED);
-        claimed.wrapping_sub(ticket).wrapping_sub(1) < u64::from(u32::MAX)
+        // A long call may be overtaken by any number of others: half of all positions is "before".
+        claimed.wrapping_sub(ticket).wrapping_sub(1) < 1 << 63
     }
 
     /// The daemon's beat: it changes with every sweep of a daemon that runs.

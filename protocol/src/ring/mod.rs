@@ -11,7 +11,7 @@
 //!   A  submission.seq        Release store   ->   B  load, fence(Acquire)        a request's words
 //!   D  load, fence(Acquire)                  <-   C  completion.seq Release      an answer's words
 //!   F  load, fence(Acquire)                  <-   E  released       Release      a slot may be reused
-//!   G  consumed              Release store   ->   H  load, fence(Acquire)        an answer may be overwritten
+//!   G  consumed              Release store   ->   H  load, then B's fence        an answer may be overwritten
 //!   M  release[lease]        Release store   ->   N  load, fence(Acquire)        a reply block may be reused
 //!   I  publish; fence(SeqCst); look at down.parked
 //!                                                 J  down.parked; fence(SeqCst); look at slots and credit
@@ -31,6 +31,7 @@ mod blocks;
 mod client;
 mod lease;
 mod recovery;
+mod request;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,8 @@ pub use blocks::Blocks;
 pub use client::{ClientLane, Full, Nap};
 pub use lease::Leases;
 pub use recovery::{Class, Left, Open, RecoveryError, classify, repair};
-pub use server::{Entry, Peek, Place, Request, ServerLane};
+pub use request::{Place, Request};
+pub use server::{Entry, Peek, ServerLane};
 
 use crate::geometry::Geometry;
 use crate::layout::{self, slot};

@@ -6,11 +6,12 @@
 //! checker and the client's `outcome` rest on. Recovery applies the rules for hostile memory to `down`
 //! itself.
 
-use crate::geometry::{Down, Geometry};
+use crate::geometry::Geometry;
 use crate::layout::{ENTRY_BYTES, Header, down, entry, slot};
 use crate::limits::{INLINE_BYTES, STRIDE};
 use crate::memory::Memory;
-use crate::ring::Entry;
+use crate::ring::request::place_of;
+use crate::ring::{Entry, Place};
 
 /// A call that was taken and not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +20,13 @@ pub struct Open {
     pub ticket: u64,
     /// Its place in the in-flight table.
     pub entry: Entry,
-    /// How often it had been started when the daemon died.
+    /// How often it may have been started when the daemon died: at least 1.
     pub attempts: u64,
-    /// The validated copy of its header.
+    /// The copy of its header.
     pub header: Header,
+    /// Where its payload lies. `None` if the header does not hold what a request may: the client has
+    /// written over the slot of a light call, so it can only be answered "interrupted".
+    pub place: Option<Place>,
 }
 
 /// What a repaired `down` says.
@@ -38,6 +42,15 @@ pub struct Left {
     pub open: Vec<Open>,
 }
 
+impl Left {
+    /// Was this position taken and answered?
+    #[must_use]
+    pub fn is_answered(&self, position: u64) -> bool {
+        let open = self.open.binary_search_by_key(&position, |call| call.ticket).is_ok();
+        is_before(position, self.claimed) && !open
+    }
+}
+
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -49,18 +62,38 @@ pub enum Class {
     Answered,
 }
 
-/// `down` holds what no daemon can have left.
+/// `down` holds what no daemon can have left: the session is discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "claimed {claimed}, done {done}, released {released} cannot be a daemon's: the session is discarded"
-)]
-pub struct RecoveryError {
-    /// Requests taken.
-    pub claimed: u64,
-    /// Answers published.
-    pub done: u64,
-    /// Slots given back.
-    pub released: u64,
+#[non_exhaustive]
+pub enum RecoveryError {
+    /// The three positions contradict each other.
+    #[error(
+        "claimed {claimed}, done {done}, released {released} cannot be a daemon's: discard the session"
+    )]
+    Positions {
+        /// Requests taken.
+        claimed: u64,
+        /// Answers published.
+        done: u64,
+        /// Slots given back.
+        released: u64,
+    },
+    /// The in-flight table does not hold exactly the calls that are taken and not answered.
+    #[error("{found} open calls where {unanswered} are unanswered: discard the session")]
+    Entries {
+        /// Different open calls found.
+        found: u64,
+        /// Requests taken minus answers published.
+        unanswered: u64,
+    },
+    /// A lease runs over the arena's end or into another.
+    #[error("lease {number} of {pages} pages overlaps another or the end: discard the session")]
+    Lease {
+        /// Number of the lease.
+        number: usize,
+        /// Pages that it claims.
+        pages: u64,
+    },
 }
 
 /// The words that the order of stores is about, each loaded once.
@@ -78,20 +111,71 @@ impl Words {
         let released = down.load_acquire(down::RELEASED);
         let mut done = down.load_acquire(down::DONE);
         let slots = u64::from(geometry.slots);
-        let plausible = claimed.wrapping_sub(released) <= 1 && claimed.wrapping_sub(done) <= slots;
-        if !plausible {
-            return Err(RecoveryError { claimed, done, released });
-        }
+        let plausible = claimed.wrapping_sub(released) <= 1;
         if down.load_acquire(answer_at(geometry, done) + slot::SEQ) == done.wrapping_add(1) {
             done = done.wrapping_add(1);
+        }
+        if !plausible || claimed.wrapping_sub(done) > slots {
+            return Err(RecoveryError::Positions { claimed, done, released });
         }
         let last_answered = down.load(answer_at(geometry, done.wrapping_sub(1)) + slot::TICKET);
         Ok(Self { claimed, done, released, last_answered })
     }
+}
 
-    /// Is this position taken? Positions run at most a ring ahead, so a wrapping distance tells.
-    fn is_claimed(&self, position: u64) -> bool {
-        self.claimed.wrapping_sub(position).wrapping_sub(1) < 1 << 63
+/// Is `position` below `end`? Positions are free-running: half of them lie before.
+fn is_before(position: u64, end: u64) -> bool {
+    end.wrapping_sub(position).wrapping_sub(1) < 1 << 63
+}
+
+/// What stands in `down`, before anything is stored.
+struct Scan {
+    words: Words,
+    /// Calls with an entry, by ticket.
+    open: Vec<Open>,
+    /// Entries that hold no call: never claimed, so the slot still holds it; or answered, so the
+    /// entry only outlived its answer.
+    void: Vec<u32>,
+    /// The light call that was interrupted.
+    light: Option<u64>,
+}
+
+impl Scan {
+    fn of(down: &impl Memory, geometry: Geometry) -> Result<Self, RecoveryError> {
+        let words = Words::load(down, geometry)?;
+        let (mut open, mut void) = (Vec::new(), Vec::new());
+        for index in 0..geometry.slots {
+            let at = entry_at(geometry, index);
+            let mark = down.load_acquire(at + entry::TICKET);
+            let ticket = mark.wrapping_sub(1);
+            if mark == 0 {
+                continue;
+            }
+            if !is_before(ticket, words.claimed) || ticket == words.last_answered {
+                void.push(index);
+            } else {
+                open.push(open_entry(down, geometry, index, ticket));
+            }
+        }
+        open.sort_by_key(|call| call.ticket);
+        let has_entry = |position| open.iter().any(|call| call.ticket == position);
+        let light = (words.released != words.claimed
+            && words.released != words.last_answered
+            && !has_entry(words.released))
+        .then_some(words.released);
+        Self { words, open, void, light }.consistent()
+    }
+
+    /// Each call that is taken and not answered is there, once: what all that follows rests on.
+    fn consistent(mut self) -> Result<Self, RecoveryError> {
+        let unanswered = self.words.claimed.wrapping_sub(self.words.done);
+        let listed = self.open.len();
+        self.open.dedup_by_key(|call| call.ticket);
+        let found = self.open.len() as u64 + u64::from(self.light.is_some());
+        if self.open.len() != listed || found != unanswered {
+            return Err(RecoveryError::Entries { found, unanswered });
+        }
+        Ok(self)
     }
 }
 
@@ -99,78 +183,60 @@ impl Words {
 /// a kill in the middle leaves what another `repair` finishes.
 ///
 /// # Errors
-/// [`RecoveryError`] if no daemon can have left this.
+/// [`RecoveryError`] if no daemon can have left this. Then nothing was stored.
 pub fn repair(
     up: &impl Memory,
     down: &impl Memory,
     geometry: Geometry,
 ) -> Result<Left, RecoveryError> {
-    let words = Words::load(down, geometry)?;
+    let Scan { words, mut open, void, light } = Scan::of(down, geometry)?;
     down.store_release(down::DONE, words.done);
-    let map = geometry.down();
-    let mut open = Vec::new();
-    for index in 0..geometry.slots {
-        let at = map.entries + index as usize * ENTRY_BYTES;
-        let mark = down.load_acquire(at + entry::TICKET);
-        let ticket = mark.wrapping_sub(1);
-        if mark == 0 {
-            continue;
-        }
-        // Void: never claimed, so the slot still holds it. Answered: the entry outlived its answer.
-        if !words.is_claimed(ticket) || ticket == words.last_answered {
-            down.store_release(at + entry::TICKET, 0);
-            continue;
-        }
-        open.push(open_entry(down, map, index, ticket));
+    for index in void {
+        down.store_release(entry_at(geometry, index) + entry::TICKET, 0);
+    }
+    if let Some(position) = light {
+        open.push(adopt_light(up, down, geometry, position));
+        open.sort_by_key(|call| call.ticket);
     }
     if words.released != words.claimed {
-        let position = words.released;
-        let known =
-            position == words.last_answered || open.iter().any(|call| call.ticket == position);
-        if !known {
-            open.push(adopt_light(up, down, geometry, position));
-        }
         down.store_release(down::RELEASED, words.claimed);
     }
-    open.sort_by_key(|call| call.ticket);
     Ok(Left { claimed: words.claimed, done: words.done, released: words.claimed, open })
 }
 
-fn open_entry(down: &impl Memory, map: Down, index: u32, ticket: u64) -> Open {
-    let at = map.entries + index as usize * ENTRY_BYTES;
-    let word = |number: usize| down.load(at + entry::SLOT + slot::TICKET + number * 8);
+fn open_entry(down: &impl Memory, geometry: Geometry, index: u32, ticket: u64) -> Open {
+    let at = entry_at(geometry, index);
+    let header = header_at(down, at + entry::SLOT);
     Open {
         ticket,
         entry: Entry::new(index),
         attempts: down.load(at + entry::ATTEMPTS),
-        header: Header::from_words([word(0), word(1), word(2), word(3)]),
+        header,
+        place: place_of(header, geometry).ok(),
     }
 }
 
 /// The light call that was interrupted becomes an entry, before its slot is given back.
 fn adopt_light(up: &impl Memory, down: &impl Memory, geometry: Geometry, position: u64) -> Open {
-    let map = geometry.down();
     let from = geometry.up().ring + geometry.index(position) * STRIDE;
-    let word = |number: usize| up.load(from + slot::TICKET + number * 8);
-    let mut header = Header::from_words([word(0), word(1), word(2), word(3)]);
-    // The client may have scribbled over the slot since: a length is checked as at first.
+    let header = header_at(up, from);
+    // The client may have written over the slot since: the copy is checked as at first.
+    let place = place_of(header, geometry).ok();
     let mut payload = [0; INLINE_BYTES];
-    if header.block == 0 {
-        header.len = header.len.min(INLINE_BYTES as u32);
-        up.read(from + slot::PAYLOAD, &mut payload);
-    }
+    let len = if place == Some(Place::Inline) { header.len as usize } else { 0 };
+    up.read(from + slot::PAYLOAD, &mut payload[..len]);
     let free = (0..geometry.slots)
-        .find(|index| down.load(map.entries + *index as usize * ENTRY_BYTES + entry::TICKET) == 0)
-        .unwrap_or(0); // at most slots - 1 others are open: claimed - done <= slots
-    let at = map.entries + free as usize * ENTRY_BYTES;
+        .find(|index| down.load(entry_at(geometry, *index) + entry::TICKET) == 0)
+        .expect("the scan found at most slots - 1 other open calls, and the void ones are freed");
+    let at = entry_at(geometry, free);
     down.store(at + entry::ATTEMPTS, 1);
     down.store(at + entry::PROGRESS, 0);
     for (number, value) in header.words().into_iter().enumerate() {
         down.store(at + entry::SLOT + slot::TICKET + number * 8, value);
     }
-    down.write(at + entry::SLOT + slot::PAYLOAD, &payload);
+    down.write(at + entry::SLOT + slot::PAYLOAD, &payload[..len]);
     down.store_release(at + entry::TICKET, position.wrapping_add(1));
-    Open { ticket: position, entry: Entry::new(free), attempts: 1, header }
+    Open { ticket: position, entry: Entry::new(free), attempts: 1, header, place }
 }
 
 /// What became of each request from `first` to before `end`, read from the `down` of a daemon that is
@@ -184,22 +250,24 @@ pub fn classify(
     first: u64,
     end: u64,
 ) -> Result<Vec<Class>, RecoveryError> {
-    let words = Words::load(down, geometry)?;
-    let map = geometry.down();
-    let entries: Vec<u64> = (0..geometry.slots as usize)
-        .map(|index| down.load_acquire(map.entries + index * ENTRY_BYTES + entry::TICKET))
-        .filter(|mark| *mark != 0)
-        .map(|mark| mark.wrapping_sub(1))
-        .collect();
+    let Scan { words, open, light, .. } = Scan::of(down, geometry)?;
     let class = |position: u64| {
-        if !words.is_claimed(position) {
+        if !is_before(position, words.claimed) {
             return Class::NotStarted;
         }
-        let open = entries.contains(&position)
-            || (words.released != words.claimed && position == words.released);
-        if open && position != words.last_answered { Class::Interrupted } else { Class::Answered }
+        let open = open.binary_search_by_key(&position, |call| call.ticket).is_ok();
+        if open || light == Some(position) { Class::Interrupted } else { Class::Answered }
     };
     Ok((0..end.wrapping_sub(first)).map(|offset| class(first.wrapping_add(offset))).collect())
+}
+
+fn header_at(memory: &impl Memory, at: usize) -> Header {
+    let word = |number: usize| memory.load(at + slot::TICKET + number * 8);
+    Header::from_words([word(0), word(1), word(2), word(3)])
+}
+
+fn entry_at(geometry: Geometry, index: u32) -> usize {
+    geometry.down().entries + index as usize * ENTRY_BYTES
 }
 
 fn answer_at(geometry: Geometry, position: u64) -> usize {

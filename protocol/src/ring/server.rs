@@ -17,36 +17,10 @@ use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{ENTRY_BYTES, Header, down, entry, slot, up};
 use crate::limits::{BLOCK_BYTES, INLINE_BYTES, STRIDE};
 use crate::memory::Memory;
-use crate::ring::{ASLEEP, BY_BYTE, Leases, NEXT_SLEEP, Open, RecoveryError, WakeBy, recovery};
-
-/// Where a request's payload lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In the slot.
-    Inline,
-    /// In the arena of `up`, at this offset of the segment; within bounds.
-    Arena {
-        /// Offset in `up`.
-        at: usize,
-    },
-    /// At the start of this bulk segment of the session. The session must check that it has it and
-    /// that the payload fits.
-    Bulk {
-        /// Number, from 1.
-        segment: u32,
-    },
-}
-
-/// A validated request that has not been claimed yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Its position.
-    pub ticket: u64,
-    /// A private copy of its header.
-    pub header: Header,
-    /// Where its payload lies.
-    pub place: Place,
-}
+use crate::ring::request::place_of;
+use crate::ring::{
+    ASLEEP, BY_BYTE, Leases, NEXT_SLEEP, Open, Place, RecoveryError, Request, WakeBy, recovery,
+};
 
 /// What the submission ring holds next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +81,8 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     }
 
     /// Takes over the segments of a daemon that died, after repairing them. The calls that are left
-    /// open must be run again or answered with [`finish`](Self::finish).
+    /// open must be run again ([`rerun`](Self::rerun)) or answered with [`finish`](Self::finish).
+    /// Reply blocks of answered calls stay leased until the client gives them back.
     ///
     /// # Errors
     /// [`RecoveryError`] if `down` cannot have been left by a daemon.
@@ -118,6 +93,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         epoch: u64,
     ) -> Result<(Self, Vec<Open>), RecoveryError> {
         let left = recovery::repair(&up, &down, geometry)?;
+        let leases = Leases::recover(&up, &down, geometry, |ticket| left.is_answered(ticket))?;
         let consumed = up.load_acquire(up::CONSUMED);
         let in_range = left.done.wrapping_sub(consumed) <= u64::from(geometry.slots);
         let consumed = if in_range { consumed } else { left.done };
@@ -125,6 +101,10 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         let mut lane =
             Self::at(up, down, geometry, [left.claimed, left.done, left.released, consumed]);
         lane.free_entries.retain(|index| left.open.iter().all(|open| open.entry.0 != *index));
+        lane.leases = leases;
+        // The dead daemon may have been asleep. Its successor's first sleep needs a value that no
+        // client has rung for, so the word goes on from where it stands.
+        lane.unpark();
         Ok((lane, left.open))
     }
 
@@ -139,7 +119,8 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
             up.len() >= up_map.len && down.len() >= down_map.len,
             "segments smaller than their geometry"
         );
-        let wake = down.load_u32(down::WAKE);
+        let (wake, parked) = (down.load_u32(down::WAKE), down.load_u32(down::PARKED));
+        let beat = down.load(down::BEAT);
         Self {
             up,
             down,
@@ -153,9 +134,9 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
             free_entries: (0..geometry.slots).rev().collect(),
             leases: Leases::new(geometry),
             rung: 0,
-            parked: 0,
+            parked,
             wake,
-            beat: 0,
+            beat,
         }
     }
 
@@ -194,39 +175,8 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         self.up.fence(Ordering::Acquire);
         let word = |index: usize| self.up.load(at + slot::TICKET + index * 8);
         let header = Header::from_words([word(0), word(1), word(2), word(3)]);
-        let place = self.check(header)?;
+        let place = place_of(header, self.geometry)?;
         Ok(Peek::Request(Request { ticket: self.claimed, header, place }))
-    }
-
-    #[inline]
-    fn check(&self, header: Header) -> Result<Place, Fault> {
-        let Header { ticket, flags, status, len, block, .. } = header;
-        if flags != 0 || status != 0 || ticket != 0 {
-            return Err(Fault::Reserved { flags, status, ticket });
-        }
-        if block == 0 {
-            if len as usize > INLINE_BYTES {
-                return Err(Fault::InlineLength { len, max: INLINE_BYTES as u32 });
-            }
-            return Ok(Place::Inline);
-        }
-        self.check_block(len, block)
-    }
-
-    fn check_block(&self, len: u32, block: u32) -> Result<Place, Fault> {
-        let (segment, index) = (block >> 24, (block & 0x00ff_ffff).wrapping_sub(1));
-        let blocks = self.geometry.up_blocks;
-        if segment == 0 {
-            let first = index as usize * BLOCK_BYTES;
-            if index >= blocks || first + len as usize > blocks as usize * BLOCK_BYTES {
-                return Err(Fault::Block { block: index, len, blocks });
-            }
-            return Ok(Place::Arena { at: self.up_map.arena + first });
-        }
-        if index != 0 {
-            return Err(Fault::Block { block: index, len, blocks: 1 });
-        }
-        Ok(Place::Bulk { segment })
     }
 
     /// Copies a request's payload, as far as `out` goes, from the slot or the arena.
@@ -245,8 +195,9 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         if self.claimed.wrapping_sub(self.consumed) < slots {
             return Ok(true);
         }
-        // H, pairs with G: the client has read the answers below.
-        let consumed = self.up.load_acquire(up::CONSUMED);
+        // H, pairs with G: the client has read the answers below. Its fence is the caller's (B), which
+        // stands between this load and whatever is answered.
+        let consumed = self.up.load(up::CONSUMED);
         if consumed.wrapping_sub(self.consumed) > self.done.wrapping_sub(self.consumed) {
             return Err(Fault::Consumed { consumed, from: self.consumed, done: self.done });
         }
@@ -278,21 +229,41 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     pub fn admit(&mut self, request: &Request, inline: &[u8]) -> Entry {
         let entry =
             self.free_entries.pop().expect("credit bounds the entries: claimed - consumed < slots");
-        self.write_entry(entry, request, inline, 0);
+        self.write_entry(entry, request, inline);
         self.claim();
         self.release();
         Entry(entry)
     }
 
-    fn write_entry(&self, index: u32, request: &Request, inline: &[u8], attempts: u64) {
+    fn write_entry(&self, index: u32, request: &Request, inline: &[u8]) {
         let at = self.entry_at(index);
-        self.down.store(at + entry::ATTEMPTS, attempts);
+        self.down.store(at + entry::ATTEMPTS, 1);
         self.down.store(at + entry::PROGRESS, 0);
         for (word, value) in request.header.words().into_iter().enumerate() {
             self.down.store(at + entry::SLOT + slot::TICKET + word * 8, value);
         }
         self.down.write(at + entry::SLOT + slot::PAYLOAD, inline);
         self.down.store_release(at + entry::TICKET, request.ticket.wrapping_add(1));
+    }
+
+    /// Records that a call which recovery left open is about to run again, *before* it runs: should
+    /// this daemon die too, the next one sees how often the call was started.
+    pub fn rerun(&mut self, open: &Open) {
+        let at = self.entry_at(open.entry.0);
+        self.down.store(at + entry::PROGRESS, 0);
+        self.down.store_release(at + entry::ATTEMPTS, open.attempts.saturating_add(1));
+    }
+
+    /// Copies the payload of a call that recovery left open, as far as `out` goes: from its entry, or
+    /// from the arena of `up`, which is the daemon's until the call is answered.
+    pub fn read_open(&self, open: &Open, out: &mut [u8]) {
+        match open.place {
+            Some(Place::Inline) => {
+                self.down.read(self.entry_at(open.entry.0) + entry::SLOT + slot::PAYLOAD, out);
+            }
+            Some(Place::Arena { at }) => self.up.read_block(at, out),
+            Some(Place::Bulk { .. }) | None => {}
+        }
     }
 
     /// Publishes an answer whose payload is `inline`, or lies in the block that `header` names.
