@@ -31,11 +31,13 @@ pub(crate) struct Client {
 impl Client {
     /// Use `ringfence.connect`.
     #[new]
-    #[pyo3(signature = (target = None, *, daemon = None, timeout = Limit::DEFAULT, spin = "adaptive",
-        name = None))]
+    #[pyo3(signature = (target = None, *, autostart = None, daemon = None, timeout = Limit::DEFAULT,
+        spin = "adaptive", name = None))]
+    #[allow(clippy::too_many_arguments)] // named ones in Python
     fn connect(
         py: Python<'_>,
         target: Option<&str>,
+        autostart: Option<PathBuf>,
         daemon: Option<PathBuf>,
         timeout: Limit,
         spin: &str,
@@ -44,8 +46,11 @@ impl Client {
         let mut builder = crate::target::builder(target)
             .map_err(|error| raise(py, &error))?
             .spin(parse_spin(spin)?);
-        if let Some(binary) = daemon {
+        if let Some(binary) = autostart {
             builder = builder.autostart(Some(binary));
+        }
+        if let Some(binary) = daemon {
+            builder = builder.daemon(binary);
         }
         if let Some(limit) = timeout.of_connect() {
             builder = builder.timeout(limit);
@@ -129,13 +134,14 @@ impl Client {
     }
 
     /// What it is connected to: instance, socket, session, epoch, the daemon's pid and version,
-    /// whether that daemon is private, and whether this client started it.
+    /// whether that daemon is private, whether this client started it, and whether it is this
+    /// process.
     fn _info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let info = self.inner.info();
         let socket = info.socket.map(|path| path.to_string_lossy().into_owned());
-        let daemon = (info.daemon_pid, info.daemon_version, info.private, info.autostarted);
-        let (pid, version, private, autostarted) = daemon;
-        (info.instance, socket, info.session, info.epoch, pid, version, private, autostarted)
+        let ringfence::Info { instance, session, epoch, private, autostarted, inproc, .. } = info;
+        let (pid, version) = (info.daemon_pid, info.daemon_version);
+        (instance, socket, session, epoch, pid, version, private, autostarted, inproc)
             .into_pyobject(py)
     }
 

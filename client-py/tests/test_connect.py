@@ -80,7 +80,7 @@ def test_every_way_to_wait(daemon: PrivateDaemon, spin: str) -> None:
 
 def test_a_client_closes_itself_behind_a_with(client: rf.Client) -> None:
     assert isinstance(client, rf.Client)
-    assert "<ringfence.Client of " in repr(client)
+    assert repr(client).startswith("<ringfence.Client ")
     with pytest.raises(TypeError, match="connect in the other process instead"):
         pickle.dumps(client)
     with client as same:
@@ -92,6 +92,7 @@ def test_a_client_closes_itself_behind_a_with(client: rf.Client) -> None:
 def test_the_in_process_core_is_this_process() -> None:
     with rf.connect("inproc:") as client:
         assert client.daemon.pid == os.getpid()
+        assert client.daemon.inproc and client.daemon.instance is None
         assert isinstance(client, rf.Client) and not isinstance(5, rf.Client)
 
 

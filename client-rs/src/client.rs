@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use ringfence_protocol::api::system as api;
 use ringfence_protocol::message::Message;
+use ringfence_protocol::names::Instance;
 use ringfence_protocol::schema::EngineSchema;
 
-use crate::autostart::Autostart;
+use crate::autostart::{Autostart, instance_of};
 use crate::call::{Request, Started};
 use crate::error::Error;
 use crate::info::{Info, Stats};
@@ -90,7 +91,9 @@ impl Client {
     pub(crate) fn open(builder: Builder) -> Result<Self, Error> {
         let here = Surroundings::of_process();
         let unnamed = builder.target.is_none() && here.target.is_none();
-        let way = match Target::resolve(builder.target.clone(), &here)? {
+        let own = builder.daemon.as_deref().filter(|_| unnamed).map(instance_of);
+        let asked = builder.target.clone().or(own.map(Target::Instance));
+        let way = match Target::resolve(asked, &here)? {
             Target::Inproc => inproc(builder)?,
             target => Way::Remote(connect(builder, &target, &here, unnamed)?),
         };
@@ -396,10 +399,13 @@ fn connect(
     let candidates = target.candidates(here);
     // Never an empty private daemon in place of a system daemon that is restarting.
     let system_socket = candidates.iter().any(|place| !place.own_only && place.path.exists());
-    let wanted = builder.autostart.filter(|_| unnamed && !system_socket);
-    let autostart = wanted
-        .filter(|_| Autostart::is_allowed())
-        .map(|binary| Autostart { binary, runtime_dir: here.user_dir().path().to_owned() });
+    let (wanted, instance) = match (builder.daemon, target) {
+        (Some(binary), Target::Instance(instance)) => (Some(Some(binary)), instance.clone()),
+        _ => (builder.autostart.filter(|_| unnamed), Instance::default()),
+    };
+    let autostart = wanted.filter(|_| !system_socket && Autostart::is_allowed()).map(|binary| {
+        Autostart { binary, runtime_dir: here.user_dir().path().to_owned(), instance }
+    });
     let remote = Arc::new(Remote::new(builder.settings, candidates, autostart));
     remote.connect()?;
     Ok(remote)

@@ -75,6 +75,7 @@ pub struct Builder {
     pub(crate) target: Option<Target>,
     pub(crate) settings: Settings,
     pub(crate) autostart: Option<Option<PathBuf>>,
+    pub(crate) daemon: Option<PathBuf>,
     #[cfg(feature = "inproc")]
     pub(crate) registry: Option<ringfence_core::Registry>,
 }
@@ -96,6 +97,7 @@ impl Default for Builder {
             target: None,
             settings,
             autostart: None,
+            daemon: None,
             #[cfg(feature = "inproc")]
             registry: None,
         }
@@ -198,6 +200,18 @@ impl Builder {
     /// ```
     pub fn autostart(mut self, binary: Option<PathBuf>) -> Self {
         self.autostart = Some(binary);
+        self
+    }
+
+    /// A daemon with engines of one's own: starts this binary as the instance that is named, or else
+    /// under a name made of the binary's path, unless it runs already. As a private daemon does, it
+    /// leaves 2 s after its last client, and `RINGFENCE_AUTOSTART=0` forbids the start.
+    ///
+    /// ```
+    /// let _builder = ringfence::Client::builder().daemon("target/release/examples/greeterd");
+    /// ```
+    pub fn daemon(mut self, binary: impl Into<PathBuf>) -> Self {
+        self.daemon = Some(binary.into());
         self
     }
 

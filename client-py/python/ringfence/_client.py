@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class Daemon(NamedTuple):
     """The daemon that a client is connected to."""
 
-    instance: str
-    """Its name among the daemons of its user."""
-    socket: str
-    """The path of its control socket."""
+    instance: str | None
+    """Its name among the daemons of its user; none in process."""
+    socket: str | None
+    """The path of its control socket; none in process."""
     session: int
     """The number of this client's session."""
     epoch: int
@@ -35,6 +35,8 @@ class Daemon(NamedTuple):
     """Was it started for this user by a client, to leave with its last one?"""
     autostarted: bool
     """Was it this client that started it?"""
+    inproc: bool
+    """Is it no daemon at all, but the core in this process?"""
 
 
 class _ClientType(type):
@@ -55,7 +57,9 @@ else:
 class ClientMethods(_Base):
     """The part of a client that is written in Python; mixed into a native class."""
 
-    __slots__ = ("_vectors",)
+    # Its place is in the classes that have a native half: only one base may have an own layout.
+    __slots__ = ()
+    _vectors: Vectors
 
     @property
     def vectors(self) -> Vectors:
@@ -65,7 +69,7 @@ class ClientMethods(_Base):
         except AttributeError:
             from ._vectors import Vectors
 
-            self._vectors: Vectors = Vectors(self)
+            self._vectors = Vectors(self)
             return self._vectors
 
     def engine(self, name: str) -> Engine:
@@ -119,6 +123,8 @@ class ClientMethods(_Base):
 
     def __repr__(self) -> str:
         daemon = self.daemon
+        if daemon.inproc:
+            return "<ringfence.Client in process>"
         return f"<ringfence.Client of {daemon.instance!r}, daemon pid {daemon.pid}>"
 
 
@@ -126,4 +132,4 @@ class Client(ClientMethods, NativeClient, metaclass=_ClientType):
     """A connection to a daemon, made by :func:`ringfence.connect`. Any thread may use it, and it
     works again by itself after a restart of the daemon and in a forked child."""
 
-    __slots__ = ()
+    __slots__ = ("_vectors",)

@@ -36,26 +36,32 @@ def connect(
     ``timeout``: seconds that connecting may take, the start of a daemon included (default 10).
     ``spin``: how calls wait, ``"adaptive"``, ``"always"`` or ``"never"``.
     ``name``: what the daemon calls this client in its logs and in ``ringfence top``.
-    ``daemon``: the binary to start, for a daemon with engines of your own.
+    ``daemon``: the program of a daemon with engines of your own, which is started unless it runs
+    already: as the instance that ``target`` names, or under a name of its own.
     """
     if target is None:
         target = os.environ.get("RINGFENCE_TARGET") or None
     text = None if target is None else os.fspath(target)
     if text is not None and text.startswith(INPROC):
         return _inproc(timeout, spin, name)
-    binary: Path | None = None
-    if daemon is not None:
-        binary = _own_daemon(daemon)
-    elif text is None and autostart and os.environ.get("RINGFENCE_AUTOSTART") != "0":
-        binary = find_daemon()
+    allowed = autostart and os.environ.get("RINGFENCE_AUTOSTART") != "0"
+    own = None if daemon is None else _own_daemon(daemon)
+    private = find_daemon() if allowed and text is None and own is None else None
     try:
-        client = Client(text, daemon=binary, timeout=timeout, spin=spin, name=name)
+        client = Client(
+            text,
+            autostart=private,
+            daemon=own if allowed else None,
+            timeout=timeout,
+            spin=spin,
+            name=name,
+        )
     except DaemonUnavailable as error:
-        if text is None and autostart and binary is None:
+        if text is None and autostart and private is None:
             error.add_note(_why_not_started())
         raise
     if client.daemon.autostarted:
-        _log_start(client, binary)
+        _log_start(client, own or private)
     return client
 
 

@@ -1,14 +1,16 @@
 """Native half of the package; not an API. The public classes derive from or wrap these."""
 
 import os
+import sys
 from collections.abc import Iterable
 from types import EllipsisType
 from typing import Any, Literal, Self, SupportsIndex, final
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 __version__: str
 
+@disjoint_base
 class Client:
     """A connection to a daemon. Any thread may use it."""
 
@@ -16,6 +18,7 @@ class Client:
         cls,
         target: str | None = None,
         *,
+        autostart: str | os.PathLike[str] | None = None,
         daemon: str | os.PathLike[str] | None = None,
         timeout: float | None | EllipsisType = ...,
         spin: Literal["adaptive", "always", "never"] = "adaptive",
@@ -36,7 +39,7 @@ class Client:
         """Lets go of the daemon. Later calls raise; a second `close` does nothing."""
 
     def _method(self, engine: str, name: str) -> Method: ...
-    def _info(self) -> tuple[str, str, int, int, int, str, bool, bool]: ...
+    def _info(self) -> tuple[str | None, str | None, int, int, int, str, bool, bool, bool]: ...
     def _engines(self) -> list[tuple[str, str, list[str]]]: ...
 
 @final
@@ -85,6 +88,7 @@ class View:
     """The bytes of one reply, read-only."""
 
     def __len__(self) -> int: ...
-    def __buffer__(self, flags: SupportsIndex, /) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: SupportsIndex, /) -> memoryview: ...
 
 def error_table() -> list[tuple[int, str, str, str]]: ...

@@ -16,7 +16,7 @@ from ._connect import connect, find_daemon
 from ._errors import DaemonUnavailable, PermissionDenied
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from ._client import Client
 
@@ -139,7 +139,7 @@ def private_daemon(
     binary: str | os.PathLike[str] | None = None,
     arguments: Sequence[str] = (),
     name: str = "test",
-) -> Iterator[PrivateDaemon]:
+) -> Generator[PrivateDaemon]:
     """Runs a daemon for as long as the block takes. ``binary``: a daemon with engines of your own
     instead of ``ringfenced``; ``arguments``: more flags for it; ``name``: how its instance's name
     starts."""

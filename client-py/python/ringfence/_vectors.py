@@ -287,8 +287,9 @@ class Collection:
 
 
 def _stats(values: tuple[Any, ...]) -> CollectionStats:
-    count, dim, metric, *rest = values
-    return CollectionStats(count, dim, METRICS[metric], *rest)
+    count, dim, number, *rest = values
+    metric: Metric = METRICS[int(number)]
+    return CollectionStats(count, dim, metric, *rest)
 
 
 def _by_query(

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._connect import connect, find_daemon
 from ._private import PrivateDaemon, private_daemon
@@ -38,14 +38,15 @@ def image_patches() -> Rows:
     """134 196 overlapping 6 x 6 colour patches of the two photographs in scikit-learn, as rows of
     108 numbers from 0 to 1."""
     import numpy as np
-    from sklearn.datasets import load_sample_images  # pyright: ignore
+    import sklearn.datasets  # type: ignore[import-untyped]
 
-    images = load_sample_images().images  # pyright: ignore
+    load: Callable[[], Any] = sklearn.datasets.load_sample_images  # type: ignore[unused-ignore]
     parts: list[Rows] = []
-    for image in images:  # pyright: ignore
+    for image in load().images:
         pixels: NDArray[np.uint8] = np.asarray(image, np.uint8)
         windows = np.lib.stride_tricks.sliding_window_view(pixels, (PATCH, PATCH, 3))[::2, ::2]
-        parts.append(windows.reshape(-1, PATCH * PATCH * 3).astype(np.float32) / 255)
+        rows = windows.reshape(-1, PATCH * PATCH * 3).astype(np.float32)
+        parts.append(rows / np.float32(255))
     return np.concatenate(parts)
 
 
@@ -110,7 +111,8 @@ def search_tour(client: Client) -> bool:
         f"(by numpy, brute force) {recall:.1%} were found, looking at {seen:.1%} of the rows."
     )
     exact = docs.search_batch(queries, k=10, exact=True)
-    same = float(np.mean(np.sort(exact.ids, axis=1) == np.sort(true, axis=1)))
+    equal = np.sort(exact.ids, axis=1) == np.sort(true, axis=1)
+    same = np.count_nonzero(equal) / equal.size
     step(f"Asked for exact answers, the daemon agrees with numpy on {same:.1%} of all neighbours.")
     return recall >= 0.9 and same >= 0.99
 

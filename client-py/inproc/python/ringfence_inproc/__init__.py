@@ -22,7 +22,7 @@ __all__ = ["connect"]
 class InprocClient(ClientMethods, _Native):
     """A client whose core runs in this process. ``isinstance(client, ringfence.Client)`` holds."""
 
-    __slots__ = ()
+    __slots__ = ("_vectors",)
 
 
 def connect(*, timeout: Timeout = ..., spin: Spin = "adaptive", name: str | None = None) -> Client:
