@@ -88,6 +88,16 @@ impl Peer {
         Err(self.broken("ended while it was measured"))
     }
 
+    /// Lets it end in order: it runs, its input ends, and it is waited for.
+    pub fn finish(&mut self) {
+        if self.ended {
+            return;
+        }
+        let _it_may_have_ended = self.resume();
+        drop(self.child.stdin.take());
+        self.ended = self.child.wait().is_ok();
+    }
+
     fn pid(&self) -> Pid {
         // A pid fits: the kernel's limit is 2^22.
         Pid::from_raw(self.child.id().cast_signed())

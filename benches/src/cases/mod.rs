@@ -5,6 +5,7 @@
 pub mod limit;
 pub mod python;
 pub mod raw_sync;
+pub mod ringfence;
 pub mod unix;
 
 use crate::harness::Case;
@@ -27,7 +28,9 @@ pub fn all() -> Vec<Box<dyn Case>> {
         Box::new(unix::SPIN),
         Box::new(unix::BLOCK),
     ];
-    cases.extend(python::all());
+    let daemon = ringfence::Shared::default();
+    cases.extend(ringfence::all(&daemon));
+    cases.extend(python::all(&daemon));
     cases
 }
 
@@ -41,6 +44,7 @@ pub fn serve(role: &str, segment: &str) -> Result<(), BenchError> {
         "raw-sync-event" => raw_sync::serve(raw_sync::EVENT, segment),
         "unix-spin" => unix::serve(unix::SPIN),
         "unix-block" => unix::serve(unix::BLOCK),
+        "daemon" => ringfence::serve(segment),
         "wedge-hold" => wedge::hold(segment),
         "wedge-wait" => wedge::wait(segment),
         _ => Err(BenchError::Peer { what: String::from(role), detail: String::from("is no role") }),

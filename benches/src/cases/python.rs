@@ -13,12 +13,14 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use super::ringfence::{Daemon, Shared};
 use crate::BenchError;
 use crate::harness::{Case, Context, Runner, Slice};
 use crate::peer::CLIENT_CORE;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/bench.py");
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const THROUGH_THE_DAEMON: &str = "python-echo";
 const BARE_ECHO: &str = "pyo3-bare-echo";
 const BARE_ECHO_PACKAGE: &str = "ringfence-pyo3-echo";
 const BARE_ECHO_LIBRARY: &str = "libpyo3_echo.so";
@@ -27,15 +29,15 @@ const QUOTED_CHARS: usize = 120;
 
 /// The Python cases; they share one interpreter.
 #[must_use]
-pub fn all() -> Vec<Box<dyn Case>> {
+pub fn all(daemon: &Shared) -> Vec<Box<dyn Case>> {
     let driver = Rc::new(RefCell::new(None));
     let case = |name, description| -> Box<dyn Case> {
-        Box::new(Python { name, description, driver: Rc::clone(&driver) })
+        Box::new(Python { name, description, driver: Rc::clone(&driver), shared: daemon.clone() })
     };
     vec![
         case(BARE_ECHO, "Python calls a bare PyO3 function, 24 bytes, same process"),
         case("python-inproc-echo", "Python client.echo, 24 bytes, target inproc: (same process)"),
-        case("python-echo", "Python client.echo, 24 bytes, through the daemon"),
+        case(THROUGH_THE_DAEMON, "Python client.echo, 24 bytes, through the daemon"),
         case("python-import", "import ringfence in a fresh interpreter"),
     ]
 }
@@ -46,6 +48,7 @@ struct Python {
     name: &'static str,
     description: &'static str,
     driver: SharedDriver,
+    shared: Shared,
 }
 
 impl Case for Python {
@@ -59,6 +62,11 @@ impl Case for Python {
 
     fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError> {
         let library = if self.name == BARE_ECHO { Some(build_bare_echo(context)?) } else { None };
+        let daemon = match (self.name, &context.target) {
+            (THROUGH_THE_DAEMON, None) => Some(self.shared.get(context)?),
+            _ => None,
+        };
+        let own = daemon.as_ref().map(|daemon| daemon.borrow().target());
         let mut shared = self.driver.borrow_mut();
         let driver = match shared.as_mut() {
             Some(driver) => driver,
@@ -66,16 +74,17 @@ impl Case for Python {
         };
         driver.ask(&Request::Setup {
             case: self.name,
-            target: context.target.as_deref(),
+            target: own.as_deref().or(context.target.as_deref()),
             library: library.as_deref(),
         })?;
-        Ok(Box::new(Client { name: self.name, driver: Rc::clone(&self.driver) }))
+        Ok(Box::new(Client { name: self.name, driver: Rc::clone(&self.driver), daemon }))
     }
 }
 
 struct Client {
     name: &'static str,
     driver: SharedDriver,
+    daemon: Option<Rc<RefCell<Daemon>>>,
 }
 
 impl Runner for Client {
@@ -92,6 +101,14 @@ impl Runner for Client {
             slice.push_ps(batch_ns * 1_000 / batches.calls);
         }
         Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), BenchError> {
+        self.daemon.as_ref().map_or(Ok(()), |daemon| daemon.borrow_mut().resume())
+    }
+
+    fn pause(&mut self) -> Result<(), BenchError> {
+        self.daemon.as_ref().map_or(Ok(()), |daemon| daemon.borrow_mut().pause())
     }
 }
 

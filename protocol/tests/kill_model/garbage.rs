@@ -54,12 +54,14 @@ fn recover(chance: &mut Chance) -> bool {
     let (up, down, position) = segments(chance);
     let before = position.wrapping_sub(8);
     let classes = classify(&down, GEOMETRY, before, position.wrapping_add(8));
+    let unreleased = down.load(down::CLAIMED).wrapping_sub(down.load(down::RELEASED));
     let recovered = ServerLane::recover(ReadOnly(up), down, GEOMETRY, 2);
     if let Ok(classes) = &classes {
         assert_eq!(classes.len(), 16);
     }
     let Ok((mut lane, open)) = recovered else { return false };
     assert!(classes.is_ok(), "both look at the same words");
+    assert!(unreleased <= 1, "a daemon takes one request at a time");
     assert!(open.len() <= GEOMETRY.slots as usize);
     assert_eq!(lane.running(), open.len() as u64);
     for (number, call) in open.iter().enumerate() {
@@ -121,7 +123,7 @@ fn turn(lane: &mut Lane, chance: &mut Chance) {
 #[test]
 fn k_recovery_of_any_down_is_an_error_or_a_bounded_lane() {
     let (mut recovered, mut refused) = (0, 0);
-    for seed in 0..20_000 {
+    for seed in 0..8_000 {
         let case = || recover(&mut Chance::new(seed));
         match catch_unwind(AssertUnwindSafe(case)) {
             Ok(true) => recovered += 1,
@@ -129,5 +131,5 @@ fn k_recovery_of_any_down_is_an_error_or_a_bounded_lane() {
             Err(_) => panic!("seed {seed}"),
         }
     }
-    assert!(recovered > 1000 && refused > 1000, "{recovered} recovered, {refused} refused");
+    assert!(recovered > 500 && refused > 500, "{recovered} recovered, {refused} refused");
 }

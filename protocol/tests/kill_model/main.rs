@@ -20,10 +20,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use chance::Chance;
 use client::Client;
 use daemon::{BY_BLOCK, Daemon, HEAVY, ONCE};
-use ringfence_protocol::layout::{down, slot};
+use ringfence_protocol::layout::{Header, down, slot};
 use ringfence_protocol::limits::STRIDE;
 use ringfence_protocol::memory::{Heap, Memory};
-use ringfence_protocol::ring::{Peek, ServerLane, initialise};
+use ringfence_protocol::ring::{ClientLane, Peek, ServerLane, initialise};
 use tape::{GEOMETRY, Killed, Order, ReadOnly, Tape, Word};
 
 const STARTS: [u64; 4] = [0, (1 << 32) - 3, (1 << 63) - 3, 0x1234_5678_9abc_def0];
@@ -318,19 +318,34 @@ fn s2_without_the_first_ticket_a_call_passes_for_answered() {
 fn p2_a_successor_sleeps_under_a_value_that_nobody_rang_for() {
     let (up, down) = (Heap::new(GEOMETRY.up().len), Heap::new(GEOMETRY.down().len));
     initialise(&up, &down, GEOMETRY, 5);
-    let mut client =
-        ringfence_protocol::ring::ClientLane::new(up.clone(), down.clone(), GEOMETRY, 5).unwrap();
+    let mut client = ClientLane::new(up.clone(), down.clone(), GEOMETRY, 5).unwrap();
     let mut dead = ServerLane::new(up.clone(), down.clone(), GEOMETRY, 5, 1);
     assert_eq!(dead.park(), Ok(true));
-    client.submit(ringfence_protocol::layout::Header::default(), &[]).unwrap();
+    client.submit(Header::default(), &[]).unwrap();
     assert!(client.bell_due(), "rung, and the daemon dies before it hears it");
     let (mut next, open) = ServerLane::recover(up, down.clone(), GEOMETRY, 2).unwrap();
     assert!(open.is_empty() && down.load_u32(down::PARKED) & 1 == 0, "it is awake");
     assert!(matches!(next.peek(), Ok(Peek::Request(_))));
     next.claim();
-    next.answer(Default::default(), &[]);
+    next.answer(Header::default(), &[]);
     next.release();
     assert_eq!(next.park(), Ok(true));
-    client.submit(ringfence_protocol::layout::Header::default(), &[]).unwrap();
+    client.submit(Header::default(), &[]).unwrap();
     assert!(client.bell_due(), "a new sleep, a new value");
+}
+
+/// A long call may be overtaken by more than 2^32 others; it was claimed all the same.
+#[test]
+fn k_a_call_that_was_overtaken_by_billions_is_claimed() {
+    for start in STARTS {
+        let World { down, .. } = World::new(start, Order::Program);
+        let up = Heap::new(GEOMETRY.up().len);
+        let client = ClientLane::new(up, down.clone(), GEOMETRY, start).unwrap();
+        assert!(!client.was_claimed(start));
+        for overtaken_by in [1, 1 << 20, 1 << 33, 1 << 62] {
+            down.store(down::CLAIMED, start.wrapping_add(overtaken_by));
+            assert!(client.was_claimed(start), "overtaken by {overtaken_by}");
+            assert!(!client.was_claimed(start.wrapping_add(overtaken_by)));
+        }
+    }
 }
