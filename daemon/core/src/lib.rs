@@ -4,6 +4,7 @@
 pub mod engine;
 pub mod registry;
 pub mod system;
+pub mod vectors;
 
 pub use engine::{Call, Cost, Engine, Stop, Surroundings, Unbounded};
 pub use registry::{Method, Registry, RegistryError};
@@ -11,5 +12,5 @@ pub use registry::{Method, Registry, RegistryError};
 /// The engines that come with Ringfence, besides `system`.
 #[must_use]
 pub fn builtin() -> Vec<Box<dyn Engine>> {
-    Vec::new()
+    vec![Box::new(vectors::Vectors::new(vectors::Limits::default()))]
 }
