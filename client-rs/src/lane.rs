@@ -107,10 +107,11 @@ impl LaneCell {
     /// Lets go of the lane. If others sleep and nobody else looks at it, it is parked for them.
     #[inline]
     pub(crate) fn let_go(&self, mut holder: Holder<'_>, remote: &Arc<Remote>) {
-        if self.sleepers.load(Relaxed) > 0 && self.awake.load(Relaxed) == 0 {
-            if let Some(lane) = holder.as_mut() {
-                lane.park_or_drain(remote);
-            }
+        if self.sleepers.load(Relaxed) > 0
+            && self.awake.load(Relaxed) == 0
+            && let Some(lane) = holder.as_mut()
+        {
+            lane.park_or_drain(remote);
         }
     }
 }
