@@ -1,6 +1,6 @@
-//! Recovery over a `down` that no daemon left: an error, or a lane that works and is bounded. The rules
-//! for hostile memory (SPEC R1-R9) hold for `down` too, because whoever shares the daemon's uid can
-//! write it.
+//! Recovery over a `down` that no daemon left: an error, or a lane that works and is bounded. The
+//! rules for hostile memory (SPEC R1-R9) hold for `down` too, because whoever shares the daemon's
+//! uid can write it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
