@@ -1,1 +1,52 @@
-//! Under construction.
+//! The Rust client of Ringfence: call engines that run in another process as if they were linked in.
+//!
+//! ```no_run
+//! let client = ringfence::Client::connect()?;
+//! assert_eq!(client.echo(b"hello")?, b"hello");
+//! # Ok::<(), ringfence::Error>(())
+//! ```
+//!
+//! A [`Client`] is cheap to clone and may be used from any thread. It finds the daemon again after a
+//! restart, and a forked child finds it by itself. It needs no runtime, and starts no thread.
+
+#![forbid(unsafe_code)]
+
+mod autostart;
+mod bulk;
+mod call;
+mod catalogue;
+mod client;
+mod error;
+mod info;
+#[cfg(feature = "inproc")]
+mod inproc;
+mod lane;
+mod method;
+mod options;
+mod pending;
+mod remote;
+mod reply;
+mod services;
+mod session;
+mod target;
+mod wait;
+
+pub use client::{Called, Client};
+pub use error::{Error, Outcome};
+pub use info::{Info, Stats};
+pub use method::Method;
+pub use options::{Builder, CallOptions, Spin, Timeout};
+pub use pending::Pending;
+pub use reply::Reply;
+pub use ringfence_protocol::error::ErrorCode;
+pub use ringfence_protocol::{error as remote_error, message, schema};
+pub use services::vectors;
+
+/// A client for the examples in this documentation: the engines inside this process.
+#[cfg(feature = "inproc")]
+#[doc(hidden)]
+#[must_use]
+#[allow(clippy::expect_used)]
+pub fn doctest_client() -> Client {
+    Client::builder().inproc().connect().expect("in process there is nothing to connect to")
+}

@@ -1,1 +1,28 @@
-//! Under construction.
+//! The Ringfence sidecar as a library: put your own engine into a daemon of your own.
+//!
+//! [`Daemon::builder`] is the way in. The rest is public for tests, benches and the curious.
+
+pub mod board;
+pub mod cli;
+pub mod config;
+mod daemon;
+mod handshake;
+mod inbox;
+mod lane;
+pub mod logging;
+pub mod notify;
+mod policy;
+mod poller;
+mod reports;
+mod segments;
+mod server;
+mod session;
+pub mod sigbus;
+mod sight;
+mod workers;
+
+pub use daemon::{Builder, Daemon, StartError};
+pub use ringfence_core::{Call, Cost, Engine, Stop, Surroundings};
+pub use ringfence_protocol::error::{Error, ErrorCode};
+pub use ringfence_protocol::message;
+pub use ringfence_protocol::schema::{EngineSchema, MethodSchema};

@@ -1,2 +1,7 @@
-//! The sidecar.
-fn main() {}
+//! The sidecar: `ringfenced --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringfenced::Daemon::builder().builtin_engines().main()
+}

@@ -46,7 +46,7 @@ pub enum Fault {
         /// Bytes of the segment, 0 if there is none.
         has: u64,
     },
-    /// SPEC C2: `consumed` is not between what it was and `done`.
+    /// SPEC F3: `consumed` is not between what it was and `done`.
     #[error("consumed {consumed} is not in {from}..={done}")]
     Consumed {
         /// What the client stored.
@@ -65,8 +65,8 @@ pub enum Fault {
     /// SPEC W2: a control message that cannot be decoded, or at the wrong moment.
     #[error("control message is malformed or out of order")]
     Control,
-    /// SPEC W3: more control messages than the limit in one second.
-    #[error("{count} control messages in a second, the limit is {limit}")]
+    /// SPEC W3: more control messages than the limit in a short time.
+    #[error("{count} control messages in a short time, the limit is {limit}")]
     ControlFlood {
         /// How many.
         count: u32,

@@ -2,14 +2,20 @@
 //! its only implementation.
 
 pub mod api;
+pub mod board;
+pub mod crash;
 pub mod error;
 pub mod fault;
 pub mod geometry;
 pub mod layout;
 pub mod limits;
+pub mod listen_fds;
 pub mod memory;
 pub mod message;
+pub mod names;
 pub mod region;
 pub mod ring;
 pub mod schema;
+pub mod sys;
 pub mod wait;
+pub mod wire;

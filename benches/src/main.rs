@@ -1,0 +1,165 @@
+//! The command line of the benchmarks, and the entry of the peers it starts.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use ringfence_benches::clock::Clock;
+use ringfence_benches::goals::{self, RunFigures, State, Verdict};
+use ringfence_benches::harness::{self, Case, Context, LIMIT, Outcome, Plan};
+use ringfence_benches::machine::Machine;
+use ringfence_benches::report::Report;
+use ringfence_benches::{BenchError, cases, peer};
+
+/// What it exits with when nothing was measured at all.
+const EXIT_BROKEN: u8 = 2;
+const VENV_PYTHON: &str = ".venv/bin/python";
+
+/// Measures Ringfence and its rivals, interleaved, as ratios to the limit of this machine.
+#[derive(Debug, Parser)]
+#[command(name = "ringfence-benches", version)]
+struct Cli {
+    /// One short run: seconds instead of a minute
+    #[arg(long)]
+    quick: bool,
+    /// Turns of each case within a run [default: 30, quick: 10]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Complete runs; a goal has to hold in most of them [default: 5, quick: 1]
+    #[arg(long)]
+    runs: Option<usize>,
+    /// Measure only this case (repeatable) and the limit; also variants that are off by default
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// List the cases and exit
+    #[arg(long)]
+    list: bool,
+    /// Directory for results.json, results.md and percentiles.svg
+    #[arg(long, value_name = "DIR", default_value = "benches/out")]
+    out: PathBuf,
+    /// Exit with 1 if a goal is missed, or not measured although no --only was given
+    #[arg(long)]
+    check: bool,
+    /// Interpreter of the Python cases [default: .venv/bin/python, else python3]
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// Daemon for the cases that need one: instance name or socket path
+    #[arg(long)]
+    target: Option<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The far half of a case, started by the harness.
+    #[command(hide = true)]
+    Serve {
+        role: String,
+        #[arg(default_value = "")]
+        segment: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Some(Command::Serve { role, segment }) => {
+            peer::become_peer().and_then(|()| cases::serve(role, segment)).map(|()| true)
+        }
+        None if cli.list => {
+            list();
+            Ok(true)
+        }
+        None => bench(&cli),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("ringfence-benches: {error}");
+            ExitCode::from(EXIT_BROKEN)
+        }
+    }
+}
+
+fn list() {
+    for case in cases::all() {
+        let on_demand = if case.by_default() { "" } else { " (only by --only)" };
+        println!("{:<20} {}{on_demand}", case.name(), case.description());
+    }
+}
+
+/// True if nothing failed and, with `--check`, no goal was missed.
+fn bench(cli: &Cli) -> Result<bool, BenchError> {
+    let chosen = choose(&cli.only)?;
+    let plan = plan(cli);
+    let context = Context {
+        exe: std::env::current_exe()?,
+        python: cli.python.clone().unwrap_or_else(default_python),
+        target: cli.target.clone(),
+    };
+    let cores = std::thread::available_parallelism()?;
+    peer::pin(peer::CLIENT_CORE)?;
+    let clock = Clock::calibrate();
+    let machine = Machine::read(&clock, &context.python, cores.get());
+    if cfg!(debug_assertions) {
+        eprintln!("debug build: these figures mean nothing, use --release");
+    }
+    let outcomes = harness::measure(&chosen, &context, plan, &clock, |run| {
+        eprintln!("run {} of {}, {} rounds", run + 1, plan.runs, plan.rounds);
+    });
+    let verdicts = goals::judge(&RunFigures::by_run(&outcomes));
+    let broken = failed(&outcomes) || (cli.check && missed(&verdicts, &cli.only));
+    let report = Report::new(machine, &outcomes, verdicts);
+    report.write(&cli.out)?;
+    println!("{}", report.markdown());
+    println!("written to {}", cli.out.display());
+    Ok(!broken)
+}
+
+fn plan(cli: &Cli) -> Plan {
+    let (runs, rounds, turn_ms) = if cli.quick { (1, 10, 10) } else { (5, 30, 20) };
+    Plan {
+        runs: cli.runs.unwrap_or(runs).max(1),
+        rounds: cli.rounds.unwrap_or(rounds).max(1),
+        turn: Duration::from_millis(turn_ms),
+        warm_up: Duration::from_millis(2),
+    }
+}
+
+fn choose(only: &[String]) -> Result<Vec<Box<dyn Case>>, BenchError> {
+    let mut all = cases::all();
+    let unknown = only.iter().find(|name| all.iter().all(|case| case.name() != *name));
+    if let Some(name) = unknown {
+        return Err(BenchError::NoCase(name.clone()));
+    }
+    all.retain(|case| {
+        let named = only.iter().any(|name| name == case.name());
+        named || case.name() == LIMIT || (only.is_empty() && case.by_default())
+    });
+    Ok(all)
+}
+
+fn default_python() -> PathBuf {
+    // Absolute, because it is also given to cargo, which runs elsewhere.
+    std::path::absolute(VENV_PYTHON)
+        .ok()
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| PathBuf::from("python3"))
+}
+
+fn failed(outcomes: &[Outcome]) -> bool {
+    let mut errors = outcomes.iter().filter_map(|outcome| outcome.error.as_ref());
+    errors.any(|error| !error.is_skip())
+}
+
+/// A goal that nobody measured is no reason to believe that it is met.
+fn missed(verdicts: &[Verdict], only: &[String]) -> bool {
+    verdicts.iter().any(|verdict| match verdict.state {
+        State::Met => false,
+        State::Missed => true,
+        State::NotMeasured => only.is_empty(),
+    })
+}

@@ -1,0 +1,121 @@
+//! What the daemon's engines and methods are, and what they are here.
+
+use std::sync::Arc;
+
+use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
+use ringfence_protocol::schema::{EngineSchema, MethodSchema};
+use ringfence_protocol::wire::{self, EngineId};
+
+use crate::call::Request;
+use crate::error::Error;
+use crate::method::{Facts, Method};
+use crate::options::CallOptions;
+use crate::remote::Remote;
+use crate::session::{Session, compiled_in};
+
+impl Remote {
+    /// All engines of the daemon. Fetched once a session.
+    pub(crate) fn catalogue(self: &Arc<Self>) -> Result<Arc<[EngineSchema]>, Error> {
+        let session = self.session()?;
+        self.catalogue_of(&session)
+    }
+
+    fn catalogue_of(self: &Arc<Self>, session: &Session) -> Result<Arc<[EngineSchema]>, Error> {
+        if let Some(known) = session.catalogue.get() {
+            return Ok(known.clone());
+        }
+        let method = Method::system("catalogue", ringfence_protocol::api::system::CATALOGUE);
+        let options = CallOptions::default();
+        let request = Request {
+            method: &method,
+            payload: &[],
+            options: &options,
+            turns: self.turns(&options),
+        };
+        let reply = self.call(request)?;
+        let engines = wire::decode_catalogue(&reply)
+            .map_err(|wrong| Error::Protocol { what: format!("its catalogue: {wrong}") })?;
+        Ok(session.catalogue.get_or_init(|| engines.into()).clone())
+    }
+
+    /// The present session; connects if there is none.
+    pub(crate) fn session(self: &Arc<Self>) -> Result<Arc<Session>, Error> {
+        loop {
+            match self.alive() {
+                Some(session) => return Ok(session),
+                None => self.ensure(0, None)?,
+            }
+        }
+    }
+
+    /// Finds the method's number in this session.
+    #[cold]
+    pub(crate) fn resolve(
+        self: &Arc<Self>,
+        method: &Method,
+        session: &Session,
+    ) -> Result<(), Error> {
+        let id = session.engines.iter().find(|engine| engine.name == method.engine());
+        let Some(id) = id else {
+            let known = session.engines.iter().map(|engine| engine.name.as_str());
+            return Err(unknown_engine(method.engine(), known));
+        };
+        let facts = match compiled_in().iter().find(|engine| engine.name == id.name) {
+            Some(own) => self.facts_of_known(method, own, id, session)?,
+            None => self.facts_of_foreign(method, id, session)?,
+        };
+        method.resolve(session.serial, facts);
+        Ok(())
+    }
+
+    /// An engine that both sides were compiled with, perhaps differently.
+    fn facts_of_known(
+        self: &Arc<Self>,
+        method: &Method,
+        own: &EngineSchema,
+        id: &EngineId,
+        session: &Session,
+    ) -> Result<Facts, Error> {
+        if own.digest() == id.digest {
+            return find(own, method.name()).map(|schema| Facts::of(id.number, schema));
+        }
+        let Some(there) = &id.differs else {
+            return self.facts_of_foreign(method, id, session);
+        };
+        match own.first_difference(method.name(), there) {
+            Some(difference) => Err(Error::SchemaMismatch { difference }),
+            None => find(there, method.name()).map(|schema| Facts::of(id.number, schema)),
+        }
+    }
+
+    /// An engine that only the daemon knows.
+    fn facts_of_foreign(
+        self: &Arc<Self>,
+        method: &Method,
+        id: &EngineId,
+        session: &Session,
+    ) -> Result<Facts, Error> {
+        let all = self.catalogue_of(session)?;
+        let engine = all.iter().find(|engine| engine.name == id.name).ok_or_else(|| {
+            Error::Protocol { what: format!("engine `{}` is not in its catalogue", id.name) }
+        })?;
+        find(engine, method.name()).map(|schema| Facts::of(id.number, schema))
+    }
+}
+
+/// The method of this name, or an error that says which there are.
+pub(crate) fn find<'s>(engine: &'s EngineSchema, name: &str) -> Result<&'s MethodSchema, Error> {
+    engine.method(name).ok_or_else(|| {
+        let known = engine.methods.iter().map(|method| method.name.as_str());
+        unknown(format!("engine `{}` has no method `{name}`", engine.name), known)
+    })
+}
+
+pub(crate) fn unknown_engine<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Error {
+    unknown(format!("no engine `{name}` is enabled"), known)
+}
+
+fn unknown<'n>(what: String, known: impl Iterator<Item = &'n str>) -> Error {
+    let known = known.collect::<Vec<_>>().join(", ");
+    Error::Remote(RemoteError::new(ErrorCode::UnknownMethod, format!("{what}; there are: {known}")))
+}

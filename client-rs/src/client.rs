@@ -1,0 +1,450 @@
+//! [`Client`]: the door. It only decides between the daemon and this process.
+
+use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
+
+use ringfence_protocol::api::system as api;
+use ringfence_protocol::message::Message;
+use ringfence_protocol::names::Instance;
+use ringfence_protocol::schema::EngineSchema;
+
+use crate::autostart::{Autostart, instance_of};
+use crate::call::{Request, Started};
+use crate::error::Error;
+use crate::info::{Info, Stats};
+#[cfg(feature = "inproc")]
+use crate::inproc::Inproc;
+use crate::method::Method;
+use crate::options::{Builder, CallOptions, Timeout};
+use crate::pending::Pending;
+use crate::remote::Remote;
+use crate::reply::Reply;
+use crate::services::vectors::{Methods, Vectors};
+use crate::target::{Surroundings, Target};
+
+/// A connection to a daemon (or to the engines in this process). Clones share it; any thread may use
+/// any clone.
+///
+/// ```
+/// let client = ringfence::doctest_client();
+/// assert_eq!(client.echo(b"hello")?, b"hello");
+/// # Ok::<(), ringfence::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    way: Way,
+    echo: Method,
+    ping: Method,
+    vectors: OnceLock<Arc<Methods>>,
+}
+
+enum Way {
+    Remote(Arc<Remote>),
+    #[cfg(feature = "inproc")]
+    Inproc(Inproc),
+}
+
+/// What [`Client::call_or_pend`] came to.
+#[allow(clippy::large_enum_variant)] // a reply travels in it once, and is what is hoped for
+#[derive(Debug)]
+pub enum Called {
+    /// It has been answered.
+    Done(Reply),
+    /// It has not been answered yet.
+    Pending(Pending),
+}
+
+const DEFAULT: CallOptions =
+    CallOptions { timeout: Timeout::Default, trace: 0, spin_turns: None, at_once: false };
+
+impl Client {
+    /// Connects to the daemon that `RINGFENCE_TARGET` names, or else to this user's own, or else to
+    /// the system's. Never starts one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if there is none.
+    ///
+    /// ```
+    /// match ringfence::Client::connect() {
+    ///     Ok(client) => println!("{:?}", client.info()),
+    ///     Err(error) => println!("{error}"),
+    /// }
+    /// ```
+    pub fn connect() -> Result<Self, Error> {
+        Self::builder().connect()
+    }
+
+    /// A client with choices.
+    ///
+    /// ```
+    /// let client = ringfence::Client::builder().inproc().connect()?;
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn open(builder: Builder) -> Result<Self, Error> {
+        let here = Surroundings::of_process();
+        let unnamed = builder.target.is_none() && here.target.is_none();
+        let own = builder.daemon.as_deref().filter(|_| unnamed).map(instance_of);
+        let asked = builder.target.clone().or(own.map(Target::Instance));
+        let way = match Target::resolve(asked, &here)? {
+            Target::Inproc => inproc(builder)?,
+            target => Way::Remote(connect(builder, &target, &here, unnamed)?),
+        };
+        let echo = Method::system("echo", api::ECHO);
+        let ping = Method::system("ping", api::PING);
+        Ok(Self { inner: Arc::new(Inner { way, echo, ping, vectors: OnceLock::new() }) })
+    }
+
+    /// Sends bytes there and back: the shortest call there is.
+    ///
+    /// # Errors
+    /// As for every call, see [`Error`].
+    ///
+    /// ```
+    /// let client = ringfence::doctest_client();
+    /// assert_eq!(client.echo(b"hello")?, b"hello");
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    #[inline]
+    pub fn echo(&self, data: &[u8]) -> Result<Reply, Error> {
+        self.call(&self.inner.echo, data, &DEFAULT)
+    }
+
+    /// Is the daemon there, and does it answer?
+    ///
+    /// # Errors
+    /// As for every call, see [`Error`].
+    ///
+    /// ```
+    /// ringfence::doctest_client().ping()?;
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn ping(&self) -> Result<(), Error> {
+        self.call(&self.inner.ping, &[], &DEFAULT).map(drop)
+    }
+
+    /// The daemon as it sees itself.
+    ///
+    /// # Errors
+    /// As for every call, see [`Error`].
+    ///
+    /// ```
+    /// let stats = ringfence::doctest_client().stats()?;
+    /// assert!(!stats.version.is_empty());
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn stats(&self) -> Result<Stats, Error> {
+        let reply = self.call(&Method::system("stats", api::STATS), &[], &DEFAULT)?;
+        Ok(api::Stats::decode(&reply)?.into())
+    }
+
+    /// A method by its names, from the daemon's catalogue.
+    ///
+    /// # Errors
+    /// Code `UnknownMethod` with the names that there are; [`Error::SchemaMismatch`] if this library
+    /// was compiled with another layout of it.
+    ///
+    /// ```
+    /// let client = ringfence::doctest_client();
+    /// assert!(client.method("system", "echo")?.is_idempotent());
+    /// assert!(client.method("system", "no_such").is_err());
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn method(&self, engine: &str, name: &str) -> Result<Method, Error> {
+        let method = Method::unresolved(engine, name);
+        match &self.inner.way {
+            Way::Remote(remote) => {
+                let remote = remote.here();
+                remote.resolve(&method, &*remote.session()?)?;
+            }
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => inproc.resolve(&method)?,
+        }
+        Ok(method)
+    }
+
+    /// All engines of the daemon with their methods and layouts. Fetched once a session.
+    ///
+    /// # Errors
+    /// As for every call, see [`Error`].
+    ///
+    /// ```
+    /// let catalogue = ringfence::doctest_client().catalogue()?;
+    /// assert_eq!(catalogue[0].name, "system");
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn catalogue(&self) -> Result<Arc<[EngineSchema]>, Error> {
+        match &self.inner.way {
+            Way::Remote(remote) => remote.here().catalogue(),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => Ok(inproc.catalogue()),
+        }
+    }
+
+    /// The [`catalogue`](Self::catalogue), if the present session has fetched it. Never waits.
+    ///
+    /// ```
+    /// assert!(ringfence::doctest_client().known_catalogue().is_some());
+    /// ```
+    #[must_use]
+    pub fn known_catalogue(&self) -> Option<Arc<[EngineSchema]>> {
+        match &self.inner.way {
+            Way::Remote(remote) => remote.here().alive()?.catalogue.get().cloned(),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => Some(inproc.catalogue()),
+        }
+    }
+
+    /// Calls a method with an encoded request, and waits for the encoded reply. An idempotent call
+    /// is made again if the daemon goes away under it and is back at once.
+    ///
+    /// # Errors
+    /// [`Error`] says which, and what to do.
+    ///
+    /// ```
+    /// use ringfence::CallOptions;
+    /// let client = ringfence::doctest_client();
+    /// let echo = client.method("system", "echo")?;
+    /// assert_eq!(client.call(&echo, b"hi", &CallOptions::default())?, b"hi");
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    #[inline]
+    pub fn call(
+        &self,
+        method: &Method,
+        payload: &[u8],
+        options: &CallOptions,
+    ) -> Result<Reply, Error> {
+        match &self.inner.way {
+            Way::Remote(remote) => {
+                let remote = remote.here();
+                let turns = remote.turns(options);
+                remote.call(Request { method, payload, options, turns })
+            }
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => inproc.call(method, payload, options),
+        }
+    }
+
+    /// Submits a call, and waits for its answer as long as a short spin lasts
+    /// ([`CallOptions::spin_turns`]).
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); a call that was interrupted by the daemon's death is not made again.
+    ///
+    /// ```
+    /// use ringfence::{CallOptions, Called};
+    /// let client = ringfence::doctest_client();
+    /// let echo = client.method("system", "echo")?;
+    /// let reply = match client.call_or_pend(&echo, b"hi", &CallOptions::default())? {
+    ///     Called::Done(reply) => reply,
+    ///     Called::Pending(pending) => client.wait(pending)?,
+    /// };
+    /// assert_eq!(reply, b"hi");
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    #[inline]
+    pub fn call_or_pend(
+        &self,
+        method: &Method,
+        payload: &[u8],
+        options: &CallOptions,
+    ) -> Result<Called, Error> {
+        match &self.inner.way {
+            Way::Remote(remote) => {
+                let remote = remote.here();
+                let turns = remote.turns(options);
+                match remote.start(Request { method, payload, options, turns })? {
+                    Started::Done(reply) => Ok(Called::Done(reply)),
+                    Started::Open(pending) => Ok(Called::Pending(pending)),
+                }
+            }
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => inproc.call(method, payload, options).map(Called::Done),
+        }
+    }
+
+    /// What [`call`](Self::call) does with an error of a call that was started by
+    /// [`call_or_pend`](Self::call_or_pend): makes it again if that does no harm and the daemon is
+    /// back at once, else gives the error back.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    ///
+    /// ```
+    /// use ringfence::{CallOptions, Error};
+    /// let client = ringfence::doctest_client();
+    /// let echo = client.method("system", "echo")?;
+    /// let error = client.recover(Error::Forked, &echo, b"hi", &CallOptions::default()).unwrap_err();
+    /// assert!(matches!(error, Error::Forked));
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn recover(
+        &self,
+        error: Error,
+        method: &Method,
+        payload: &[u8],
+        options: &CallOptions,
+    ) -> Result<Reply, Error> {
+        match &self.inner.way {
+            Way::Remote(remote) => {
+                let remote = remote.here();
+                let turns = remote.turns(options);
+                remote.recover(error, Request { method, payload, options, turns })
+            }
+            #[cfg(feature = "inproc")]
+            Way::Inproc(_) => Err(error),
+        }
+    }
+
+    /// Submits a call and does not wait: for many calls in flight at once.
+    ///
+    /// # Errors
+    /// As [`call_or_pend`](Self::call_or_pend); [`Error::Backpressure`] if there is no room for it
+    /// within its time.
+    ///
+    /// ```
+    /// use ringfence::CallOptions;
+    /// let client = ringfence::doctest_client();
+    /// let echo = client.method("system", "echo")?;
+    /// let pending = client.submit(&echo, b"hi", &CallOptions::default())?;
+    /// assert_eq!(client.wait(pending)?, b"hi");
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn submit(
+        &self,
+        method: &Method,
+        payload: &[u8],
+        options: &CallOptions,
+    ) -> Result<Pending, Error> {
+        match &self.inner.way {
+            Way::Remote(remote) => {
+                match remote.here().start(Request { method, payload, options, turns: 0 })? {
+                    Started::Open(pending) => Ok(pending),
+                    Started::Done(reply) => Ok(Pending::ready(Ok(reply))),
+                }
+            }
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => Ok(Pending::ready(inproc.call(method, payload, options))),
+        }
+    }
+
+    /// Waits for a submitted call, until it is answered or its own time is over. Any thread may.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); a call that was interrupted by the daemon's death is not made again.
+    ///
+    /// ```
+    /// use ringfence::CallOptions;
+    /// let client = ringfence::doctest_client();
+    /// let ping = client.method("system", "ping")?;
+    /// client.wait(client.submit(&ping, b"", &CallOptions::default())?)?;
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn wait(&self, pending: Pending) -> Result<Reply, Error> {
+        pending.wait()
+    }
+
+    /// The vectors engine, typed.
+    #[must_use]
+    pub fn vectors(&self) -> Vectors {
+        Vectors::new(self.clone(), self.inner.vectors.get_or_init(Arc::default).clone())
+    }
+
+    /// What is known about the daemon without asking it.
+    ///
+    /// ```
+    /// assert!(ringfence::doctest_client().info().inproc);
+    /// ```
+    #[must_use]
+    pub fn info(&self) -> Info {
+        match &self.inner.way {
+            Way::Remote(remote) => remote_info(remote.here()),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => inproc.info(),
+        }
+    }
+
+    /// Leaves the daemon. Open calls and later ones get [`Error::Closed`]; replies stay valid. Not
+    /// needed: dropping the last clone does it too.
+    ///
+    /// ```
+    /// let client = ringfence::doctest_client();
+    /// client.close();
+    /// client.close();
+    /// assert!(matches!(client.ping(), Err(ringfence::Error::Closed)));
+    /// ```
+    pub fn close(&self) {
+        match &self.inner.way {
+            Way::Remote(remote) => remote.here().close(),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => inproc.close(),
+        }
+    }
+}
+
+fn connect(
+    builder: Builder,
+    target: &Target,
+    here: &Surroundings,
+    unnamed: bool,
+) -> Result<Arc<Remote>, Error> {
+    let candidates = target.candidates(here);
+    // Never an empty private daemon in place of a system daemon that is restarting.
+    let system_socket = candidates.iter().any(|place| !place.own_only && place.path.exists());
+    let (wanted, instance) = match (builder.daemon, target) {
+        (Some(binary), Target::Instance(instance)) => (Some(Some(binary)), instance.clone()),
+        _ => (builder.autostart.filter(|_| unnamed), Instance::default()),
+    };
+    let autostart = wanted.filter(|_| !system_socket && Autostart::is_allowed()).map(|binary| {
+        Autostart { binary, runtime_dir: here.user_dir().path().to_owned(), instance }
+    });
+    let remote = Arc::new(Remote::new(builder.settings, candidates, autostart));
+    remote.connect()?;
+    Ok(remote)
+}
+
+#[cfg(feature = "inproc")]
+fn inproc(builder: Builder) -> Result<Way, Error> {
+    Inproc::new(builder.registry).map(Way::Inproc)
+}
+
+#[cfg(not(feature = "inproc"))]
+fn inproc(_builder: Builder) -> Result<Way, Error> {
+    Err(Error::Unavailable {
+        tried: "target `inproc:`, but this build has no engines in it (cargo feature `inproc`; \
+                in Python `pip install ringfence[inproc]`)"
+            .into(),
+    })
+}
+
+fn remote_info(remote: &Arc<Remote>) -> Info {
+    let Some(session) = remote.current.load_full() else { return Info::default() };
+    let folder = session.candidate.path.parent().and_then(|folder| folder.file_name());
+    Info {
+        instance: folder.map(|name| name.to_string_lossy().into_owned()),
+        socket: Some(session.candidate.path.clone()),
+        session: session.id,
+        epoch: session.epoch,
+        daemon_pid: session.pid,
+        daemon_version: session.version.clone(),
+        private: session.private,
+        autostarted: remote.autostarted.load(Relaxed),
+        connected: session.death().is_none(),
+        inproc: false,
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("info", &self.info()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,84 @@
+//! What a client knows about its daemon: [`Info`] without asking it, [`Stats`] by asking it.
+
+use std::path::PathBuf;
+
+/// What a client knows about its daemon without asking it.
+///
+/// ```
+/// let client = ringfence::doctest_client();
+/// let info = client.info();
+/// assert!(info.inproc && info.daemon_pid == std::process::id());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Info {
+    /// The instance's name, if the socket's path says it.
+    pub instance: Option<String>,
+    /// The control socket; none in process.
+    pub socket: Option<PathBuf>,
+    /// The session's number in the daemon, 0 if there is none.
+    pub session: u64,
+    /// Of this run of the daemon.
+    pub epoch: u64,
+    /// The daemon's process id.
+    pub daemon_pid: u32,
+    /// The daemon's version.
+    pub daemon_version: String,
+    /// Does the daemon leave with its last client?
+    pub private: bool,
+    /// Did this client start it?
+    pub autostarted: bool,
+    /// Is there a session, as far as is known?
+    pub connected: bool,
+    /// Do the engines run inside this process?
+    pub inproc: bool,
+}
+
+/// The daemon as it sees itself; counts since its start. They lag by up to 100 ms.
+///
+/// ```
+/// let client = ringfence::doctest_client();
+/// assert_eq!(client.stats()?.pid, std::process::id());
+/// # Ok::<(), ringfence::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Milliseconds since the daemon started.
+    pub uptime_ms: u64,
+    /// Sessions open now.
+    pub sessions: u64,
+    /// Lanes open now.
+    pub lanes: u64,
+    /// Requests answered, errors included.
+    pub calls: u64,
+    /// Requests answered with an error.
+    pub errors: u64,
+    /// Sessions ended by a broken rule.
+    pub faults: u64,
+    /// Bytes of reply memory that this client still holds.
+    pub leased_bytes: u64,
+    /// Bytes of segments that this client's session owns.
+    pub segment_bytes: u64,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// The daemon's version.
+    pub version: String,
+}
+
+impl From<ringfence_protocol::api::system::Stats<'_>> for Stats {
+    fn from(stats: ringfence_protocol::api::system::Stats<'_>) -> Self {
+        Self {
+            uptime_ms: stats.uptime_ms,
+            sessions: stats.sessions,
+            lanes: stats.lanes,
+            calls: stats.calls,
+            errors: stats.errors,
+            faults: stats.faults,
+            leased_bytes: stats.leased_bytes,
+            segment_bytes: stats.segment_bytes,
+            pid: stats.pid,
+            version: stats.version.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The engines inside this process, behind the same API: what the isolated way is measured against.
+//!
+//! A call runs on its caller's thread, into a reply buffer of that thread. Deadlines hold as far as
+//! an engine looks at them, by the same coarse clock as in the daemon. It does *not* isolate: an
+//! engine that crashes takes this process along.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use ringfence_core::engine::{Call, Engine, Stop, Surroundings};
+use ringfence_core::system::{Facts as SystemFacts, StatsSource, System};
+use ringfence_core::{Registry, RegistryError};
+use ringfence_protocol::api::system::Stats;
+use ringfence_protocol::error::Error as RemoteError;
+use ringfence_protocol::limits::INLINE_BYTES;
+use ringfence_protocol::schema::EngineSchema;
+use ringfence_protocol::sys::clock;
+use ringfence_protocol::wire;
+use zerocopy::IntoBytes;
+
+use crate::catalogue::{find, unknown_engine};
+use crate::error::Error;
+use crate::info::Info;
+use crate::method::{Facts, Method};
+use crate::options::CallOptions;
+use crate::reply::Reply;
+use crate::session::next_serial;
+
+/// Replies of up to this many bytes leave the thread's buffer where it is.
+const KEPT_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static REPLY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The engines of this process.
+pub(crate) struct Inproc {
+    system: Registry,
+    /// Engines after `system`: engine number n of the client is number n - 1 there.
+    others: Registry,
+    catalogue: Arc<[EngineSchema]>,
+    serial: u32,
+    counts: Arc<Counts>,
+    closed: AtomicBool,
+}
+
+impl fmt::Debug for Inproc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inproc").field("engines", &self.others).finish_non_exhaustive()
+    }
+}
+
+struct Counts {
+    since: Instant,
+    errors: AtomicU64,
+}
+
+/// What `stats` is answered from.
+struct Source(Arc<Counts>);
+
+impl StatsSource for Source {
+    fn stats(&self, _session: u64) -> Stats<'static> {
+        Stats {
+            uptime_ms: self.0.since.elapsed().as_millis() as u64,
+            sessions: 1,
+            lanes: 0,
+            // Counting on the hot path would cost as much as the call.
+            calls: 0,
+            errors: self.0.errors.load(Relaxed),
+            faults: 0,
+            leased_bytes: 0,
+            segment_bytes: 0,
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+/// The built-in engines after `system`.
+fn builtin() -> Result<Registry, RegistryError> {
+    let mut registry = Registry::new();
+    for engine in ringfence_core::builtin() {
+        registry.add(engine)?;
+    }
+    Ok(registry)
+}
+
+impl Inproc {
+    pub(crate) fn new(others: Option<Registry>) -> Result<Self, Error> {
+        let wrong = |error: RegistryError| Error::invalid(error.to_string());
+        let others = others.map_or_else(builtin, Ok).map_err(wrong)?;
+        let facts = Arc::new(SystemFacts::default());
+        let counts = Arc::new(Counts { since: Instant::now(), errors: AtomicU64::new(0) });
+        let engine = System::new(facts.clone(), Box::new(Source(counts.clone())));
+        let catalogue: Arc<[EngineSchema]> =
+            std::iter::once(engine.schema()).chain(others.schemas().cloned()).collect();
+        let mut system = Registry::new();
+        system.add(Box::new(engine)).map_err(wrong)?;
+        let encoded = wire::encode_catalogue(&catalogue);
+        facts.set_catalogue(encoded.map_err(|error| Error::invalid(error.to_string()))?);
+        let serial = next_serial();
+        Ok(Self { system, others, catalogue, serial, counts, closed: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn catalogue(&self) -> Arc<[EngineSchema]> {
+        self.catalogue.clone()
+    }
+
+    pub(crate) fn resolve(&self, method: &Method) -> Result<(), Error> {
+        let at = self.catalogue.iter().position(|engine| engine.name == method.engine());
+        let Some(at) = at else {
+            let known = self.catalogue.iter().map(|engine| engine.name.as_str());
+            return Err(unknown_engine(method.engine(), known));
+        };
+        let schema = find(&self.catalogue[at], method.name())?;
+        method.resolve(self.serial, Facts::of(at as u16, schema));
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn call(
+        &self,
+        method: &Method,
+        payload: &[u8],
+        options: &CallOptions,
+    ) -> Result<Reply, Error> {
+        if self.closed.load(Relaxed) {
+            return Err(Error::Closed);
+        }
+        let number = match method.number(self.serial) {
+            Some(number) => number,
+            None => {
+                self.resolve(method)?;
+                method.number(self.serial).unwrap_or(0)
+            }
+        };
+        let (registry, number) = match number.checked_sub(1 << 16) {
+            None => (&self.system, number),
+            Some(number) => (&self.others, number),
+        };
+        let found = registry.method(number).ok_or_else(|| registry.unknown(number))?;
+        let timeout = method.timeout(options.timeout);
+        let bounds = Bounds { deadline: timeout.map_or(clock::NONE, clock::deadline_after) };
+        let result = with_buffer(|reply| {
+            let mut run = |request: &[u8]| found.call(&mut Call::new(request, reply, &bounds));
+            if payload.as_ptr().addr().is_multiple_of(8) {
+                run(payload)?;
+            } else {
+                with_aligned(payload, run)?;
+            }
+            Ok(taken(reply))
+        });
+        result.map_err(|error| self.failed(error, timeout))
+    }
+
+    #[cold]
+    fn failed(&self, error: RemoteError, timeout: Option<std::time::Duration>) -> Error {
+        self.counts.errors.fetch_add(1, Relaxed);
+        Error::of_engine(error, std::process::id()).within(timeout)
+    }
+
+    pub(crate) fn info(&self) -> Info {
+        Info {
+            daemon_pid: std::process::id(),
+            daemon_version: env!("CARGO_PKG_VERSION").into(),
+            connected: !self.closed.load(Relaxed),
+            inproc: true,
+            ..Info::default()
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Relaxed);
+    }
+}
+
+/// The deadline of a call in process.
+struct Bounds {
+    deadline: u32,
+}
+
+impl Surroundings for Bounds {
+    fn stop(&self) -> Option<Stop> {
+        clock::expired(clock::coarse_ticks(), self.deadline).then_some(Stop::Expired)
+    }
+    fn progress(&self, _done: u64) {}
+    fn session(&self) -> u64 {
+        0
+    }
+}
+
+/// Runs with the thread's reply buffer, or with one of its own where an engine calls back into a
+/// client, or a thread is ending.
+fn with_buffer<T>(run: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let mut run = Some(run);
+    let with_threads = REPLY.try_with(|cell| {
+        let mut reply = cell.try_borrow_mut().ok()?;
+        reply.clear();
+        run.take().map(|run| run(&mut reply))
+    });
+    match (with_threads, run) {
+        (Ok(Some(result)), _) => result,
+        (_, Some(run)) => run(&mut Vec::new()),
+        (_, None) => unreachable!("`run` is only taken where its result is returned"),
+    }
+}
+
+/// Runs with a copy that starts at a multiple of 8, as engines may expect.
+fn with_aligned<T>(payload: &[u8], run: impl FnOnce(&[u8]) -> T) -> T {
+    let len = payload.len();
+    if len <= INLINE_BYTES {
+        let mut words = [0_u64; INLINE_BYTES / 8];
+        words.as_mut_bytes()[..len].copy_from_slice(payload);
+        return run(&words.as_bytes()[..len]);
+    }
+    let mut words = vec![0_u64; len.div_ceil(8)];
+    words.as_mut_bytes()[..len].copy_from_slice(payload);
+    run(&words.as_bytes()[..len])
+}
+
+#[inline]
+fn taken(reply: &mut Vec<u8>) -> Reply {
+    let len = reply.len();
+    if len <= INLINE_BYTES {
+        return Reply::inline(len, |out| out.copy_from_slice(reply));
+    }
+    if len <= KEPT_BYTES {
+        return Reply::copied(len, |out| out.copy_from_slice(reply));
+    }
+    Reply::from_bytes(std::mem::take(reply))
+}

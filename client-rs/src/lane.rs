@@ -1,0 +1,363 @@
+//! One lane as the threads of a client share it: the ring, and the table of its open calls.
+//!
+//! Whoever holds [`LaneCell::state`] is the lane's single user. It takes answers for everybody: its
+//! own it keeps, others it puts into their owner's [`Entry`]. Nobody sleeps while holding it.
+//!
+//! Invariants: a ticket stands in the table from the moment its submitter lets go of the lane until
+//! its answer has been seen; request memory is held exactly as long. It does *not* wait: see
+//! [`crate::wait`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use parking_lot::{Mutex, MutexGuard};
+use ringfence_protocol::geometry::Geometry;
+use ringfence_protocol::layout::{self, Header};
+use ringfence_protocol::limits::{BLOCK_BYTES, COPY_REPLY_BYTES};
+use ringfence_protocol::memory::Memory;
+use ringfence_protocol::ring::{Nap, WakeBy};
+
+use crate::bulk::Bulk;
+use crate::error::Error;
+use crate::pending::Entry;
+use crate::remote::Remote;
+use crate::reply::{Lease, Reply};
+use crate::session::{Death, Opened, Ring, Session};
+
+/// The answer of a call.
+pub(crate) type Answer = Result<Reply, Error>;
+
+/// Who wants an answer.
+#[derive(Debug)]
+pub(crate) enum Owner {
+    /// The place in the table is free.
+    Free,
+    /// Nobody any more; the ticket's request memory is still the daemon's.
+    Nobody,
+    /// Whoever waits for this entry.
+    Entry(Arc<Entry>),
+}
+
+/// Request memory of an open call.
+#[derive(Clone, Debug)]
+pub(crate) enum Held {
+    /// None: the payload was inline.
+    Nothing,
+    /// Blocks of the lane's arena.
+    Arena { block: u32, len: usize },
+    /// A segment of its own.
+    Bulk(Arc<Bulk>),
+}
+
+#[derive(Debug)]
+struct Place {
+    ticket: u64,
+    owner: Owner,
+    held: Held,
+}
+
+/// An open lane.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) ring: Ring,
+    pub(crate) session: Arc<Session>,
+    pub(crate) serial: u32,
+    geometry: Geometry,
+    /// Its number among the client's lanes.
+    index: usize,
+    /// Open calls by the low bits of their tickets.
+    places: Box<[Place]>,
+    /// Calls that are open for so long that a later one needed their place: few, so a list.
+    displaced: Vec<Place>,
+    /// Cancellations of calls that had no entry in the daemon's table yet.
+    cancels: Vec<u64>,
+}
+
+/// What every thread of a client can reach of a lane.
+#[derive(Debug, Default)]
+pub(crate) struct LaneCell {
+    state: Mutex<Option<Lane>>,
+    /// Threads that want the lane and do not get it: its holder then lets go sooner.
+    pub(crate) wanted: AtomicU32,
+    /// Threads that wait and look at the lane from time to time.
+    pub(crate) awake: AtomicU32,
+    /// Threads that sleep until the lane, or another thread, wakes them.
+    pub(crate) sleepers: AtomicU32,
+}
+
+/// The lane, held.
+pub(crate) type Holder<'a> = MutexGuard<'a, Option<Lane>>;
+
+impl LaneCell {
+    #[inline]
+    pub(crate) fn try_hold(&self) -> Option<Holder<'_>> {
+        self.state.try_lock()
+    }
+
+    pub(crate) fn hold(&self) -> Holder<'_> {
+        if let Some(holder) = self.state.try_lock() {
+            return holder;
+        }
+        self.wanted.fetch_add(1, Relaxed);
+        let holder = self.state.lock();
+        self.wanted.fetch_sub(1, Relaxed);
+        holder
+    }
+
+    /// Lets go of the lane. If others sleep and nobody else looks at it, it is parked for them.
+    #[inline]
+    pub(crate) fn let_go(&self, mut holder: Holder<'_>, remote: &Arc<Remote>) {
+        if self.sleepers.load(Relaxed) > 0
+            && self.awake.load(Relaxed) == 0
+            && let Some(lane) = holder.as_mut()
+        {
+            lane.park_or_drain(remote);
+        }
+    }
+}
+
+impl Lane {
+    pub(crate) fn new(opened: Opened, session: Arc<Session>, index: usize) -> Self {
+        let (Opened { ring, geometry }, serial) = (opened, session.serial);
+        // Open calls: at most the slots of the ring, and as many that the daemon has claimed.
+        let count = 2 * geometry.slots as usize;
+        let free = || Place { ticket: 0, owner: Owner::Free, held: Held::Nothing };
+        let places = std::iter::repeat_with(free).take(count).collect();
+        Self {
+            ring,
+            geometry,
+            session,
+            serial,
+            index,
+            places,
+            displaced: Vec::new(),
+            cancels: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn at(&self, ticket: u64) -> usize {
+        ticket as usize & (self.places.len() - 1)
+    }
+
+    /// May one more call be open?
+    #[inline]
+    fn may_open(&self) -> bool {
+        self.ring.outstanding() < self.places.len() as u64
+    }
+
+    /// May a request be submitted now?
+    pub(crate) fn has_room(&mut self) -> bool {
+        self.may_open() && self.ring.has_room()
+    }
+
+    /// Publishes a request with an inline payload; `None` if there is no room.
+    #[inline]
+    pub(crate) fn submit(&mut self, header: Header, inline: &[u8]) -> Option<u64> {
+        if !self.may_open() {
+            return None;
+        }
+        self.ring.submit(header, inline).ok()
+    }
+
+    /// Bytes that the request arena holds at most.
+    pub(crate) fn arena_bytes(&self) -> usize {
+        self.geometry.up_blocks as usize * BLOCK_BYTES
+    }
+
+    /// Rings the daemon's bell if it sleeps. Once for a batch of submissions.
+    #[inline]
+    pub(crate) fn ring_bell_if_due(&mut self) {
+        if self.ring.bell_due() {
+            self.session.ring_bell();
+        }
+    }
+
+    /// Puts a call aside: whoever takes its answer knows now what to do with it.
+    pub(crate) fn register(&mut self, ticket: u64, owner: Owner, held: Held) {
+        let at = self.at(ticket);
+        let before = std::mem::replace(&mut self.places[at], Place { ticket, owner, held });
+        if !matches!(before.owner, Owner::Free) {
+            self.displaced.push(before);
+        }
+    }
+
+    /// The place of an open call.
+    #[inline]
+    fn place(&mut self, ticket: u64) -> Option<&mut Place> {
+        let at = self.at(ticket);
+        let direct = &self.places[at];
+        if direct.ticket == ticket && !matches!(direct.owner, Owner::Free) {
+            return Some(&mut self.places[at]);
+        }
+        self.displaced.iter_mut().find(|place| place.ticket == ticket)
+    }
+
+    /// Nobody wants the answer any more, so the daemon need not compute it.
+    pub(crate) fn abandon(&mut self, ticket: u64) {
+        if let Some(place) = self.place(ticket).filter(|p| matches!(p.owner, Owner::Entry(_))) {
+            place.owner = Owner::Nobody;
+            self.cancel(ticket);
+        }
+    }
+
+    /// Asks for the end of a call, now or as soon as the daemon has it in its table.
+    pub(crate) fn cancel(&mut self, ticket: u64) {
+        if !self.ring.cancel(ticket) && !self.cancels.contains(&ticket) {
+            self.cancels.push(ticket);
+        }
+    }
+
+    /// Takes the answer that [`Ring::peek`] found, for its owner.
+    #[inline]
+    pub(crate) fn take(&mut self, header: Header, remote: &Arc<Remote>) -> Answer {
+        if header.status != 0 || header.block != 0 {
+            return self.take_other(header, remote);
+        }
+        let reply = Reply::inline(header.len as usize, |out| self.ring.read(header, out));
+        self.collect();
+        Ok(reply)
+    }
+
+    #[inline]
+    fn collect(&mut self) {
+        if self.ring.collect() {
+            self.session.ring_bell();
+        }
+    }
+
+    /// An error, or a reply that is not inline.
+    #[cold]
+    fn take_other(&mut self, header: Header, remote: &Arc<Remote>) -> Answer {
+        let len = header.len as usize;
+        let segment = header.block >> 24;
+        if segment != 0 && header.status != 0 {
+            // A lease may not be dropped while the lane is held, so the text is given up.
+            self.discard(header);
+            let text = b"(its text was too long to be read)";
+            return Err(Error::from_reply(header.status, text, self.session.pid));
+        }
+        let answer = if segment == 0 {
+            Ok(Reply::copied(len, |out| self.ring.read(header, out)))
+        } else {
+            self.leased(segment, len, remote)
+        };
+        self.collect();
+        match answer {
+            Ok(text) if header.status != 0 => {
+                Err(Error::from_reply(header.status, &text, self.session.pid))
+            }
+            answer => answer,
+        }
+    }
+
+    fn leased(&self, segment: u32, len: usize, remote: &Arc<Remote>) -> Answer {
+        let region = self.session.reply_segment(segment, len)?;
+        let number = self.ring.bulk_lease(segment);
+        if len <= COPY_REPLY_BYTES {
+            let reply = Reply::copied(len, |out| region.read_block(0, out));
+            self.ring.release(number);
+            return Ok(reply);
+        }
+        let lease = Lease { remote: remote.clone(), lane: self.index, serial: self.serial, number };
+        Ok(Reply::leased(region, len, lease))
+    }
+
+    /// Gives an answer that nobody wants back unread.
+    fn discard(&mut self, header: Header) {
+        match (header.block, header.block >> 24) {
+            (0, _) => {}
+            (block, 0) => self.ring.release(block as usize - 1),
+            (_, segment) => self.ring.release(self.ring.bulk_lease(segment)),
+        }
+        self.collect();
+    }
+
+    /// Takes the answer that [`Ring::peek`] found, and gives it to its owner.
+    pub(crate) fn deliver(&mut self, header: Header, remote: &Arc<Remote>) -> Result<(), Error> {
+        let Some(place) = self.place(header.ticket) else {
+            return Err(Error::Protocol {
+                what: format!("an answer to call {}, which is not open", header.ticket),
+            });
+        };
+        let owner = std::mem::replace(&mut place.owner, Owner::Free);
+        let held = std::mem::replace(&mut place.held, Held::Nothing);
+        self.give_back(held);
+        self.displaced.retain(|place| !matches!(place.owner, Owner::Free));
+        if !self.cancels.is_empty() {
+            self.cancels.retain(|ticket| *ticket != header.ticket);
+        }
+        match owner {
+            Owner::Free | Owner::Nobody => self.discard(header),
+            Owner::Entry(entry) => entry.set(self.take(header, remote)),
+        }
+        Ok(())
+    }
+
+    /// The answer of the call that used this memory has been seen.
+    #[inline]
+    pub(crate) fn give_back(&mut self, held: Held) {
+        match held {
+            Held::Nothing => {}
+            Held::Arena { block, len } => self.ring.give_back(block, len),
+            Held::Bulk(segment) => segment.give_back(),
+        }
+    }
+
+    /// Takes every answer that is there.
+    pub(crate) fn drain(&mut self, remote: &Arc<Remote>) -> Result<(), Error> {
+        while let Some(header) = self.ring.peek()? {
+            self.deliver(header, remote)?;
+        }
+        self.cancel_again();
+        Ok(())
+    }
+
+    fn cancel_again(&mut self) {
+        if !self.cancels.is_empty() {
+            let ring = &self.ring;
+            self.cancels.retain(|ticket| !ring.cancel(*ticket));
+        }
+    }
+
+    /// Parks the lane for threads that sleep on `down.wake`, after taking every answer: the value
+    /// that `wake` has until the daemon wakes them. If the daemon breaks a rule its session dies, and
+    /// there is no sleep.
+    #[cold]
+    pub(crate) fn park_or_drain(&mut self, remote: &Arc<Remote>) -> Option<u32> {
+        let session = self.session.clone();
+        loop {
+            match self.ring.park(WakeBy::Futex, || session.ring_bell()) {
+                Nap::Sleep { wake } => return Some(wake),
+                Nap::Awake => self.drain_or_die(remote)?,
+            }
+        }
+    }
+
+    /// Takes every answer that is there. If the daemon breaks a rule its session dies: `None`.
+    pub(crate) fn drain_or_die(&mut self, remote: &Arc<Remote>) -> Option<()> {
+        match self.drain(remote) {
+            Ok(()) => Some(()),
+            Err(error) => {
+                self.session.die(Death::Broken { what: error.to_string() });
+                None
+            }
+        }
+    }
+
+    /// The value of the daemon's wake word now.
+    pub(crate) fn wake_word(&self) -> u32 {
+        self.ring.down().load_u32(layout::down::WAKE)
+    }
+
+    /// The session is over: everybody gets what was still answered, or `death`.
+    pub(crate) fn bury(&mut self, death: &Death, remote: &Arc<Remote>) {
+        let _broken_rules_do_not_matter_now = self.drain(remote);
+        let pid = self.session.pid;
+        for place in self.places.iter_mut().chain(&mut self.displaced) {
+            if let Owner::Entry(entry) = std::mem::replace(&mut place.owner, Owner::Free) {
+                entry.set(Err(death.error(self.ring.was_claimed(place.ticket), pid)));
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! [`Method`]: a method by its names, with the number that it has in the present session.
+//!
+//! A number is worth nothing in another session (another daemon may number its engines otherwise),
+//! so it is kept together with the session's serial and asked for again when that differs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use ringfence_protocol::limits::DEFAULT_TIMEOUT_MS;
+use ringfence_protocol::schema::MethodSchema;
+
+use crate::options::Timeout;
+
+/// "No time-out" in `timeout_ms`.
+const NEVER: u32 = u32::MAX;
+
+/// A method of an engine. Cheap to clone; usable with any client that has the engine.
+///
+/// ```
+/// let client = ringfence::doctest_client();
+/// let echo = client.method("system", "echo")?;
+/// assert_eq!((echo.engine(), echo.name()), ("system", "echo"));
+/// assert!(echo.is_idempotent());
+/// # Ok::<(), ringfence::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Method {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    engine: String,
+    name: String,
+    /// The session's serial << 32 | the number there.
+    resolved: AtomicU64,
+    /// Numbers of `system` are the same everywhere (SPEC's short list).
+    fixed: bool,
+    timeout_ms: AtomicU32,
+    idempotent: AtomicBool,
+}
+
+/// What a session says of a method.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) number: u32,
+    pub(crate) timeout_ms: Option<u32>,
+    pub(crate) idempotent: bool,
+}
+
+impl Facts {
+    pub(crate) fn of(engine: u16, schema: &MethodSchema) -> Self {
+        Self {
+            number: u32::from(engine) << 16 | u32::from(schema.op),
+            timeout_ms: schema.timeout_ms,
+            idempotent: schema.idempotent,
+        }
+    }
+}
+
+impl Method {
+    pub(crate) fn unresolved(engine: &str, name: &str) -> Self {
+        Self::new(engine, name, false)
+    }
+
+    /// A method of `system`: idempotent, all of them.
+    pub(crate) fn system(name: &str, op: u16) -> Self {
+        let method = Self::new(ringfence_protocol::api::system::NAME, name, true);
+        let timeout_ms = Some(DEFAULT_TIMEOUT_MS);
+        method.resolve(0, Facts { number: u32::from(op), timeout_ms, idempotent: true });
+        method
+    }
+
+    fn new(engine: &str, name: &str, fixed: bool) -> Self {
+        let inner = Inner {
+            engine: engine.into(),
+            name: name.into(),
+            resolved: AtomicU64::new(0),
+            fixed,
+            timeout_ms: AtomicU32::new(DEFAULT_TIMEOUT_MS),
+            idempotent: AtomicBool::new(false),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The engine's name.
+    #[must_use]
+    pub fn engine(&self) -> &str {
+        &self.inner.engine
+    }
+
+    /// Its name within the engine.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// May it be run again when nobody knows whether it took effect?
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        self.inner.idempotent.load(Relaxed)
+    }
+
+    /// How long a call of it may take if the caller says nothing; `None` is for ever.
+    #[inline]
+    #[must_use]
+    pub fn default_timeout(&self) -> Option<Duration> {
+        match self.inner.timeout_ms.load(Relaxed) {
+            NEVER => None,
+            ms => Some(Duration::from_millis(u64::from(ms))),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn timeout(&self, asked: Timeout) -> Option<Duration> {
+        match asked {
+            Timeout::Default => self.default_timeout(),
+            Timeout::After(after) => Some(after),
+            Timeout::Never => None,
+        }
+    }
+
+    /// Its number in the session with this serial, if it is known.
+    #[inline]
+    pub(crate) fn number(&self, serial: u32) -> Option<u32> {
+        let resolved = self.inner.resolved.load(Relaxed);
+        ((resolved >> 32) as u32 == serial || self.inner.fixed).then_some(resolved as u32)
+    }
+
+    pub(crate) fn resolve(&self, serial: u32, facts: Facts) {
+        let inner = &*self.inner;
+        inner.timeout_ms.store(facts.timeout_ms.unwrap_or(NEVER), Relaxed);
+        inner.idempotent.store(facts.idempotent, Relaxed);
+        inner.resolved.store(u64::from(serial) << 32 | u64::from(facts.number), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_worth_nothing_in_another_session() {
+        let method = Method::unresolved("vectors", "search");
+        assert_eq!(method.number(1), None);
+        method.resolve(1, Facts { number: 0x1_0006, timeout_ms: None, idempotent: true });
+        assert_eq!(method.number(1), Some(0x1_0006));
+        assert_eq!(method.number(2), None);
+        assert_eq!(method.default_timeout(), None);
+        assert_eq!(Method::system("echo", 1).number(77), Some(1));
+    }
+}

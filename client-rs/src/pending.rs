@@ -1,0 +1,255 @@
+//! [`Pending`]: a call that has been submitted and not been waited for, and the [`Entry`] that its
+//! answer arrives in.
+//!
+//! Invariants: an entry gets its answer once, from whoever holds the lane; any thread may wait for
+//! it. Dropping a pending call tells the daemon that nobody wants it; its request memory stays the
+//! daemon's until the answer has been seen.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicU32,
+    Ordering::{AcqRel, Acquire, Release},
+};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use ringfence_protocol::sys::futex::{self, Word};
+
+use crate::error::Error;
+use crate::lane::Answer;
+use crate::remote::Remote;
+use crate::reply::Reply;
+
+/// The answer is not there, and nobody sleeps for it.
+const OPEN: u32 = 0;
+/// The answer is there.
+const DONE: u32 = 1;
+/// The answer is not there, and a thread sleeps for it.
+pub(crate) const ASLEEP: u32 = 2;
+
+/// Where an answer arrives.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    word: AtomicU32,
+    answer: Mutex<Option<Answer>>,
+}
+
+impl Entry {
+    /// Stores the answer, and wakes whoever sleeps for it.
+    pub(crate) fn set(&self, answer: Answer) {
+        *self.answer.lock() = Some(answer);
+        if self.word.swap(DONE, AcqRel) == ASLEEP {
+            futex::wake(Word::private(&self.word), u32::MAX);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_done(&self) -> bool {
+        self.word.load(Acquire) == DONE
+    }
+
+    /// The answer, if it is there; an error the second time.
+    pub(crate) fn take(&self) -> Option<Answer> {
+        self.is_done().then(|| self.answer.lock().take().unwrap_or_else(|| Err(taken())))
+    }
+
+    /// The word to sleep on; holds [`ASLEEP`] until the answer comes. `None`: it is there.
+    pub(crate) fn fall_asleep(&self) -> Option<Word<'_>> {
+        match self.word.compare_exchange(OPEN, ASLEEP, AcqRel, Acquire) {
+            Ok(_) | Err(ASLEEP) => Some(Word::private(&self.word)),
+            Err(_) => None,
+        }
+    }
+
+    pub(crate) fn wake_up(&self) {
+        let _answered = self.word.compare_exchange(ASLEEP, OPEN, Release, Acquire);
+    }
+}
+
+/// A submitted call. Any thread may wait for it; dropping it gives it up.
+///
+/// ```
+/// use ringfence::CallOptions;
+///
+/// let client = ringfence::doctest_client();
+/// let echo = client.method("system", "echo")?;
+/// let first = client.submit(&echo, b"1", &CallOptions::default())?;
+/// let second = client.submit(&echo, b"2", &CallOptions::default())?;
+/// assert_eq!(client.wait(second)?, b"2");
+/// assert_eq!(client.wait(first)?, b"1");
+/// # Ok::<(), ringfence::Error>(())
+/// ```
+#[must_use = "dropping a pending call gives it up"]
+pub struct Pending {
+    call: Kind,
+}
+
+enum Kind {
+    Open(Call),
+    Ready(Option<Answer>),
+}
+
+/// A call that is open in a lane.
+pub(crate) struct Call {
+    pub(crate) remote: Arc<Remote>,
+    pub(crate) entry: Arc<Entry>,
+    /// Its lane among the client's.
+    pub(crate) lane: usize,
+    /// The session that it was submitted in.
+    pub(crate) serial: u32,
+    pub(crate) ticket: u64,
+    pub(crate) since: Instant,
+    /// How long it may take.
+    pub(crate) timeout: Option<Duration>,
+    /// The daemon's beat when it was submitted.
+    pub(crate) beat: u64,
+    pub(crate) idempotent: bool,
+}
+
+impl Call {
+    /// When its time is over.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.timeout.and_then(|timeout| self.since.checked_add(timeout))
+    }
+}
+
+impl Pending {
+    pub(crate) fn new(call: Call) -> Self {
+        Self { call: Kind::Open(call) }
+    }
+
+    #[cfg_attr(not(feature = "inproc"), allow(dead_code))]
+    pub(crate) fn ready(answer: Answer) -> Self {
+        Self { call: Kind::Ready(Some(answer)) }
+    }
+
+    /// The ticket of the call in its lane: a number for logs.
+    #[must_use]
+    pub fn ticket(&self) -> u64 {
+        match &self.call {
+            Kind::Open(call) => call.ticket,
+            Kind::Ready(_) => 0,
+        }
+    }
+
+    /// Has it been answered? Looks once, never waits.
+    ///
+    /// ```
+    /// # use ringfence::CallOptions;
+    /// let client = ringfence::doctest_client();
+    /// let ping = client.method("system", "ping")?;
+    /// let pending = client.submit(&ping, b"", &CallOptions::default())?;
+    /// while !pending.is_done() {}
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        match &self.call {
+            Kind::Open(call) => call.entry.is_done() || call.remote.look(call),
+            Kind::Ready(_) => true,
+        }
+    }
+
+    /// May it be run again when nobody knows whether it took effect?
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        match &self.call {
+            Kind::Open(call) => call.idempotent,
+            Kind::Ready(_) => true,
+        }
+    }
+
+    /// Waits up to `at_most`, spinning, yielding and sleeping as the client's [`Spin`](crate::Spin)
+    /// says. `None`: it is still open; also, early, when a signal came, so that the caller's signal
+    /// handlers can run. The answer is given once.
+    ///
+    /// ```
+    /// # use ringfence::CallOptions;
+    /// # use std::time::Duration;
+    /// let client = ringfence::doctest_client();
+    /// let echo = client.method("system", "echo")?;
+    /// let mut pending = client.submit(&echo, b"hi", &CallOptions::default())?;
+    /// let answer = loop {
+    ///     if let Some(answer) = pending.wait_for(Duration::from_millis(100)) {
+    ///         break answer;
+    ///     }
+    /// };
+    /// assert_eq!(answer?, b"hi");
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn wait_for(&mut self, at_most: Duration) -> Option<Result<Reply, Error>> {
+        match &mut self.call {
+            Kind::Open(call) => call.remote.wait(call, Instant::now().checked_add(at_most)),
+            Kind::Ready(answer) => Some(answer.take().unwrap_or_else(|| Err(taken()))),
+        }
+    }
+
+    /// Waits until it is answered or its own time is over.
+    pub(crate) fn wait(mut self) -> Result<Reply, Error> {
+        loop {
+            let answer = match &mut self.call {
+                Kind::Open(call) => call.remote.wait(call, None),
+                Kind::Ready(answer) => Some(answer.take().unwrap_or_else(|| Err(taken()))),
+            };
+            if let Some(answer) = answer {
+                return answer;
+            }
+        }
+    }
+
+    /// Asks the daemon to give the call up. It is still answered: by `Cancelled`, if the daemon
+    /// could.
+    ///
+    /// ```
+    /// # use ringfence::CallOptions;
+    /// let client = ringfence::doctest_client();
+    /// let ping = client.method("system", "ping")?;
+    /// client.submit(&ping, b"", &CallOptions::default())?.cancel();
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn cancel(&self) {
+        if let Kind::Open(call) = &self.call {
+            call.remote.cancel(call);
+        }
+    }
+
+    /// How far the call is, in its engine's own units; `None` if that is not known.
+    ///
+    /// ```
+    /// # use ringfence::CallOptions;
+    /// let client = ringfence::doctest_client();
+    /// let ping = client.method("system", "ping")?;
+    /// let pending = client.submit(&ping, b"", &CallOptions::default())?;
+    /// assert_eq!(pending.progress(), None);
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    #[must_use]
+    pub fn progress(&self) -> Option<u64> {
+        match &self.call {
+            Kind::Open(call) => call.remote.progress(call),
+            Kind::Ready(_) => None,
+        }
+    }
+}
+
+/// What a second wait for the same answer gets.
+pub(crate) fn taken() -> Error {
+    Error::invalid("the answer of this call has been taken already")
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Kind::Open(call) = &self.call
+            && !call.entry.is_done()
+        {
+            call.remote.abandon(call);
+        }
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("ticket", &self.ticket()).finish_non_exhaustive()
+    }
+}

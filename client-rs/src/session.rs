@@ -1,0 +1,417 @@
+//! One session with one run of a daemon: its control socket, its bell, its large segments.
+//!
+//! Invariants: the control socket is read under its lock only, so answers and unasked messages never
+//! get mixed up; a session that has died stays dead ([`Session::death`] is set once) and is replaced
+//! by [`crate::remote`]. It does *not* own lanes.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
+use ringfence_protocol::geometry::Geometry;
+use ringfence_protocol::limits::{BULK_SEGMENTS, CONTROL_BYTES, CONTROL_FDS};
+use ringfence_protocol::region::Region;
+use ringfence_protocol::ring::ClientLane;
+use ringfence_protocol::schema::{Digest, EngineSchema};
+use ringfence_protocol::sys::bell::Bell;
+use ringfence_protocol::sys::mapping::{Mapping, Options};
+use ringfence_protocol::sys::socket::{Conn, SocketError, TryReceived};
+use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, EngineId, LaneOpened, Refusal};
+use ringfence_protocol::{api, schema};
+
+use crate::bulk::Pool;
+use crate::error::{Error, Outcome};
+use crate::options::Settings;
+use crate::target::Candidate;
+
+/// Rings and request memory: never in a forked child, page tables filled beforehand.
+const UP: Options = Options { dont_fork: true, populate: true };
+/// Replies: inherited, so that a view in a forked child does not fault.
+const DOWN: Options = Options { dont_fork: false, populate: true };
+/// Large replies: the time to a view must not depend on the size.
+const REPLY_BULK: Options = Options { dont_fork: false, populate: false };
+
+/// Tells sessions of this process apart, whichever client has them. 0 is none.
+static SERIALS: AtomicU32 = AtomicU32::new(1);
+
+/// A fresh serial, never 0.
+pub(crate) fn next_serial() -> u32 {
+    SERIALS.fetch_add(1, Relaxed).max(1)
+}
+
+/// The ring side of a lane over mapped segments.
+pub(crate) type Ring = ClientLane<Region, Region>;
+
+/// A lane that was opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) ring: Ring,
+    pub(crate) geometry: Geometry,
+}
+
+/// Why a session is over.
+#[derive(Clone, Debug)]
+pub(crate) enum Death {
+    /// The daemon is gone.
+    Gone,
+    /// The daemon ended it.
+    Killed { fault: String, text: String },
+    /// The daemon broke a rule.
+    Broken { what: String },
+    /// This client left.
+    Closed,
+}
+
+impl Death {
+    /// What a call gets that was open then.
+    pub(crate) fn error(&self, claimed: bool, pid: u32) -> Error {
+        let outcome = if claimed { Outcome::Unknown } else { Outcome::NotStarted };
+        match self.clone() {
+            Death::Gone => Error::Restarted { outcome, pid },
+            Death::Killed { fault, text } => Error::SessionKilled { fault, text },
+            Death::Broken { what } => Error::Protocol { what },
+            Death::Closed => Error::Closed,
+        }
+    }
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) serial: u32,
+    /// Where it was found.
+    pub(crate) candidate: Candidate,
+    pub(crate) id: u64,
+    pub(crate) epoch: u64,
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) private: bool,
+    pub(crate) engines: Vec<EngineId>,
+    pub(crate) bell: Bell,
+    pub(crate) bulk: Pool,
+    pub(crate) catalogue: OnceLock<Arc<[EngineSchema]>>,
+    timeout: Duration,
+    control: Mutex<Control>,
+    replies: Mutex<Vec<Option<Region>>>,
+    death: OnceLock<Death>,
+}
+
+#[derive(Debug)]
+struct Control {
+    conn: Conn,
+    buffer: Vec<u8>,
+}
+
+/// Engines that this library was compiled with.
+pub(crate) fn compiled_in() -> &'static [EngineSchema] {
+    static SCHEMAS: OnceLock<Vec<EngineSchema>> = OnceLock::new();
+    SCHEMAS.get_or_init(|| vec![api::system::schema(), api::vectors::schema()])
+}
+
+fn digests() -> Vec<(String, Digest)> {
+    static DIGESTS: OnceLock<Vec<(String, schema::Digest)>> = OnceLock::new();
+    let all = || compiled_in().iter().map(|e| (e.name.clone(), e.digest())).collect();
+    DIGESTS.get_or_init(all).clone()
+}
+
+impl Session {
+    /// Says hello over a fresh connection: the session, and its first lane.
+    pub(crate) fn open(
+        conn: Conn,
+        candidate: Candidate,
+        settings: &Settings,
+    ) -> Result<(Self, Opened), Error> {
+        let timeout = settings.timeout;
+        let mut control = Control { conn, buffer: vec![0; CONTROL_BYTES] };
+        let hello = ClientMessage::Hello { name: settings.name.clone(), engines: digests() };
+        control.send(&hello, timeout)?;
+        let (message, mut fds) = control.receive(timeout)?;
+        let (session, epoch, version, pid, private, engines, opened) = match message {
+            DaemonMessage::Welcome { session, epoch, version, pid, private, engines, lane } => {
+                (session, epoch, version, pid, private, engines, lane)
+            }
+            DaemonMessage::Refused(refusal) => return Err(refused(refusal)),
+            DaemonMessage::ShuttingDown => {
+                return Err(Error::Unavailable { tried: "the daemon is shutting down".into() });
+            }
+            other => return Err(unexpected("a hello", &other)),
+        };
+        if fds.len() != 3 {
+            return Err(Error::Protocol {
+                what: format!("a welcome with {} descriptors instead of 3", fds.len()),
+            });
+        }
+        let lane_fds = fds.split_off(1);
+        let ring = map_lane(opened, &lane_fds)?;
+        let bell = fds.pop().map(Bell::from_fd).ok_or_else(no_descriptor)?;
+        let session = Self {
+            serial: next_serial(),
+            candidate,
+            id: session,
+            epoch,
+            version,
+            pid,
+            private,
+            engines,
+            bell,
+            bulk: Pool::default(),
+            catalogue: OnceLock::new(),
+            timeout,
+            control: Mutex::new(control),
+            replies: Mutex::new(vec![None; BULK_SEGMENTS]),
+            death: OnceLock::new(),
+        };
+        Ok((session, ring))
+    }
+
+    /// Why the session is over, if it is.
+    pub(crate) fn death(&self) -> Option<&Death> {
+        self.death.get()
+    }
+
+    /// The session is over. Only the first reason counts.
+    pub(crate) fn die(&self, death: Death) {
+        let _first = self.death.set(death);
+    }
+
+    /// Wakes the daemon's poller.
+    #[cold]
+    pub(crate) fn ring_bell(&self) {
+        if self.bell.ring().is_err() {
+            self.die(Death::Broken { what: "the bell in its welcome is no eventfd".into() });
+        }
+    }
+
+    /// A further lane.
+    pub(crate) fn open_lane(&self) -> Result<Opened, Error> {
+        match self.ask(&ClientMessage::OpenLane)? {
+            (DaemonMessage::Lane(opened), fds) => map_lane(opened, &fds),
+            (other, _) => Err(unexpected("a request for a lane", &other)),
+        }
+    }
+
+    /// A bulk segment for requests of up to `len` bytes: its number and its memory.
+    pub(crate) fn open_bulk(&self, len: u64) -> Result<(u32, Region), Error> {
+        match self.ask(&ClientMessage::OpenBulk { len })? {
+            (DaemonMessage::Bulk { segment, len }, fds) => {
+                let fd = fds.first().ok_or_else(no_descriptor)?;
+                let options = Options { dont_fork: true, populate: false };
+                let mapped = Mapping::read_write(fd.as_fd(), len as usize, options);
+                Ok((segment, Region::new(Arc::new(mapped.map_err(map_error)?))))
+            }
+            (other, _) => Err(unexpected("a request for a bulk segment", &other)),
+        }
+    }
+
+    /// The memory of reply segment `segment`, which an answer has just named.
+    pub(crate) fn reply_segment(&self, segment: u32, len: usize) -> Result<Region, Error> {
+        // Its announcement may be unread, also if an older segment had the same number.
+        self.poll();
+        let place = (segment as usize).checked_sub(1);
+        let known = place.and_then(|at| self.replies.lock().get(at).cloned().flatten());
+        match known {
+            Some(region) if ringfence_protocol::memory::Memory::len(&region) >= len => Ok(region),
+            _ => Err(Error::Protocol {
+                what: format!("an answer of {len} bytes in segment {segment}, not announced so"),
+            }),
+        }
+    }
+
+    /// Reads what the daemon sent unasked, and notices if it is gone.
+    pub(crate) fn poll(&self) {
+        let mut control = self.control.lock();
+        while self.death.get().is_none() {
+            match control.try_receive() {
+                Ok(None) => return,
+                Ok(Some((message, fds))) => self.unasked(message, &fds),
+                Err(error) => self.die(of_control(&error)),
+            }
+        }
+    }
+
+    /// As [`poll`](Self::poll), unless another thread is at it already.
+    pub(crate) fn poll_if_free(&self) {
+        if !self.control.is_locked() {
+            self.poll();
+        }
+    }
+
+    /// Says goodbye; nothing depends on its arrival.
+    pub(crate) fn leave(&self) {
+        self.die(Death::Closed);
+        if let Some(control) = self.control.try_lock() {
+            let bytes = wire::encode(&ClientMessage::Goodbye);
+            let _best_effort = bytes.map(|bytes| control.conn.try_send(&bytes, &[]));
+        }
+    }
+
+    fn ask(&self, question: &ClientMessage) -> Result<(DaemonMessage, Vec<OwnedFd>), Error> {
+        let mut control = self.control.lock();
+        let answer = control.send(question, self.timeout).and_then(|()| {
+            loop {
+                match control.receive(self.timeout)? {
+                    (DaemonMessage::Refused(refusal), _) => return Ok(Err(refused(refusal))),
+                    (message @ (DaemonMessage::Lane(_) | DaemonMessage::Bulk { .. }), fds) => {
+                        return Ok(Ok((message, fds)));
+                    }
+                    (message, fds) => self.unasked(message, &fds),
+                }
+                if let Some(death) = self.death.get() {
+                    return Err(death.error(false, self.pid));
+                }
+            }
+        });
+        match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.die(of_control(&error));
+                Err(error)
+            }
+        }
+    }
+
+    fn unasked(&self, message: DaemonMessage, fds: &[OwnedFd]) {
+        match message {
+            DaemonMessage::ReplyBulk { segment, len } => {
+                if let Err(error) = self.add_reply_segment(segment, len, fds) {
+                    self.die(Death::Broken { what: error.to_string() });
+                }
+            }
+            DaemonMessage::Killed { fault, text } => self.die(Death::Killed { fault, text }),
+            // It still answers what it has taken; the hang-up is what ends the session.
+            DaemonMessage::ShuttingDown => {}
+            other => {
+                let error = unexpected("nothing", &other);
+                self.die(Death::Broken { what: error.to_string() });
+            }
+        }
+    }
+
+    fn add_reply_segment(&self, segment: u32, len: u64, fds: &[OwnedFd]) -> Result<(), Error> {
+        let fd = fds.first().ok_or_else(no_descriptor)?;
+        let mapped = Mapping::read_only(fd.as_fd(), len as usize, REPLY_BULK);
+        let region = Region::new(Arc::new(mapped.map_err(map_error)?));
+        let mut replies = self.replies.lock();
+        let place = (segment as usize).checked_sub(1).and_then(|at| replies.get_mut(at));
+        let place = place.ok_or_else(|| Error::Protocol {
+            what: format!("reply segment {segment}, outside 1 to {BULK_SEGMENTS}"),
+        })?;
+        *place = Some(region);
+        Ok(())
+    }
+}
+
+impl Control {
+    fn send(&self, message: &ClientMessage, timeout: Duration) -> Result<(), Error> {
+        let bytes = wire::encode(message).map_err(|e| Error::invalid(e.to_string()))?;
+        self.conn.send(&bytes, &[], timeout).map_err(socket_error)
+    }
+
+    fn receive(&mut self, timeout: Duration) -> Result<(DaemonMessage, Vec<OwnedFd>), Error> {
+        let got = self.conn.recv(&mut self.buffer, CONTROL_FDS, timeout).map_err(socket_error)?;
+        let got = got.ok_or_else(hung_up)?;
+        Ok((self.decode(got.len)?, got.fds))
+    }
+
+    fn try_receive(&mut self) -> Result<Option<(DaemonMessage, Vec<OwnedFd>)>, Error> {
+        match self.conn.try_recv(&mut self.buffer, CONTROL_FDS).map_err(socket_error)? {
+            TryReceived::Nothing => Ok(None),
+            TryReceived::HungUp => Err(hung_up()),
+            TryReceived::Message(got) => Ok(Some((self.decode(got.len)?, got.fds))),
+        }
+    }
+
+    fn decode(&self, len: usize) -> Result<DaemonMessage, Error> {
+        wire::decode(&self.buffer[..len]).map_err(|wrong| match wrong {
+            wire::WireError::Layout { .. } => {
+                Error::SchemaMismatch { difference: wrong.to_string() }
+            }
+            other => Error::Protocol { what: other.to_string() },
+        })
+    }
+}
+
+fn map_lane(opened: LaneOpened, fds: &[OwnedFd]) -> Result<Opened, Error> {
+    let [up, down] = fds else {
+        return Err(Error::Protocol {
+            what: format!("a lane with {} descriptors instead of 2", fds.len()),
+        });
+    };
+    let geometry = opened.geometry.validated().map_err(|wrong| Error::Protocol {
+        what: format!("a lane of impossible sizes: {wrong}"),
+    })?;
+    let up = Mapping::read_write(up.as_fd(), geometry.up().len, UP).map_err(map_error)?;
+    let down = Mapping::read_only(down.as_fd(), geometry.down().len, DOWN).map_err(map_error)?;
+    let (up, down) = (Region::new(Arc::new(up)), Region::new(Arc::new(down)));
+    let ring = Ring::new(up, down, geometry, opened.start)?;
+    Ok(Opened { ring, geometry })
+}
+
+fn of_control(error: &Error) -> Death {
+    match error {
+        Error::Restarted { .. } | Error::Unavailable { .. } => Death::Gone,
+        other => Death::Broken { what: other.to_string() },
+    }
+}
+
+fn hung_up() -> Error {
+    Error::Restarted { outcome: Outcome::NotStarted, pid: 0 }
+}
+
+fn no_descriptor() -> Error {
+    Error::Protocol {
+        what: "a message without its descriptor (or this process has none left)".into(),
+    }
+}
+
+fn map_error(error: ringfence_protocol::sys::mapping::MapError) -> Error {
+    Error::Io { what: format!("cannot map a segment of the daemon: {error}") }
+}
+
+fn unexpected(to: &str, message: &DaemonMessage) -> Error {
+    let name = match message {
+        DaemonMessage::Welcome { .. } => "Welcome",
+        DaemonMessage::Refused(_) => "Refused",
+        DaemonMessage::Lane(_) => "Lane",
+        DaemonMessage::Bulk { .. } => "Bulk",
+        DaemonMessage::ReplyBulk { .. } => "ReplyBulk",
+        DaemonMessage::Board { .. } => "Board",
+        DaemonMessage::Killed { .. } => "Killed",
+        DaemonMessage::ShuttingDown => "ShuttingDown",
+    };
+    Error::Protocol { what: format!("`{name}` as the answer to {to}") }
+}
+
+/// What a failed call on the control socket means to a call.
+pub(crate) fn socket_error(error: SocketError) -> Error {
+    match error {
+        SocketError::HungUp => hung_up(),
+        SocketError::NobodyListens { .. } | SocketError::TimedOut(_) => {
+            Error::Unavailable { tried: error.to_string() }
+        }
+        SocketError::Path { ref source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            Error::PermissionDenied {
+                reason: format!("{error}: is this user in the daemon's group?"),
+            }
+        }
+        other => Error::Io { what: other.to_string() },
+    }
+}
+
+fn refused(refusal: Refusal) -> Error {
+    let Refusal { code, reason, remedy } = refusal;
+    let text = if remedy.is_empty() { reason } else { format!("{reason}; {remedy}") };
+    match ErrorCode::from_u16(code) {
+        Some(ErrorCode::PermissionDenied) => Error::PermissionDenied { reason: text },
+        Some(ErrorCode::ShuttingDown | ErrorCode::DaemonUnavailable) => {
+            Error::Unavailable { tried: text }
+        }
+        Some(ErrorCode::SchemaMismatch) => Error::SchemaMismatch { difference: text },
+        code => Error::Remote(RemoteError::new(code.unwrap_or(ErrorCode::Internal), text)),
+    }
+}

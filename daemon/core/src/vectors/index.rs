@@ -1,0 +1,142 @@
+//! The graph: a narrow door to usearch, by row numbers instead of ids.
+//!
+//! Row numbers are never used twice, so usearch's own `remove` (whose slots are used again in the
+//! middle of the graph, with old edges still leading there) is not needed: a row that must not be
+//! found is kept out by `visible`, and goes when the collection is built anew.
+//!
+//! Rules of usearch 2.26, read in its source:
+//! * `add` rewrites neighbour lists that a search reads without a lock: adding takes `&mut self`.
+//! * `reserve` exchanges tables without a lock, and its failure may be silent: likewise, and the
+//!   capacity is looked at afterwards.
+//! * More searches at a time than reserved threads are an error: a gate lets only so many in.
+//! * How many candidates a search keeps is a field of the index, but never less than the number of
+//!   rows asked for: so the field is 1 and each search asks for as many rows as it wants kept.
+
+use std::cell::Cell;
+use std::fmt;
+
+use parking_lot::{Condvar, Mutex};
+use ringfence_protocol::api::vectors::Metric;
+use ringfence_protocol::error::{Error, ErrorCode};
+use usearch::{IndexOptions, MetricKind, ScalarKind};
+
+use super::validate::Shape;
+
+/// Rows that the first reservation makes room for.
+const FIRST_CAPACITY: usize = 64;
+
+/// Bytes of usearch's tables for each row of its capacity: node and vector pointers, and a pair of
+/// key and slot at most half of whose places are taken.
+const TABLE_BYTES: usize = 8 + 8 + 2 * 16;
+
+/// A graph over rows.
+pub(super) struct Index {
+    inner: usearch::Index,
+    threads: usize,
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Index").field("rows", &self.inner.size()).finish_non_exhaustive()
+    }
+}
+
+impl Index {
+    /// A graph without rows.
+    pub(super) fn new(shape: &Shape) -> Result<Self, Error> {
+        let options = IndexOptions {
+            dimensions: shape.dim,
+            metric: match shape.metric {
+                Metric::L2 => MetricKind::L2sq,
+                Metric::Cosine => MetricKind::Cos,
+                Metric::Dot => MetricKind::IP,
+            },
+            quantization: ScalarKind::F32,
+            connectivity: shape.connectivity,
+            expansion_add: shape.ef_add,
+            expansion_search: 1,
+            multi: false,
+        };
+        let inner = usearch::Index::new(&options).map_err(failed)?;
+        let threads = std::thread::available_parallelism().map_or(4, usize::from).clamp(4, 64);
+        Ok(Self { inner, threads, free: Mutex::new(threads), freed: Condvar::new() })
+    }
+
+    /// Links a row. If that fails the row may or may not be found later; its number is spent.
+    pub(super) fn add(&mut self, row: u32, values: &[f32]) -> Result<(), Error> {
+        let size = self.inner.size();
+        if size == self.inner.capacity() {
+            self.reserve((2 * size).max(FIRST_CAPACITY))?;
+        }
+        self.inner.add(u64::from(row), values).map_err(failed)
+    }
+
+    /// Makes room for `rows` rows in all.
+    pub(super) fn reserve(&mut self, rows: usize) -> Result<(), Error> {
+        self.inner.reserve_capacity_and_threads(rows, self.threads).map_err(failed)?;
+        if self.inner.capacity() < rows {
+            return Err(failed(format_args!("out of memory for {rows} rows")));
+        }
+        Ok(())
+    }
+
+    /// The `width` visible rows nearest to `query`, nearest first, and how many rows were visited.
+    pub(super) fn search(
+        &self,
+        query: &[f32],
+        width: usize,
+        visible: impl Fn(u32) -> bool,
+    ) -> Result<(Vec<u64>, u64), Error> {
+        let _pass = self.enter();
+        let visited = Cell::new(0);
+        let matches = self.inner.filtered_search(query, width, |row| {
+            visited.set(visited.get() + 1);
+            visible(row as u32)
+        });
+        Ok((matches.map_err(failed)?.keys, visited.get()))
+    }
+
+    fn enter(&self) -> Pass<'_> {
+        let mut free = self.free.lock();
+        while *free == 0 {
+            self.freed.wait(&mut free);
+        }
+        *free -= 1;
+        Pass(self)
+    }
+
+    /// Rows that fit before tables grow.
+    pub(super) fn capacity(&self) -> usize {
+        self.inner.capacity()
+    }
+
+    /// Bytes that the graph and its copy of the rows take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let stats = self.inner.memory_stats();
+        stats.graph_allocated + stats.vectors_allocated + self.inner.capacity() * TABLE_BYTES
+    }
+}
+
+/// Leave to search, given back when dropped.
+struct Pass<'i>(&'i Index);
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock() += 1;
+        self.0.freed.notify_one();
+    }
+}
+
+/// What usearch says, as our error.
+#[cold]
+fn failed(what: impl fmt::Display) -> Error {
+    let what = what.to_string();
+    let memory = ["memory", "alloc"].iter().any(|word| what.to_lowercase().contains(word));
+    if memory {
+        let text = format!("the index gets no memory ({what}): delete rows or drop a collection");
+        return Error::new(ErrorCode::OutOfMemory, text);
+    }
+    Error::new(ErrorCode::Algorithm, format!("the index failed: {what}; drop the collection"))
+}

@@ -1,0 +1,452 @@
+//! One lane, as its poller serves it: from a request's bytes to the answer in the completion ring.
+//!
+//! Order of business for each request (SPEC section R): copy, look whether the segment is alive, find
+//! the method, look at the deadline, ask the engine for the cost; then either run it in place or hand
+//! it to the workers. Everything decided here is decided on private copies.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ringfence_core::{Call, Method, Registry, Stop, Surroundings};
+use ringfence_protocol::error::{Error, ErrorCode};
+use ringfence_protocol::fault::Fault;
+use ringfence_protocol::layout::Header;
+use ringfence_protocol::limits::{COPY_REPLY_BYTES, INLINE_BYTES};
+use ringfence_protocol::region::Region;
+use ringfence_protocol::ring::{Entry, Peek, Place, Request, ServerLane, WakeBy};
+use ringfence_protocol::sys::{clock, futex};
+use ringfence_protocol::{layout, memory::Memory as _};
+
+use crate::board::Counters;
+use crate::inbox::Inbox;
+use crate::session::Session;
+use crate::workers::{
+    Finished, Job, JobWords, LaneKey, Payload, Reply, Workers, copy_aligned, stopped_before,
+};
+
+/// Requests of one lane that are served before the next lane's turn.
+const BATCH: u32 = 32;
+
+/// One call in so many is timed.
+const SAMPLE_EVERY: u32 = 64;
+
+/// Payloads above this are copied by a worker, whatever their method says.
+const COPY_IN_PLACE: u32 = 64 * 1024;
+
+/// What every lane of a poller uses in turn.
+pub(crate) struct Bench {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) workers: Arc<Workers>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) counters: Counters,
+    pub(crate) inline_budget_us: u32,
+    pub(crate) draining: bool,
+    request: Vec<u64>,
+    reply: Vec<u8>,
+    until_sample: u32,
+}
+
+impl Bench {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        workers: Arc<Workers>,
+        inbox: Arc<Inbox>,
+        inline_budget_us: u32,
+    ) -> Self {
+        let counters = Counters::new(registry.method_count());
+        let (request, reply) =
+            (vec![0; INLINE_BYTES.div_ceil(8)], Vec::with_capacity(COPY_REPLY_BYTES));
+        Self {
+            registry,
+            workers,
+            inbox,
+            counters,
+            inline_budget_us,
+            draining: false,
+            request,
+            reply,
+            until_sample: 0,
+        }
+    }
+}
+
+/// A heavy call of a lane that has not been answered.
+struct Running {
+    entry: Entry,
+    method: u32,
+    trace: u32,
+    words: Arc<JobWords>,
+}
+
+/// A lane.
+pub(crate) struct Lane {
+    pub(crate) session: Arc<Session>,
+    pub(crate) ring: ServerLane<Region, Region>,
+    pub(crate) key: LaneKey,
+    /// In the poller's list of hot lanes.
+    pub(crate) hot: bool,
+    /// When the poller last found a request, in its own checks of the clock.
+    pub(crate) served_at: Instant,
+    running: Vec<Running>,
+    /// Reply segments that the client holds.
+    held_bulk: Vec<u32>,
+    pub(crate) calls: u64,
+    calls_at_last_look: u64,
+}
+
+/// A light call's surroundings.
+struct InPlace {
+    deadline: u32,
+    session: u64,
+}
+
+impl Surroundings for InPlace {
+    fn stop(&self) -> Option<Stop> {
+        let expired = self.deadline != 0 && clock::expired(clock::coarse_ticks(), self.deadline);
+        expired.then_some(Stop::Expired)
+    }
+    fn progress(&self, _done: u64) {}
+    fn session(&self) -> u64 {
+        self.session
+    }
+}
+
+impl Lane {
+    pub(crate) fn new(
+        session: Arc<Session>,
+        ring: ServerLane<Region, Region>,
+        key: LaneKey,
+    ) -> Self {
+        let served_at = Instant::now();
+        Self {
+            session,
+            ring,
+            key,
+            hot: false,
+            served_at,
+            running: Vec::new(),
+            held_bulk: Vec::new(),
+            calls: 0,
+            calls_at_last_look: 0,
+        }
+    }
+
+    /// Serves what is there, up to a batch. How many requests.
+    #[inline]
+    pub(crate) fn turn(&mut self, registry: &Registry, bench: &mut Bench) -> Result<u32, Fault> {
+        let mut served = 0;
+        while served < BATCH {
+            let Peek::Request(request) = self.ring.peek()? else { break };
+            served += 1;
+            if !self.serve(&request, registry, bench)? {
+                break;
+            }
+        }
+        if served > 0 {
+            self.calls += u64::from(served);
+            self.wake();
+        }
+        Ok(served)
+    }
+
+    /// Wakes the client if it sleeps.
+    #[inline]
+    fn wake(&mut self) {
+        match self.ring.wake_due() {
+            None => {}
+            Some(WakeBy::Futex) => {
+                futex::wake(self.ring.down().futex(layout::down::WAKE), u32::MAX);
+            }
+            // Clients of this version never park that way (SPEC P4).
+            Some(WakeBy::Byte) => {}
+        }
+    }
+
+    /// Takes one request. `false` if the other lanes should have their turn now.
+    #[inline]
+    fn serve(
+        &mut self,
+        request: &Request,
+        registry: &Registry,
+        bench: &mut Bench,
+    ) -> Result<bool, Fault> {
+        let header = request.header;
+        let in_place = header.len <= COPY_IN_PLACE && !matches!(request.place, Place::Bulk { .. });
+        if !in_place {
+            let payload = self.shared_payload(request)?;
+            self.admit(request, &[], payload, bench);
+            return Ok(false);
+        }
+        let mut words = std::mem::take(&mut bench.request);
+        copy_aligned(&mut words, header.len as usize, |out| self.ring.read(request, out));
+        // Asked after the copy: zeros of a truncated segment are never taken for data.
+        if self.ring.up().is_dead() {
+            return Err(Fault::Truncated { segment: "up" });
+        }
+        let go_on = self.decide(request, &words, registry, bench);
+        bench.request = words;
+        Ok(go_on)
+    }
+
+    #[inline]
+    fn decide(
+        &mut self,
+        request: &Request,
+        words: &[u64],
+        registry: &Registry,
+        bench: &mut Bench,
+    ) -> bool {
+        let header = request.header;
+        let payload = &zerocopy::IntoBytes::as_bytes(words)[..header.len as usize];
+        bench.counters.request(u64::from(header.len));
+        let Some(method) = registry.method(header.method) else {
+            self.refuse(request, usize::MAX, &registry.unknown(header.method), bench);
+            return true;
+        };
+        if header.deadline != 0 && clock::expired(clock::coarse_ticks(), header.deadline) {
+            self.refuse(request, method.index, &stopped_before(Stop::Expired), bench);
+            return true;
+        }
+        let cost = method.cost(payload);
+        if cost.micros > bench.inline_budget_us {
+            let copy = Payload::Copied(words[..payload.len().div_ceil(8)].to_vec(), payload.len());
+            let inline = if request.place == Place::Inline { payload } else { &[] };
+            self.admit(request, inline, copy, bench);
+            return true;
+        }
+        self.run_in_place(request, method, payload, bench);
+        // What took about a budget of time already gives way to the other lanes.
+        cost.micros <= bench.inline_budget_us / 8
+    }
+
+    /// Light: claimed, run, answered, released, in this order (SPEC F1).
+    #[inline]
+    fn run_in_place(
+        &mut self,
+        request: &Request,
+        method: Method<'_>,
+        payload: &[u8],
+        bench: &mut Bench,
+    ) {
+        let mut reply = std::mem::take(&mut bench.reply);
+        reply.clear();
+        self.ring.claim();
+        let around = InPlace { deadline: request.header.deadline, session: self.session.id };
+        let sampled = bench.until_sample == 0;
+        let started = sampled.then(Instant::now);
+        bench.until_sample = if sampled { SAMPLE_EVERY - 1 } else { bench.until_sample - 1 };
+        let result = method.call(&mut Call::new(payload, &mut reply, &around));
+        if let Some(started) = started {
+            bench.counters.sample(method.index, started.elapsed().as_nanos() as u64);
+        }
+        let answer = result.as_ref().map(|()| reply.as_slice());
+        self.answer(request.ticket, request.header, method.index, answer, None, bench);
+        self.ring.release();
+        bench.reply = reply;
+    }
+
+    #[cold]
+    fn refuse(&mut self, request: &Request, method: usize, error: &Error, bench: &mut Bench) {
+        self.ring.claim();
+        self.answer(request.ticket, request.header, method, Err(error), None, bench);
+        self.ring.release();
+    }
+
+    /// Publishes an answer, in its slot, in the arena or in a bulk segment.
+    #[inline]
+    fn answer(
+        &mut self,
+        ticket: u64,
+        asked: Header,
+        method: usize,
+        result: Result<&[u8], &Error>,
+        entry: Option<Entry>,
+        bench: &mut Bench,
+    ) {
+        let blank =
+            Header { ticket, method: asked.method, trace: asked.trace, ..Header::default() };
+        let (header, inline) = match result {
+            Ok(reply) if reply.len() <= INLINE_BYTES => {
+                (Header { len: reply.len() as u32, ..blank }, reply)
+            }
+            Ok(reply) => match self.place(reply, ticket) {
+                Ok(block) => (Header { len: reply.len() as u32, block, ..blank }, &[][..]),
+                Err(error) => return self.answer(ticket, asked, method, Err(&error), entry, bench),
+            },
+            Err(error) => {
+                let text = cut(&error.message);
+                (Header { len: text.len() as u32, status: error.code.as_u16(), ..blank }, text)
+            }
+        };
+        bench.counters.answer(method, header.status != 0, u64::from(header.len));
+        match entry {
+            None => self.ring.answer(header, inline),
+            Some(entry) => self.ring.finish(entry, header, inline),
+        }
+    }
+
+    #[cold]
+    fn place(&mut self, reply: &[u8], ticket: u64) -> Result<u32, Error> {
+        if reply.len() <= COPY_REPLY_BYTES
+            && let Some(block) = self.ring.place(reply, ticket)
+        {
+            return Ok(block);
+        }
+        self.reclaim_bulk();
+        let segment = self.session.put_reply_bulk(reply).map_err(|error| {
+            let (bytes, leases) = self.ring.leased();
+            let text = format!(
+                "a reply of {} bytes found no room while the client holds {leases} replies ({bytes} bytes): release them. ({})",
+                reply.len(), error.message
+            );
+            Error::new(ErrorCode::ReplyArenaFull, text)
+        })?;
+        Ok(self.lease_bulk(segment, reply.len(), ticket))
+    }
+
+    fn lease_bulk(&mut self, segment: u32, len: usize, ticket: u64) -> u32 {
+        self.held_bulk.push(segment);
+        self.ring.lease_bulk(segment, len as u64, ticket)
+    }
+
+    /// Lets the session's pool have the reply segments that the client has given back.
+    fn reclaim_bulk(&mut self) {
+        let (ring, session) = (&mut self.ring, &self.session);
+        self.held_bulk.retain(|segment| {
+            let held = ring.bulk_is_held(*segment);
+            if !held {
+                session.reply_bulk_is_free(*segment);
+            }
+            held
+        });
+    }
+
+    fn shared_payload(&self, request: &Request) -> Result<Payload, Fault> {
+        let len = request.header.len as usize;
+        match request.place {
+            Place::Arena { at } => Ok(Payload::Shared { region: self.ring.up().clone(), at, len }),
+            Place::Bulk { segment } => {
+                let region = self.session.request_bulk(segment);
+                let has = region.as_ref().map_or(0, |region| region.len() as u64);
+                match region {
+                    Some(region) if len as u64 <= has => Ok(Payload::Shared { region, at: 0, len }),
+                    _ => Err(Fault::Bulk { segment, len: request.header.len, has }),
+                }
+            }
+            Place::Inline => Ok(Payload::Copied(Vec::new(), 0)),
+        }
+    }
+
+    /// Heavy: into the in-flight table, and to the workers.
+    fn admit(&mut self, request: &Request, inline: &[u8], payload: Payload, bench: &mut Bench) {
+        self.reclaim_bulk();
+        let Header { method, trace, deadline, .. } = request.header;
+        let entry = self.ring.admit(request, inline);
+        let up = (self.ring.up().clone(), self.ring.cancel_at(entry));
+        let down = (self.ring.down().clone(), self.ring.progress_at(entry));
+        let words = Arc::new(JobWords::new(request.ticket, deadline, up, down));
+        let job = Job {
+            session: Arc::clone(&self.session),
+            home: Arc::clone(&bench.inbox),
+            lane: self.key,
+            entry,
+            method,
+            trace,
+            payload,
+            words: Arc::clone(&words),
+        };
+        self.running.push(Running { entry, method, trace, words });
+        if bench.workers.push(job).is_err() {
+            let text = "too many heavy calls wait for a worker: try again, or raise [workers] queue or threads";
+            self.end(entry, &Error::new(ErrorCode::Backpressure, text), bench);
+        }
+    }
+
+    /// Ends a heavy call that no worker has.
+    fn end(&mut self, entry: Entry, error: &Error, bench: &mut Bench) {
+        let Some(at) = self.running.iter().position(|call| call.entry == entry) else { return };
+        let call = self.running.swap_remove(at);
+        let asked = Header { method: call.method, trace: call.trace, ..Header::default() };
+        let index = bench.registry.method(call.method).map_or(usize::MAX, |method| method.index);
+        self.answer(call.words.ticket, asked, index, Err(error), Some(entry), bench);
+    }
+
+    /// A worker is done with a call.
+    pub(crate) fn finished(&mut self, finished: Finished, bench: &mut Bench) -> Result<(), Fault> {
+        if let Some(fault) = finished.fault {
+            return Err(fault);
+        }
+        self.running.retain(|call| call.entry != finished.entry);
+        let asked = Header { method: finished.method, trace: finished.trace, ..Header::default() };
+        let index =
+            bench.registry.method(finished.method).map_or(usize::MAX, |method| method.index);
+        bench.counters.sample(index, finished.service_ns);
+        let (ticket, entry) = (finished.ticket, Some(finished.entry));
+        match finished.result {
+            Ok(Reply::Bytes(reply)) => self.answer(ticket, asked, index, Ok(&reply), entry, bench),
+            Err(error) => self.answer(ticket, asked, index, Err(&error), entry, bench),
+            Ok(Reply::Bulk { segment, len }) => {
+                let block = self.lease_bulk(segment, len, ticket);
+                let header = Header {
+                    ticket,
+                    len: len as u32,
+                    block,
+                    method: asked.method,
+                    trace: asked.trace,
+                    ..Header::default()
+                };
+                bench.counters.answer(index, false, len as u64);
+                self.ring.finish(finished.entry, header, &[]);
+            }
+        }
+        self.wake();
+        Ok(())
+    }
+
+    /// Once in 100 ms: the beat, sleepers whose wake-up was lost, calls that are cancelled or late and
+    /// that no worker has, leases. Is there something to serve?
+    pub(crate) fn sweep(&mut self, bench: &mut Bench) -> Result<bool, Fault> {
+        self.ring.beat();
+        let ended: Vec<_> = self
+            .running
+            .iter()
+            .filter_map(|call| {
+                call.words.stop().filter(|_| call.words.take()).map(|stop| (call.entry, stop))
+            })
+            .collect();
+        for (entry, stop) in ended {
+            self.end(entry, &stopped_before(stop), bench);
+        }
+        self.ring.ring_again();
+        self.wake();
+        self.reclaim_bulk();
+        let ready = matches!(self.ring.peek()?, Peek::Request(_));
+        // A truncation shows at the end of the segment first: touch it, then ask.
+        let up = self.ring.up();
+        let _last = up.load(up.len() - 8);
+        if up.is_dead() {
+            return Err(Fault::Truncated { segment: "up" });
+        }
+        Ok(ready)
+    }
+
+    /// Was anything served since this was last asked?
+    pub(crate) fn calls_since_look(&mut self) -> bool {
+        let some = self.calls != self.calls_at_last_look;
+        self.calls_at_last_look = self.calls;
+        some
+    }
+
+    /// Heavy calls that have not been answered.
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
+    }
+}
+
+/// An error's text, cut to what fits a slot.
+fn cut(text: &str) -> &[u8] {
+    if text.len() <= INLINE_BYTES {
+        return text.as_bytes();
+    }
+    &text.as_bytes()[..text.floor_char_boundary(INLINE_BYTES)]
+}

@@ -1,0 +1,425 @@
+//! The hot loop: a thread that serves its sessions' lanes.
+//!
+//! It polls hot lanes only. A lane that was quiet for its budget is parked and costs nothing; a bell
+//! makes it hot again. With no hot lane left the thread sleeps in epoll. A sweep every 100 ms turns a
+//! lost bell into latency, never into a hang, and is the only time that shared counters are written.
+//!
+//! It never blocks on a client, never allocates without limit for one, and makes no decision about
+//! who may connect: that is the server's.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use ringfence_core::Registry;
+use ringfence_protocol::fault::Fault;
+use ringfence_protocol::limits::SWEEP_MS;
+use ringfence_protocol::region::Region;
+use ringfence_protocol::ring::ServerLane;
+use ringfence_protocol::sys::bell::Bell;
+use ringfence_protocol::wait::{Patience, Spin, Step};
+
+use crate::config::Polling;
+use crate::inbox::{Inbox, Message};
+use crate::lane::{Bench, Lane};
+use crate::reports::{Report, Reports};
+use crate::session::Session;
+use crate::workers::LaneKey;
+
+/// Turns of the loop between two looks at the clock and at the bells.
+const CLOCK_EVERY: u32 = 512;
+
+/// Bells of one session without work, between two sweeps, before it is served by the sweep alone.
+const USELESS_BELLS: u32 = 1000;
+
+const INBOX: u64 = 0;
+
+/// A session of this poller.
+struct Member {
+    session: Arc<Session>,
+    bell: Arc<Bell>,
+    lanes: Vec<usize>,
+    useless_bells: u32,
+    /// Its bell is out of the epoll set until the next sweep.
+    masked: bool,
+}
+
+/// What a poller needs to start.
+pub(crate) struct Setup {
+    pub(crate) bench: Bench,
+    pub(crate) polling: Polling,
+    pub(crate) cpu: Option<u32>,
+    pub(crate) reports: Arc<Reports>,
+    /// Called once a sweep by the polling loop, and by nothing else: counters and watchdog.
+    pub(crate) on_sweep: Box<dyn FnMut(&mut Bench, &Observed) + Send>,
+}
+
+/// What a sweep saw.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Observed {
+    pub(crate) lanes: u64,
+    pub(crate) leased_bytes: u64,
+    /// Session, lanes, calls since it opened, leases.
+    pub(crate) sessions: Vec<(u64, u64, u64, u64)>,
+}
+
+/// A polling thread.
+pub(crate) struct Poller {
+    /// The same as the bench's; apart, so that a method can be called while the bench changes.
+    registry: Arc<Registry>,
+    bench: Bench,
+    polling: Polling,
+    inbox: Arc<Inbox>,
+    epoll: Epoll,
+    reports: Arc<Reports>,
+    on_sweep: Box<dyn FnMut(&mut Bench, &Observed) + Send>,
+    members: HashMap<u64, Member>,
+    lanes: Vec<Option<Lane>>,
+    hot: Vec<usize>,
+    generations: u64,
+    patience: Patience,
+    next_sweep: Instant,
+    running: bool,
+}
+
+impl Poller {
+    /// Starts the thread.
+    pub(crate) fn start(setup: Setup, number: u32) -> std::io::Result<std::thread::JoinHandle<()>> {
+        let inbox = Arc::clone(&setup.bench.inbox);
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(
+            inbox.bell.as_fd(),
+            EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, INBOX),
+        )?;
+        let spin = match setup.polling.spin {
+            crate::config::Spin::Adaptive => Spin::Adaptive,
+            crate::config::Spin::Always => Spin::Always,
+            crate::config::Spin::Never => Spin::Never,
+        };
+        let patience = Patience::yielding_for(spin, Duration::from_micros(setup.polling.yield_us))
+            .spinning_for(Duration::from_micros(setup.polling.spin_us));
+        let poller = Self {
+            registry: Arc::clone(&setup.bench.registry),
+            bench: setup.bench,
+            polling: setup.polling,
+            inbox,
+            epoll,
+            reports: setup.reports,
+            on_sweep: setup.on_sweep,
+            members: HashMap::new(),
+            lanes: Vec::new(),
+            hot: Vec::new(),
+            generations: 0,
+            patience,
+            next_sweep: Instant::now(),
+            running: true,
+        };
+        let cpu = setup.cpu;
+        std::thread::Builder::new().name(format!("poller-{number}")).spawn(move || {
+            if let Some(cpu) = cpu {
+                pin(cpu);
+            }
+            poller.run();
+        })
+    }
+
+    fn run(mut self) {
+        let mut turns: u32 = 0;
+        while self.running {
+            let served = self.turn_of_all();
+            if !self.inbox.is_empty() {
+                self.read_inbox();
+            }
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(CLOCK_EVERY) {
+                self.look_around(Instant::now());
+            }
+            if served {
+                self.patience.reset();
+            } else if self.hot.is_empty() || self.patience.step() == Step::Park {
+                self.sleep();
+                self.patience.reset();
+            }
+        }
+    }
+
+    /// One turn for each hot lane. Was anything served?
+    #[inline]
+    fn turn_of_all(&mut self) -> bool {
+        let mut served = false;
+        let mut at = 0;
+        while at < self.hot.len() {
+            let index = self.hot[at];
+            at += 1;
+            let Some(lane) = self.lanes[index].as_mut() else { continue };
+            if self.bench.draining {
+                continue;
+            }
+            match lane.turn(&self.registry, &mut self.bench) {
+                Ok(0) => {}
+                Ok(_) => served = true,
+                Err(fault) => {
+                    self.fault(index, fault);
+                    at -= 1; // its place in `hot` was taken by another
+                }
+            }
+        }
+        served
+    }
+
+    #[cold]
+    fn fault(&mut self, index: usize, fault: Fault) {
+        let Some(lane) = self.lanes[index].as_ref() else { return };
+        let session = lane.session.id;
+        self.bench.counters.fault();
+        self.remove(session);
+        self.reports.push(Report::Fault { session, fault });
+    }
+
+    fn read_inbox(&mut self) {
+        while let Some(message) = self.inbox.pop() {
+            match message {
+                Message::Open { session, bell } => self.open(session, bell),
+                Message::Lane { session, lane } => self.add_lane(session, *lane),
+                Message::Close { session } => self.remove(session),
+                Message::Finished(finished) => {
+                    let index = finished.lane.index;
+                    let lane = self.lanes.get_mut(index).and_then(Option::as_mut);
+                    // A lane that is gone, or another one in its place: nobody wants the answer.
+                    if let Some(lane) = lane.filter(|lane| lane.key == finished.lane)
+                        && let Err(fault) = lane.finished(finished, &mut self.bench)
+                    {
+                        self.fault(index, fault);
+                    }
+                }
+                Message::Drain => self.bench.draining = true,
+                Message::Stop => self.running = false,
+            }
+        }
+        if self.bench.draining && self.lanes.iter().flatten().all(|lane| lane.running() == 0) {
+            self.reports.push(Report::Drained);
+        }
+    }
+
+    fn open(&mut self, session: Arc<Session>, bell: Arc<Bell>) {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, session.id);
+        if let Err(errno) = self.epoll.add(bell.as_fd(), event) {
+            // Served by the sweep alone: slow, but not lost.
+            tracing::warn!(session = session.id, %errno, "a session's bell cannot be watched");
+        }
+        let id = session.id;
+        self.members.insert(
+            id,
+            Member { session, bell, lanes: Vec::new(), useless_bells: 0, masked: false },
+        );
+    }
+
+    fn add_lane(&mut self, session: u64, ring: ServerLane<Region, Region>) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let index = self.lanes.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.lanes.push(None);
+            self.lanes.len() - 1
+        });
+        self.generations += 1;
+        let key = LaneKey { index, generation: self.generations };
+        self.lanes[index] = Some(Lane::new(Arc::clone(&member.session), ring, key));
+        member.lanes.push(index);
+        self.heat(index);
+    }
+
+    fn remove(&mut self, session: u64) {
+        let Some(member) = self.members.remove(&session) else { return };
+        // ENOENT if it was masked: gone either way.
+        let _ = self.epoll.delete(member.bell.as_fd());
+        self.hot.retain(|index| !member.lanes.contains(index));
+        for index in member.lanes {
+            self.lanes[index] = None;
+        }
+    }
+
+    /// Makes a lane hot, if its session and user may have one more.
+    fn heat(&mut self, index: usize) {
+        let Some(lane) = self.lanes[index].as_ref() else { return };
+        if lane.hot {
+            return;
+        }
+        let (session, uid) = (lane.session.id, lane.session.uid);
+        let hot = || self.hot.iter().filter_map(|index| self.lanes[*index].as_ref());
+        let of_session = hot().filter(|lane| lane.session.id == session).count();
+        let of_uid = hot().filter(|lane| lane.session.uid == uid).count();
+        let may = of_session < self.polling.hot_lanes_per_session as usize
+            && of_uid < self.polling.hot_lanes_per_uid as usize;
+        if may && self.polling.spin != crate::config::Spin::Never {
+            if let Some(lane) = self.lanes[index].as_mut() {
+                lane.ring.unpark();
+                lane.hot = true;
+                lane.served_at = Instant::now();
+            }
+            self.hot.push(index);
+        } else {
+            self.serve_parked(index);
+        }
+    }
+
+    /// Serves a lane that may not be hot until it is empty, a bounded number of turns, and parks it.
+    fn serve_parked(&mut self, index: usize) {
+        for _ in 0..4 {
+            let Some(lane) = self.lanes[index].as_mut() else { return };
+            let parked = lane.turn(&self.registry, &mut self.bench).and_then(|_| {
+                lane.ring.unpark();
+                lane.ring.park()
+            });
+            match parked {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(fault) => return self.fault(index, fault),
+            }
+        }
+        // Still busy: its turn comes again through our own bell, after the others.
+        let session = self.lanes[index].as_ref().map(|lane| lane.session.id);
+        if let Some(member) = session.and_then(|id| self.members.get(&id)) {
+            let _ = member.bell.ring();
+        }
+    }
+
+    /// Bells, quiet lanes and, when it is time, the sweep.
+    fn look_around(&mut self, now: Instant) {
+        self.poll_bells(EpollTimeout::ZERO);
+        let budget = Duration::from_micros(self.polling.spin_us + self.polling.yield_us);
+        if self.polling.spin == crate::config::Spin::Adaptive {
+            self.park_lanes(|lane| now.saturating_duration_since(lane.served_at) >= budget, now);
+        }
+        if now >= self.next_sweep {
+            self.next_sweep = now + Duration::from_millis(SWEEP_MS);
+            self.sweep();
+        }
+    }
+
+    /// Parks the hot lanes that `quiet` says nothing happens in.
+    fn park_lanes(&mut self, quiet: impl Fn(&Lane) -> bool, now: Instant) {
+        let mut faults = Vec::new();
+        let (lanes, hot) = (&mut self.lanes, &mut self.hot);
+        hot.retain(|index| {
+            let Some(lane) = lanes[*index].as_mut() else { return false };
+            if lane.calls_since_look() {
+                lane.served_at = now;
+                return true;
+            }
+            if !quiet(lane) {
+                return true;
+            }
+            match lane.ring.park() {
+                Ok(parked) => {
+                    lane.hot = !parked;
+                    !parked
+                }
+                Err(fault) => {
+                    faults.push((*index, fault));
+                    true
+                }
+            }
+        });
+        for (index, fault) in faults {
+            self.fault(index, fault);
+        }
+    }
+
+    fn poll_bells(&mut self, timeout: EpollTimeout) {
+        let mut events = [EpollEvent::empty(); 64];
+        let count = match self.epoll.wait(&mut events, timeout) {
+            Ok(count) => count,
+            // EINTR: look again at the next turn. Nothing else can happen to a valid epoll.
+            Err(_) => return,
+        };
+        for event in &events[..count] {
+            if event.data() != INBOX {
+                self.answer_bell(event.data());
+            }
+        }
+    }
+
+    /// A bell means: look at all lanes of that session.
+    fn answer_bell(&mut self, session: u64) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        member.useless_bells += 1;
+        if member.useless_bells > USELESS_BELLS && !member.masked {
+            // A storm: the sweep serves this session until it is over.
+            member.masked = self.epoll.delete(member.bell.as_fd()).is_ok();
+        }
+        for index in member.lanes.clone() {
+            self.heat(index);
+        }
+    }
+
+    /// Sleeps in epoll until a bell, a message or the next sweep.
+    fn sleep(&mut self) {
+        let now = Instant::now();
+        self.park_lanes(|_| true, now);
+        if self.hot.is_empty() && self.inbox.park() {
+            let left = self.next_sweep.saturating_duration_since(now);
+            let millis = left.as_millis().min(u128::from(SWEEP_MS)) as u16;
+            self.poll_bells(EpollTimeout::from(millis.saturating_add(1)));
+            self.inbox.unpark();
+        }
+        if self.hot.is_empty() || Instant::now() >= self.next_sweep {
+            self.look_around(Instant::now());
+        }
+    }
+
+    fn sweep(&mut self) {
+        let mut observed = Observed::default();
+        let mut ready = Vec::new();
+        let mut faults = Vec::new();
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            let Some(lane) = lane else { continue };
+            match lane.sweep(&mut self.bench) {
+                Ok(true) if !lane.hot => ready.push(index),
+                Ok(_) => {}
+                Err(fault) => faults.push((index, fault)),
+            }
+        }
+        for (index, fault) in faults {
+            self.fault(index, fault);
+        }
+        for index in ready {
+            self.heat(index);
+        }
+        self.sweep_members(&mut observed);
+        (self.on_sweep)(&mut self.bench, &observed);
+    }
+
+    fn sweep_members(&mut self, observed: &mut Observed) {
+        for (id, member) in &mut self.members {
+            member.useless_bells = 0;
+            if member.masked {
+                let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, *id);
+                member.masked = self.epoll.add(member.bell.as_fd(), event).is_err();
+            }
+            let (mut calls, mut leased, mut leases) = (0, 0, 0);
+            for index in &member.lanes {
+                let Some(lane) = self.lanes[*index].as_mut() else { continue };
+                let (bytes, count) = lane.ring.leased();
+                (calls, leased, leases) =
+                    (calls + lane.calls, leased + bytes, leases + count as u64);
+            }
+            member.session.leased_bytes.store(leased, Ordering::Relaxed);
+            observed.lanes += member.lanes.len() as u64;
+            observed.leased_bytes += leased;
+            observed.sessions.push((*id, member.lanes.len() as u64, calls, leases));
+        }
+    }
+}
+
+/// Pins the calling thread; a CPU that is not ours is a warning, not an end.
+fn pin(cpu: u32) {
+    let mut set = nix::sched::CpuSet::new();
+    let pinned = set
+        .set(cpu as usize)
+        .and_then(|()| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set));
+    if let Err(errno) = pinned {
+        tracing::warn!(cpu, %errno, "a poller cannot be pinned: is the CPU in the unit's CPUAffinity?");
+    }
+}

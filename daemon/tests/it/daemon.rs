@@ -1,0 +1,176 @@
+//! A daemon process of a test's own: unique instance, own runtime directory, stopped by its own pid.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// How long a condition may take on a loaded machine before a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    child: Child,
+    pub(crate) instance: String,
+    dir: PathBuf,
+}
+
+impl Daemon {
+    /// The daemon with the engine `trial`, serving.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_to_crash(flags, None)
+    }
+
+    /// The same, to die at `name:n` of the crash points.
+    pub(crate) fn start_to_crash(flags: &[&str], crash_at: Option<&str>) -> Self {
+        let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(format!("ringfence-{instance}"));
+        std::fs::create_dir(&dir).unwrap();
+        Self::start_again(instance, dir, flags, crash_at)
+    }
+
+    fn start_again(instance: String, dir: PathBuf, flags: &[&str], crash_at: Option<&str>) -> Self {
+        let child = Command::new(testd())
+            .envs(crash_at.map(|at| ("RINGFENCE_CRASH_AT", at)))
+            .args([
+                "--engines",
+                "system",
+                "--instance",
+                &instance,
+                "--log-format",
+                "text",
+                "--log-level",
+                "warn",
+                "--runtime-dir",
+            ])
+            .arg(&dir)
+            .args(flags)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut daemon = Self { child, instance, dir };
+        until("the daemon listens", || {
+            assert!(daemon.is_running(), "the daemon did not start");
+            is_listening(&daemon.socket())
+        });
+        daemon
+    }
+
+    /// Kills it with -9 and starts another of the same instance.
+    pub(crate) fn kill_and_restart(&mut self, flags: &[&str]) {
+        self.kill();
+        self.restart(flags);
+    }
+
+    /// Starts another of the same instance in place of one that is dead.
+    pub(crate) fn restart(&mut self, flags: &[&str]) {
+        self.child.wait().unwrap();
+        let (instance, dir) = (self.instance.clone(), self.dir.clone());
+        let next = Self::start_again(instance, dir, flags, None);
+        let old = std::mem::replace(self, next);
+        std::mem::forget(old);
+    }
+
+    /// Kills it with -9.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// Waits for its end: the exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        let mut status = None;
+        until("the daemon ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().code()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join(&self.instance).join("control.sock")
+    }
+
+    /// Its names in /dev/shm, the lock included.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let part = format!(".{}.", self.instance);
+        let mut names: Vec<String> = std::fs::read_dir("/dev/shm")
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with("ringfence.") && name.contains(&part))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = kill(self.pid(), Signal::SIGTERM);
+            let end = Instant::now() + PATIENCE;
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        for name in self.names() {
+            let _ = std::fs::remove_file(Path::new("/dev/shm").join(name));
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Asks the kernel rather than the daemon: a connection would be one more descriptor there.
+fn is_listening(path: &Path) -> bool {
+    /// `__SO_ACCEPTCON` of linux/net.h, as /proc/net/unix prints it.
+    const ACCEPTS: &str = "00010000";
+    let table = std::fs::read_to_string("/proc/net/unix").unwrap();
+    table.lines().any(|line| {
+        line.ends_with(path.to_str().unwrap()) && line.split(' ').any(|word| word == ACCEPTS)
+    })
+}
+
+/// Waits for a condition, never for a time.
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Cargo builds the examples before it runs the tests, beside them.
+fn testd() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().unwrap().parent().unwrap().join("examples/testd");
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --examples -p ringfenced`",
+        path.display()
+    );
+    path
+}
