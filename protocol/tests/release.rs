@@ -158,7 +158,7 @@ fn r6_a_block_that_changes_never_leads_out_of_the_arena() {
 /// `consumed` changes between what it was and a forged value: the forged one is never the one that
 /// credit is counted by.
 #[test]
-fn c2_a_consumed_that_changes_never_gives_credit() {
+fn f3_a_consumed_that_changes_never_gives_credit() {
     let (up, mut server) = lane(8);
     let (mut skipped, mut refused) = (0_u64, 0_u64);
     against(&[(up::CONSUMED, [START, FORGED])], &up, TURNS, || {

@@ -121,7 +121,7 @@ fn turn(lane: &mut Lane, chance: &mut Chance) {
 }
 
 #[test]
-fn k_recovery_of_any_down_is_an_error_or_a_bounded_lane() {
+fn k1_recovery_of_any_down_is_an_error_or_a_bounded_lane() {
     let (mut recovered, mut refused) = (0, 0);
     for seed in 0..8_000 {
         let case = || recover(&mut Chance::new(seed));
