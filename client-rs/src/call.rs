@@ -92,6 +92,12 @@ impl Remote {
         }
     }
 
+    /// What [`call`](Self::call) does about an error of a call that was started.
+    #[cold]
+    pub(crate) fn recover(self: &Arc<Self>, error: Error, request: Request<'_>) -> Answer {
+        self.finish(Err(error), request)
+    }
+
     #[cold]
     fn finish(self: &Arc<Self>, first: Result<Started, Error>, request: Request<'_>) -> Answer {
         let until = request.timeout().and_then(|timeout| Instant::now().checked_add(timeout));
@@ -260,6 +266,9 @@ impl Remote {
             let mut holder = self.lanes[index].hold();
             let Some(lane) = holder.as_mut() else {
                 drop(holder);
+                if request.options.at_once {
+                    return Err(Error::WouldBlock);
+                }
                 in_bulk = None;
                 self.ensure(index, room.until(&request))?;
                 index = self.lane_index();
@@ -278,7 +287,7 @@ impl Remote {
                 Tried::NeedsBulk => {
                     let session = lane.session.clone();
                     self.lanes[index].let_go(holder, self);
-                    let placed = bulk::place(&session, request.payload);
+                    let placed = bulk::place(&session, request.payload, request.options.at_once);
                     self.bury(&session);
                     match placed? {
                         Some(segment) => in_bulk = Some((session.serial, segment)),
@@ -382,6 +391,9 @@ impl Room {
         reason: &str,
     ) -> Result<(), Error> {
         const NAP: Duration = Duration::from_millis(1);
+        if request.options.at_once {
+            return Err(Error::WouldBlock);
+        }
         let step = self.patience.step();
         self.looks = self.looks.wrapping_add(1);
         if step == Step::Look && !self.looks.is_multiple_of(CLOCK_EVERY) {
