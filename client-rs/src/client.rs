@@ -1,8 +1,8 @@
 //! [`Client`]: the door. It only decides between the daemon and this process.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 use ringfence_protocol::api::system as api;
 use ringfence_protocol::message::Message;
@@ -20,7 +20,7 @@ use crate::options::{Builder, CallOptions, Timeout};
 use crate::pending::Pending;
 use crate::remote::Remote;
 use crate::reply::Reply;
-use crate::services::vectors::Vectors;
+use crate::services::vectors::{Methods, Vectors};
 use crate::target::{Surroundings, Target};
 
 /// A connection to a daemon (or to the engines in this process). Clones share it; any thread may use
@@ -40,6 +40,7 @@ struct Inner {
     way: Way,
     echo: Method,
     ping: Method,
+    vectors: OnceLock<Arc<Methods>>,
 }
 
 enum Way {
@@ -99,7 +100,7 @@ impl Client {
         };
         let echo = Method::system("echo", api::ECHO);
         let ping = Method::system("ping", api::PING);
-        Ok(Self { inner: Arc::new(Inner { way, echo, ping }) })
+        Ok(Self { inner: Arc::new(Inner { way, echo, ping, vectors: OnceLock::new() }) })
     }
 
     /// Sends bytes there and back: the shortest call there is.
@@ -355,7 +356,7 @@ impl Client {
     /// The vectors engine, typed.
     #[must_use]
     pub fn vectors(&self) -> Vectors {
-        Vectors::new(self.clone())
+        Vectors::new(self.clone(), self.inner.vectors.get_or_init(Arc::default).clone())
     }
 
     /// What is known about the daemon without asking it.

@@ -65,7 +65,10 @@ pub(crate) struct Lane {
     geometry: Geometry,
     /// Its number among the client's lanes.
     index: usize,
+    /// Open calls by the low bits of their tickets.
     places: Box<[Place]>,
+    /// Calls that are open for so long that a later one needed their place: few, so a list.
+    displaced: Vec<Place>,
     /// Cancellations of calls that had no entry in the daemon's table yet.
     cancels: Vec<u64>,
 }
@@ -104,10 +107,11 @@ impl LaneCell {
     /// Lets go of the lane. If others sleep and nobody else looks at it, it is parked for them.
     #[inline]
     pub(crate) fn let_go(&self, mut holder: Holder<'_>, remote: &Arc<Remote>) {
-        if self.sleepers.load(Relaxed) > 0 && self.awake.load(Relaxed) == 0 {
-            if let Some(lane) = holder.as_mut() {
-                lane.park_or_drain(remote);
-            }
+        if self.sleepers.load(Relaxed) > 0
+            && self.awake.load(Relaxed) == 0
+            && let Some(lane) = holder.as_mut()
+        {
+            lane.park_or_drain(remote);
         }
     }
 }
@@ -119,7 +123,16 @@ impl Lane {
         let count = 2 * geometry.slots as usize;
         let free = || Place { ticket: 0, owner: Owner::Free, held: Held::Nothing };
         let places = std::iter::repeat_with(free).take(count).collect();
-        Self { ring, geometry, session, serial, index, places, cancels: Vec::new() }
+        Self {
+            ring,
+            geometry,
+            session,
+            serial,
+            index,
+            places,
+            displaced: Vec::new(),
+            cancels: Vec::new(),
+        }
     }
 
     #[inline]
@@ -163,14 +176,26 @@ impl Lane {
     /// Puts a call aside: whoever takes its answer knows now what to do with it.
     pub(crate) fn register(&mut self, ticket: u64, owner: Owner, held: Held) {
         let at = self.at(ticket);
-        self.places[at] = Place { ticket, owner, held };
+        let before = std::mem::replace(&mut self.places[at], Place { ticket, owner, held });
+        if !matches!(before.owner, Owner::Free) {
+            self.displaced.push(before);
+        }
+    }
+
+    /// The place of an open call.
+    #[inline]
+    fn place(&mut self, ticket: u64) -> Option<&mut Place> {
+        let at = self.at(ticket);
+        let direct = &self.places[at];
+        if direct.ticket == ticket && !matches!(direct.owner, Owner::Free) {
+            return Some(&mut self.places[at]);
+        }
+        self.displaced.iter_mut().find(|place| place.ticket == ticket)
     }
 
     /// Nobody wants the answer any more, so the daemon need not compute it.
     pub(crate) fn abandon(&mut self, ticket: u64) {
-        let at = self.at(ticket);
-        let place = &mut self.places[at];
-        if place.ticket == ticket && matches!(place.owner, Owner::Entry(_)) {
+        if let Some(place) = self.place(ticket).filter(|p| matches!(p.owner, Owner::Entry(_))) {
             place.owner = Owner::Nobody;
             self.cancel(ticket);
         }
@@ -250,16 +275,15 @@ impl Lane {
 
     /// Takes the answer that [`Ring::peek`] found, and gives it to its owner.
     pub(crate) fn deliver(&mut self, header: Header, remote: &Arc<Remote>) -> Result<(), Error> {
-        let at = self.at(header.ticket);
-        let place = &mut self.places[at];
-        if place.ticket != header.ticket || matches!(place.owner, Owner::Free) {
+        let Some(place) = self.place(header.ticket) else {
             return Err(Error::Protocol {
                 what: format!("an answer to call {}, which is not open", header.ticket),
             });
-        }
+        };
         let owner = std::mem::replace(&mut place.owner, Owner::Free);
         let held = std::mem::replace(&mut place.held, Held::Nothing);
         self.give_back(held);
+        self.displaced.retain(|place| !matches!(place.owner, Owner::Free));
         if !self.cancels.is_empty() {
             self.cancels.retain(|ticket| *ticket != header.ticket);
         }
@@ -330,13 +354,9 @@ impl Lane {
     pub(crate) fn bury(&mut self, death: &Death, remote: &Arc<Remote>) {
         let _broken_rules_do_not_matter_now = self.drain(remote);
         let pid = self.session.pid;
-        for at in 0..self.places.len() {
-            let place = &mut self.places[at];
-            let ticket = place.ticket;
-            let error = |ring: &Ring| Err(death.error(ring.was_claimed(ticket), pid));
-            match std::mem::replace(&mut place.owner, Owner::Free) {
-                Owner::Free | Owner::Nobody => {}
-                Owner::Entry(entry) => entry.set(error(&self.ring)),
+        for place in self.places.iter_mut().chain(&mut self.displaced) {
+            if let Owner::Entry(entry) = std::mem::replace(&mut place.owner, Owner::Free) {
+                entry.set(Err(death.error(self.ring.was_claimed(place.ticket), pid)));
             }
         }
     }

@@ -37,20 +37,14 @@ const TRIES: usize = 1000;
 
 impl Collection {
     /// Adds rows, all or none.
-    pub(super) fn add(
-        &self,
-        add: &Add<'_>,
-        call: &Call<'_>,
-    ) -> Result<Added, Error> {
+    pub(super) fn add(&self, add: &Add<'_>, call: &Call<'_>) -> Result<Added, Error> {
         self.shape.check_rows(add.ids, add.rows)?;
         let _turn = self.wait_for_turn(call)?;
         if !add.upsert {
             self.check_new(add.ids)?;
         }
         let _aside = self.meter.set_aside(self.bytes_of(add.ids.len()), add.ids.len())?;
-        let outcome = self
-            .push_all(add, call)
-            .map(|first| self.show_all(first, add.ids));
+        let outcome = self.push_all(add, call).map(|first| self.show_all(first, add.ids));
         if let Ok(added) = &outcome {
             self.counters.added.fetch_add(added.added + added.updated, Relaxed);
         }
@@ -60,11 +54,7 @@ impl Collection {
     }
 
     /// Deletes rows and returns how many there were.
-    pub(super) fn delete(
-        &self,
-        ids: &[u64],
-        call: &Call<'_>,
-    ) -> Result<u64, Error> {
+    pub(super) fn delete(&self, ids: &[u64], call: &Call<'_>) -> Result<u64, Error> {
         let _turn = self.wait_for_turn(call)?;
         let rows: Vec<(u64, u32)> = {
             let places = self.places.read();
@@ -121,11 +111,7 @@ impl Collection {
     }
 
     /// Pushes and links all rows, hidden; returns the place of the first.
-    fn push_all(
-        &self,
-        add: &Add<'_>,
-        call: &Call<'_>,
-    ) -> Result<u32, Error> {
+    fn push_all(&self, add: &Add<'_>, call: &Call<'_>) -> Result<u32, Error> {
         let (count, dim) = (add.ids.len(), self.shape.dim);
         let first = self.state.read().table.len();
         let rows = first as u64 + count as u64;

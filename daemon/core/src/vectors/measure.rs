@@ -21,9 +21,7 @@ pub(super) fn rank(metric: Metric, query: &[f32], row: &[f32]) -> f32 {
     match metric {
         Metric::L2 => sum(query, row, |a, b| (a - b) * (a - b)),
         Metric::Dot => -sum(query, row, |a, b| a * b),
-        Metric::Cosine => {
-            -sum(query, row, |a, b| a * b) / sum(row, row, |a, b| a * b).sqrt()
-        }
+        Metric::Cosine => -sum(query, row, |a, b| a * b) / sum(row, row, |a, b| a * b).sqrt(),
     }
 }
 

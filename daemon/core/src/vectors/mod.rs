@@ -184,7 +184,10 @@ impl Vectors {
         let how = How { k: request.k as usize, width, exact: request.exact };
         let hits = how.k.min(collection.count() as usize);
         let queries = request.queries.chunks_exact(shape.dim);
-        check_reply(queries.len(), size_of::<u32>() + hits * (size_of::<u64>() + size_of::<f32>()))?;
+        check_reply(
+            queries.len(),
+            size_of::<u32>() + hits * (size_of::<u64>() + size_of::<f32>()),
+        )?;
         let mut answers = Answers::default();
         for (done, query) in queries.enumerate() {
             call.check()?;

@@ -24,8 +24,8 @@ impl Shape {
         if !(1..=limits::DIM).contains(&create.dim) {
             return Err(Refusal::Dim { dim: create.dim });
         }
-        let metric = Metric::from_u8(create.metric)
-            .ok_or(Refusal::Metric { number: create.metric })?;
+        let metric =
+            Metric::from_u8(create.metric).ok_or(Refusal::Metric { number: create.metric })?;
         let (least, most) = limits::CONNECTIVITY.into_inner();
         let connectivity = or_default(
             "connectivity",

@@ -28,8 +28,7 @@ fn a_row_is_found_where_it_was_put() {
     call(&engine, api::ADD, &api::Add { upsert: false, collection: "a", ids: &ids, rows: &rows })
         .unwrap();
     for exact in [false, true] {
-        let search =
-            api::Search { k: 3, ef: 0, exact, collection: "a", query: &[500.2, 1.0] };
+        let search = api::Search { k: 3, ef: 0, exact, collection: "a", query: &[500.2, 1.0] };
         let reply = call(&engine, api::SEARCH, &search).unwrap();
         assert_eq!(api::Hits::decode(&reply).unwrap().ids, [500, 501, 499]);
     }

@@ -1,0 +1,13 @@
+//! The client against a daemon that is played, well or badly, by threads of this process.
+
+// Clippy knows tests by their attribute, not their helpers.
+#![allow(clippy::unwrap_used)]
+
+mod calls;
+mod handshake;
+mod large;
+mod mock;
+mod mock_session;
+mod restart;
+mod threads;
+mod waiting;
