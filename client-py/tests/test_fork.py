@@ -48,7 +48,7 @@ def test_a_child_has_a_session_of_its_own(daemon: PrivateDaemon) -> None:
 
 def test_what_was_in_flight_is_the_parents(ringfence_daemon: PrivateDaemon) -> None:
     with ringfence_daemon.connect() as client:
-        client.ping()
+        client.engines()  # fetches the catalogue, by which `submit` packs
         ringfence_daemon.freeze()
         pending = client.submit("system.echo", data=b"parent's")
 

@@ -45,7 +45,7 @@ def test_threads_share_one_pending(client: rf.Client) -> None:
 
 def test_a_wait_that_ends_leaves_the_call(ringfence_daemon: PrivateDaemon) -> None:
     with ringfence_daemon.connect() as client:
-        client.ping()
+        client.engines()  # fetches the catalogue, by which `submit` packs
         ringfence_daemon.freeze()
         pending = client.submit("system.echo", data=b"late")
         assert not pending.done()
@@ -59,7 +59,7 @@ def test_a_wait_that_ends_leaves_the_call(ringfence_daemon: PrivateDaemon) -> No
 
 def test_a_call_that_takes_too_long_raises(ringfence_daemon: PrivateDaemon) -> None:
     with ringfence_daemon.connect() as client:
-        client.ping()
+        client.engines()  # fetches the catalogue, by which `submit` packs
         ringfence_daemon.freeze()
         with pytest.raises(TimeoutError) as caught:
             client.echo(b"x", timeout=0.1)
@@ -70,7 +70,7 @@ def test_a_call_that_takes_too_long_raises(ringfence_daemon: PrivateDaemon) -> N
 
 def test_a_cancelled_call_ends(ringfence_daemon: PrivateDaemon) -> None:
     with ringfence_daemon.connect() as client:
-        client.ping()
+        client.engines()  # fetches the catalogue, by which `submit` packs
         ringfence_daemon.freeze()
         pending = client.submit("system.echo", data=b"x")
         pending.cancel()

@@ -8,9 +8,7 @@ b'hello'
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ._client import Client, Daemon
+from ._client import Client
 from ._connect import connect, find_daemon
 from ._core import Pending, __version__
 from ._engine import Engine, Method
@@ -21,7 +19,6 @@ from ._errors import (
     DaemonRestarted,
     DaemonStalled,
     DaemonUnavailable,
-    ErrorCode,
     ForkedSession,
     PermissionDenied,
     RemoteError,
@@ -38,7 +35,10 @@ from ._errors import (
     SessionKilled,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._codes import ErrorCode
+    from ._daemon import Daemon
     from ._vectors import Added, BatchHits, Collection, CollectionStats, Hits, Rows, Vectors
 
 __all__ = [
@@ -80,18 +80,23 @@ __all__ = [
     "find_daemon",
 ]
 
-# Their module imports numpy, which `import ringfence` must not.
-_LAZY = frozenset(
-    ("Added", "BatchHits", "Collection", "CollectionStats", "Hits", "Rows", "Vectors")
-)
+# Their modules import what `import ringfence` must not: numpy, `typing`, `enum`.
+_LAZY = {
+    "Daemon": "_daemon",
+    "ErrorCode": "_codes",
+    **dict.fromkeys(
+        ("Added", "BatchHits", "Collection", "CollectionStats", "Hits", "Rows", "Vectors"),
+        "_vectors",
+    ),
+}
 
 
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
         raise AttributeError(f"module 'ringfence' has no attribute {name!r}")
-    from . import _vectors
+    from importlib import import_module
 
-    value = getattr(_vectors, name)
+    value: object = getattr(import_module(f".{_LAZY[name]}", __name__), name)
     globals()[name] = value
     return value
 

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
-
 from ._core import Client as NativeClient
 from ._engine import Engine, Method
 
+# `typing` itself would be a third of the import.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self
+    from typing import Any, NoReturn, Self
 
     from ._core import Pending
+    from ._daemon import Daemon
     from ._types import Timeout
     from ._vectors import Vectors
-
-
-class Daemon(NamedTuple):
-    """The daemon that a client is connected to."""
-
-    instance: str | None
-    """Its name among the daemons of its user; none in process."""
-    socket: str | None
-    """The path of its control socket; none in process."""
-    session: int
-    """The number of this client's session."""
-    epoch: int
-    """Another one after each restart."""
-    pid: int
-    """Its process id; this process's own for ``inproc:``."""
-    version: str
-    """Its version."""
-    private: bool
-    """Was it started for this user by a client, to leave with its last one?"""
-    autostarted: bool
-    """Was it this client that started it?"""
-    inproc: bool
-    """Is it no daemon at all, but the core in this process?"""
 
 
 class _ClientType(type):
@@ -105,6 +83,8 @@ class ClientMethods(_Base):
     @property
     def daemon(self) -> Daemon:
         """The daemon that this client is connected to."""
+        from ._daemon import Daemon
+
         return Daemon(*self._info())
 
     def __enter__(self) -> Self:

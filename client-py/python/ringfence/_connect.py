@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ._client import Client
 from ._errors import DaemonUnavailable
 
+# `typing` and `pathlib` themselves would be half of the import.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ._types import Spin, Timeout
 
 INPROC = "inproc:"
+AUTOSTARTED = 7
+"""Where a native client's description says whether it started its daemon."""
 
 
 def connect(
@@ -60,7 +64,7 @@ def connect(
         if text is None and autostart and private is None:
             error.add_note(_why_not_started())
         raise
-    if client.daemon.autostarted:
+    if client._info()[AUTOSTARTED]:
         _log_start(client, own or private)
     return client
 
@@ -68,6 +72,8 @@ def connect(
 def find_daemon() -> Path | None:
     """The binary ``ringfenced``: ``RINGFENCE_BIN``, else where this package was installed, else
     the ``PATH``, else the build folder of the source tree."""
+    from pathlib import Path
+
     named = os.environ.get("RINGFENCE_BIN")
     if named:
         return Path(named)
@@ -76,6 +82,7 @@ def find_daemon() -> Path | None:
 
 def _candidates() -> list[Path]:
     import sysconfig
+    from pathlib import Path
 
     folders = [Path(sysconfig.get_path("scripts")), Path(sys.prefix, "bin")]
     folders.append(Path(sysconfig.get_path("scripts", scheme="posix_user")))
@@ -89,6 +96,8 @@ def _candidates() -> list[Path]:
 
 
 def _own_daemon(daemon: str | os.PathLike[str]) -> Path:
+    from pathlib import Path
+
     path = Path(daemon).absolute()
     if not os.access(path, os.X_OK):
         raise FileNotFoundError(f"{path} is no program that could be started as a daemon")

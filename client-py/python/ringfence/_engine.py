@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from inspect import Signature
+    from typing import Any
 
     from ._core import Client as NativeClient
     from ._core import Method as NativeMethod
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 
 def result_type(engine: str, method: str, names: list[str]) -> type[tuple[Any, ...]]:
     """The named tuple of a method's replies. Called by the native half."""
+    from collections import namedtuple
+
     title = "".join(part.capitalize() for part in f"{engine}_{method}".split("_"))
     # A field of a reply may be called what Python does not allow, `class` say: it becomes `_1`.
     make: Callable[..., type[tuple[Any, ...]]] = namedtuple

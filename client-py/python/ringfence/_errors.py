@@ -1,53 +1,14 @@
 """The exceptions, by the one error table that all languages share.
 
 Every class below :class:`RingfenceError` also is the built-in exception that fits, so ``except
-ConnectionError`` and ``except KeyError`` work as everywhere else in Python. ``ErrorCode`` repeats the
-table of the protocol crate; a test holds the two equal.
+ConnectionError`` and ``except KeyError`` work as everywhere else in Python.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import Literal
-
-Outcome = Literal["not_started", "unknown"]
-
-
-class ErrorCode(IntEnum):
-    """The numbers of the error table. Thousands group them: 1 validation, 2 computation, 3 input and
-    output, 4 internal, 5 boundary, 6 resources."""
-
-    INVALID_ARGUMENT = 1001
-    WRONG_DIMENSION = 1002
-    NOT_FINITE = 1003
-    WRONG_TYPE = 1004
-    OUT_OF_RANGE = 1005
-    MALFORMED = 1006
-    ALREADY_EXISTS = 1007
-    UNKNOWN_COLLECTION = 1011
-    UNKNOWN_ID = 1014
-    UNKNOWN_METHOD = 1015
-    ALGORITHM = 2001
-    FILE_NOT_FOUND = 3001
-    IO = 3002
-    INTERNAL = 4001
-    DAEMON_UNAVAILABLE = 5001
-    DAEMON_RESTARTED = 5002
-    DAEMON_STALLED = 5003
-    SCHEMA_MISMATCH = 5004
-    ENGINE_PANICKED = 5005
-    SESSION_KILLED = 5006
-    EXPIRED = 5008
-    CANCELLED = 5009
-    INTERRUPTED = 5010
-    PERMISSION_DENIED = 5011
-    FORKED_SESSION = 5012
-    SHUTTING_DOWN = 5013
-    OUT_OF_MEMORY = 6001
-    TOO_LARGE = 6002
-    BACKPRESSURE = 6003
-    QUOTA = 6004
-    REPLY_ARENA_FULL = 6005
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._types import Outcome
 
 
 class RingfenceError(Exception):
@@ -76,63 +37,63 @@ class RingfenceError(Exception):
 class DaemonUnavailable(RingfenceError, ConnectionError):
     """No daemon answers at the target."""
 
-    code = ErrorCode.DAEMON_UNAVAILABLE
+    code = 5001
 
 
 class DaemonRestarted(RingfenceError, ConnectionError):
     """The daemon went away while the call was in flight; :attr:`outcome` says what is known."""
 
-    code = ErrorCode.DAEMON_RESTARTED
+    code = 5002
     outcome: Outcome | None = "unknown"
 
 
 class DaemonStalled(RingfenceError, TimeoutError):
     """The daemon lives but has not run for as long as the call could wait."""
 
-    code = ErrorCode.DAEMON_STALLED
+    code = 5003
 
 
 class CallTimeout(RingfenceError, TimeoutError):
     """The call's time passed; :attr:`outcome` is ``"unknown"`` until the daemon said otherwise."""
 
-    code = ErrorCode.EXPIRED
+    code = 5008
     outcome: Outcome | None = "unknown"
 
 
 class SchemaMismatch(RingfenceError, ValueError):
     """Client and daemon were built with different layouts of this method."""
 
-    code = ErrorCode.SCHEMA_MISMATCH
+    code = 5004
 
 
 class Backpressure(RingfenceError, BlockingIOError):
     """A queue or a quota is full: take answers first, or try again later."""
 
-    code = ErrorCode.BACKPRESSURE
+    code = 6003
 
 
 class PermissionDenied(RingfenceError, PermissionError):
     """The daemon does not let this user in."""
 
-    code = ErrorCode.PERMISSION_DENIED
+    code = 5011
 
 
 class SessionKilled(RingfenceError):
     """The daemon ended the session because this process broke a rule of the protocol."""
 
-    code = ErrorCode.SESSION_KILLED
+    code = 5006
 
 
 class ForkedSession(RingfenceError):
     """The call was submitted before this process was forked: only the parent can wait for it."""
 
-    code = ErrorCode.FORKED_SESSION
+    code = 5012
 
 
 class Cancelled(RingfenceError):
     """The call was cancelled by its caller."""
 
-    code = ErrorCode.CANCELLED
+    code = 5009
 
 
 class RemoteError(RingfenceError):
@@ -197,6 +158,8 @@ CLASSES: dict[str, type[RingfenceError]] = {
 
 def build(number: int, class_name: str, message: str, outcome: Outcome | None) -> RingfenceError:
     """The exception for one row of the table. Called by the native half."""
+    from ._codes import ErrorCode
+
     suffix = f"[RF{number}]"
     error = CLASSES[class_name](message if message.endswith(suffix) else f"{message} {suffix}")
     try:

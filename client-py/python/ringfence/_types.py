@@ -14,3 +14,6 @@ Spin = Literal["adaptive", "always", "never"]
 Metric = Literal["l2", "cosine", "dot"]
 """How distance is measured, smaller is nearer: ``l2`` is the *squared* Euclidean distance, ``cosine``
 is 1 - cos(a, b), ``dot`` is 1 - a.b."""
+
+Outcome = Literal["not_started", "unknown"]
+"""What is known about a call that got no answer."""

@@ -41,6 +41,8 @@ METHODS = (
 )
 """The methods of the engine."""
 
+ID_RANGE = "ids go from 0 to 2**64 - 2"
+
 NO_ID = 2**64 - 1
 """No row has this id; it fills the rows of :attr:`BatchHits.ids` that have too few hits."""
 
@@ -331,7 +333,7 @@ def _floats(value: Floats, what: str) -> NDArray[np.float32]:
 
 
 def _ids(value: Ids) -> NDArray[np.uint64]:
-    array: NDArray[Any] = value if isinstance(value, np.ndarray) else np.asarray(value)
+    array: NDArray[Any] = value if isinstance(value, np.ndarray) else _whole_numbers(value)
     _contiguous(array, "ids")
     if array.ndim == 0:
         array = array.reshape(1)
@@ -341,10 +343,22 @@ def _ids(value: Ids) -> NDArray[np.uint64]:
         return array
     if array.size == 0:
         return np.empty(0, np.uint64)
-    if array.dtype == np.object_:
-        raise OverflowError("ids has a number that does not fit; ids go from 0 to 2**64 - 2")
     if array.dtype.kind not in "iu":
         raise TypeError(f"ids has elements of type {array.dtype}; it takes whole numbers")
     if array.min() < 0:
-        raise OverflowError(f"ids has {array.min()}; ids go from 0 to 2**64 - 2")
+        raise OverflowError(f"ids has {array.min()}; {ID_RANGE}")
     return array.astype(np.uint64)
+
+
+def _whole_numbers(value: Ids) -> NDArray[Any]:
+    """An array of what is none. numpy makes floats of a list with numbers on both sides of 2**63."""
+    array: NDArray[Any] = np.asarray(value)
+    if array.dtype.kind not in "fO" or array.size == 0:
+        return array
+    numbers: list[object] = np.asarray(value, np.object_).ravel().tolist()
+    if not all(isinstance(number, int) for number in numbers):
+        return array
+    try:
+        return np.asarray(value, np.uint64)
+    except OverflowError as error:
+        raise OverflowError(f"ids has a number that does not fit; {ID_RANGE}") from error

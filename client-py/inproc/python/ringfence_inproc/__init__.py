@@ -5,10 +5,9 @@ Not an API: ``ringfence.connect("inproc:")`` imports this package and is what us
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 from ringfence._client import ClientMethods
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringfence import Client
     from ringfence._core import Client as _Native
@@ -27,4 +26,6 @@ class InprocClient(ClientMethods, _Native):
 
 def connect(*, timeout: Timeout = ..., spin: Spin = "adaptive", name: str | None = None) -> Client:
     """A client of this process's own core."""
+    from typing import cast
+
     return cast("Client", InprocClient(None, timeout=timeout, spin=spin, name=name))
