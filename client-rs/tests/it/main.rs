@@ -6,6 +6,7 @@
 mod calls;
 mod handshake;
 mod large;
+mod many;
 mod mock;
 mod mock_session;
 mod restart;
