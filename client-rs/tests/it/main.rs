@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod calls;
+mod fork;
 mod handshake;
 mod large;
 mod many;
