@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod autostart;
+mod board;
 mod bulk;
 mod call;
 mod catalogue;
@@ -31,6 +32,7 @@ mod session;
 mod target;
 mod wait;
 
+pub use board::Board;
 pub use client::{Called, Client};
 pub use error::{Error, Outcome};
 pub use info::{Info, Stats};
@@ -39,7 +41,9 @@ pub use options::{Builder, CallOptions, Spin, Timeout};
 pub use pending::Pending;
 pub use reply::Reply;
 pub use ringfence_protocol::error::ErrorCode;
-pub use ringfence_protocol::{error as remote_error, message, schema};
+pub use ringfence_protocol::{
+    board as board_rows, dynamic, error as remote_error, message, schema,
+};
 
 /// A client for the examples in this documentation: the engines inside this process.
 #[cfg(feature = "inproc")]

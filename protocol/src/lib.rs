@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod board;
+pub mod dynamic;
 pub mod error;
 pub mod fault;
 pub mod geometry;
