@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use clap::{Args as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use ringfence::{CallOptions, Client, ErrorCode, Timeout};
 
 use crate::exit::{self, Exit, Failure};
 
 /// Asks Ringfence daemons: are they well, what do they do, what do they answer?
 ///
-/// Data goes to standard output, messages go to standard error. With --json standard output is one
-/// line of JSON, and so is the message of a failure.
+/// Data goes to standard output, messages go to standard error. With --json
+/// standard output is one line of JSON, and so is the message of a failure.
 #[derive(Debug, Parser)]
-#[command(name = "ringfence", version, after_help = exit::help(), max_term_width = 100)]
+#[command(name = "ringfence", version, verbatim_doc_comment, after_help = exit::help())]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 pub(crate) struct Global {
     /// The daemon: an instance name, or a socket path (with a `/` in it).
     ///
-    /// Without it RINGFENCE_TARGET, then this user's own daemon `default`, then the system's.
+    /// Else RINGFENCE_TARGET, this user's `default`, the system's `default`.
     #[arg(long, short, global = true, value_name = "TARGET")]
     pub(crate) target: Option<String>,
     /// Print JSON.
@@ -33,43 +33,42 @@ pub(crate) struct Global {
     pub(crate) json: bool,
     /// How long to connect and how long each call may take, such as 0.5.
     ///
-    /// Without it 2 seconds to connect, and for a call what its method says.
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    /// Else 2 seconds to connect, and for a call what its method says.
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds,
+          allow_negative_numbers = true)]
     pub(crate) timeout: Option<Duration>,
 }
 
-/// The commands.
+/// The commands. Their documentation, which `--help` shows, stands at what they take.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// What a daemon is doing: sessions, calls and service times by method, distinct errors.
     Status(Status),
-    /// Does a daemon answer, and how fast? For probes.
     Ping(Ping),
-    /// Call a method by its name, with arguments by theirs.
     Call(Call),
 }
 
-/// What `status` takes.
+/// What a daemon is doing: sessions, calls and times by method, errors.
 ///
-/// The numbers come from the daemon's board, shared memory that it costs nothing to read; they are
-/// up to 100 ms old. Where this user may not read it there are the totals only (`system.stats`).
+/// The numbers come from the daemon's board, shared memory that it costs nothing
+/// to read. Where this user may not read it there are the totals only, from
+/// `system.stats`. This command is a session, too.
+///
+/// P50 and P99 are upper bounds of sampled service times, from the claim of a
+/// request to its answer: at most twice the true value.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "p50 and p99 are upper bounds of sampled service times, from the claim of a \
-    request to its answer: at most\ntwice the true value. This command is a session too."
-)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Status {
     /// Also methods that have not been called. JSON has them always.
     #[arg(long, short)]
     pub(crate) all: bool,
 }
 
-/// What `ping` takes.
+/// Does a daemon answer, and how fast? For probes.
+///
+/// Times are round trips of `system.ping`; connecting is not part of them.
+/// Exit codes for probes: 0 it answers, 69 nobody does, 75 not in time.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Times are round trips of `system.ping`; connecting is not part of them.\n\n\
-    Exit codes for probes: 0 it answers, 69 nobody does, 75 not within --timeout."
-)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Ping {
     /// How many times, one after the other.
     #[arg(long, short, value_name = "N", default_value_t = 1,
@@ -80,19 +79,9 @@ pub(crate) struct Ping {
     pub(crate) quiet: bool,
 }
 
-/// What `call` takes.
+/// Call a method by its name, with arguments by theirs.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Values are read by the type that the daemon's catalogue names:\n  \
-      number, bool   k=10  scale=0.5  exact=true\n  \
-      str            name=docs, name=@file (its text), name=@- (standard input), name=@@x (\"@x\")\n  \
-      list           ids='[1,2,3]' or ids=1,2,3, or ids=@file: raw elements, little endian\n  \
-      [u8]           as str, or a list in brackets\n\n\
-    The reply is printed field by field; with --json as one object, lists (of bytes too) as lists,\n\
-    numbers that JSON lacks (NaN) as null. What there is: `ringfence call ENGINE`.\n\n\
-    Examples:\n  \
-      ringfence call system.echo data=hello\n  \
-      ringfence call system.stats --json\n  \
-      ringfence call system.echo data=@in.bin --raw data > out.bin")]
+#[command(after_help = CALL_HELP)]
 pub(crate) struct Call {
     /// The method, such as system.echo.
     #[arg(value_name = "ENGINE.METHOD")]
@@ -100,10 +89,27 @@ pub(crate) struct Call {
     /// Each of its fields.
     #[arg(value_name = "NAME=VALUE")]
     pub(crate) arguments: Vec<String>,
-    /// Print nothing but the bytes of this field of the reply, a str or a list.
+    /// Print only the bytes of this field of the reply, a str or a list.
     #[arg(long, value_name = "FIELD", conflicts_with = "json")]
     pub(crate) raw: Option<String>,
 }
+
+const CALL_HELP: &str = "\
+Values are read by the type that the daemon's catalogue names:
+  number, bool  k=10  scale=0.5  exact=true
+  str           name=docs, name=@file, name=@- (the input), name=@@x is \"@x\"
+  list          ids='[1,2,3]', ids=1,2,3, ids=@file (raw, little endian)
+  [u8]          as str, or as a list in brackets
+
+The reply is printed field by field; with --json as one object, where lists (of
+bytes too) are lists, and numbers that JSON lacks (NaN) are null.
+
+`ringfence call ENGINE` and `ringfence call ENGINE.METHOD` say what there is.
+
+Examples:
+  ringfence call system.echo data=hello
+  ringfence call system.stats --json
+  ringfence call system.echo data=@in.bin --raw data > out.bin";
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let number: f64 = text.parse().map_err(|_| "a number of seconds, such as 0.5".to_owned())?;
@@ -138,21 +144,23 @@ fn as_usage(error: ringfence::Error) -> Failure {
     if typed { failure.with(Exit::Usage) } else { failure }
 }
 
-/// The help of the whole command line, for the test that it can be built.
-#[cfg(test)]
-fn command() -> clap::Command {
-    use clap::CommandFactory as _;
-    Args::command()
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
-        command().debug_assert();
-        assert!(Global::group_id().is_some());
+    fn the_command_line_is_consistent_and_its_help_fits_a_terminal() {
+        let mut command = Args::command();
+        command.clone().debug_assert();
+        command.build();
+        let mut helps = vec![command.render_long_help().to_string()];
+        helps.extend(command.get_subcommands_mut().map(|c| c.render_long_help().to_string()));
+        for help in helps {
+            let long = help.lines().find(|line| line.chars().count() > 80);
+            assert_eq!(long, None);
+        }
     }
 
     #[test]

@@ -138,9 +138,12 @@ fn first_line(doc: &str) -> &str {
     doc.lines().next().unwrap_or_default()
 }
 
-/// `: did you mean ..?`, if a known word is near.
+/// `: did you mean ..?`, if a known word is near, or is one that was not finished.
 fn hint<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> String {
-    let distance = |known: &'w str| (strsim::damerau_levenshtein(word, known), known);
+    let distance = |known: &'w str| match known.starts_with(word) && !word.is_empty() {
+        true => (0, known),
+        false => (strsim::damerau_levenshtein(word, known), known),
+    };
     let near = known.map(distance).min().filter(|(distance, _)| *distance * 3 <= word.len() + 1);
     near.map_or(String::new(), |(_, known)| format!(": did you mean `{known}`?"))
 }
@@ -170,6 +173,8 @@ mod tests {
         assert!(method.contains("did you mean `echo`?") && method.contains("ping"), "{method}");
         let none = refused(find(&catalogue, "system"));
         assert!(none.starts_with("which method") && none.contains("system.stats"), "{none}");
+        let part = refused(find(&catalogue, "system.cat"));
+        assert!(part.contains("did you mean `catalogue`?"), "{part}");
         let far = refused(find(&catalogue, "system.abcdefgh"));
         assert!(!far.contains("did you mean"), "{far}");
     }

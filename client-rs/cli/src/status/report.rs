@@ -142,6 +142,11 @@ impl Moment {
         }
     }
 
+    /// Has the daemon swept since?
+    pub(crate) fn is_before(&self, board: &Snapshot) -> bool {
+        self.monotonic_ns < board.totals.beat_ns
+    }
+
     fn unix_ms(&self) -> u64 {
         self.unix_ns / NS_PER_MS
     }
