@@ -55,7 +55,7 @@ fn fresh(board: &Board) -> Result<Snapshot, Error> {
 fn text(report: &Report, all: bool) -> String {
     let mut out = head(report);
     if let Some(reason) = &report.restricted {
-        out.push_str(&format!("\n{}.\n", printable(reason)));
+        out.push_str(&format!("\n{}\n", wrapped(&printable(reason), WIDTH).join("\n")));
     }
     if let Some(methods) = &report.methods {
         out.push_str(&method_table(methods, all));
@@ -201,7 +201,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
         for (index, piece) in pieces.chunks(width).enumerate() {
             let last = lines.last_mut().map(|line| (line.chars().count(), line));
             match last {
-                Some((used, line)) if used == 0 => line.extend(piece),
+                Some((0, line)) => line.extend(piece),
                 Some((used, line)) if index == 0 && used + 1 + piece.len() <= width => {
                     line.push(' ');
                     line.extend(piece);
