@@ -105,7 +105,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     }
 
     /// Is a slot free? Looks at `released` only if the ring looks full.
-    #[inline]
+    #[inline(always)]
     pub fn has_room(&mut self) -> bool {
         let slots = u64::from(self.geometry.slots);
         if self.submitted.wrapping_sub(self.released) < slots {
@@ -128,7 +128,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     ///
     /// # Panics
     /// If `inline` is longer than [`INLINE_BYTES`].
-    #[inline]
+    #[inline(always)]
     pub fn submit(&mut self, header: Header, inline: &[u8]) -> Result<u64, Full> {
         assert!(inline.len() <= INLINE_BYTES, "{} bytes do not fit a slot", inline.len());
         if !self.has_room() {
@@ -150,14 +150,14 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     }
 
     /// Must the daemon be woken for what was published? At most once per its odd value.
-    #[inline]
+    #[inline(always)]
     pub fn bell_due(&mut self) -> bool {
         // I, pairs with J: either we see it parked, or it sees what we published.
         self.up.fence(Ordering::SeqCst);
         self.bell_due_fenced()
     }
 
-    #[inline]
+    #[inline(always)]
     fn bell_due_fenced(&mut self) -> bool {
         let parked = self.down.load_u32(down::PARKED);
         let due = parked & ASLEEP != 0 && parked != self.rung;
@@ -185,7 +185,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     ///
     /// # Errors
     /// A [`Fault`] of the daemon: lengths or blocks out of bounds.
-    #[inline]
+    #[inline(always)]
     pub fn peek(&self) -> Result<Option<Header>, Fault> {
         let at = self.answer_at();
         if self.down.load(at + slot::SEQ) != self.collected.wrapping_add(1) {
@@ -222,7 +222,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
 
     /// Copies the payload of the answer that [`peek`](Self::peek) found, inline or in the arena, and
     /// gives an arena block back at once.
-    #[inline]
+    #[inline(always)]
     pub fn read(&self, header: Header, out: &mut [u8]) {
         if header.block == 0 {
             self.down.read(self.answer_at() + slot::PAYLOAD, out);
@@ -231,6 +231,14 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         let first = (header.block - 1) as usize;
         self.down.read_block(self.down_map.arena + first * BLOCK_BYTES, out);
         self.release(first);
+    }
+
+    /// The payload words in the first line of the answer that [`peek`](Self::peek) found, whatever its
+    /// length: for short inline answers, without a loop.
+    #[inline(always)]
+    pub fn read_line(&self) -> [u64; 3] {
+        let at = self.answer_at() + slot::PAYLOAD;
+        [self.down.load(at), self.down.load(at + 8), self.down.load(at + 16)]
     }
 
     /// Gives lease number `number` back: copies its generation into our word.
@@ -248,7 +256,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
 
     /// Moves on to the next answer. Is a bell due, because this gave credit that the daemon may be
     /// asleep for?
-    #[inline]
+    #[inline(always)]
     pub fn collect(&mut self) -> bool {
         crash::point("client.collect");
         self.collected = self.collected.wrapping_add(1);
@@ -265,19 +273,19 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     }
 
     /// May the daemon hold requests that it cannot claim until `consumed` moves?
-    #[inline]
+    #[inline(always)]
     fn credit_is_waited_for(&self) -> bool {
         self.submitted.wrapping_sub(self.consumed) >= u64::from(self.geometry.slots)
     }
 
-    #[inline]
+    #[inline(always)]
     fn store_consumed_if_owed(&mut self) {
         if self.credit_is_waited_for() && self.collected != self.consumed {
             self.store_consumed();
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn store_consumed(&mut self) {
         self.consumed = self.collected;
         // G, pairs with H: we have read the answers below.
@@ -285,7 +293,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         crash::point("client.consumed");
     }
 
-    #[inline]
+    #[inline(always)]
     fn answer_at(&self) -> usize {
         self.down_map.ring + self.geometry.index(self.collected) * STRIDE
     }
