@@ -21,6 +21,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use ringfence_protocol::limits;
 use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, Origin};
@@ -292,7 +293,7 @@ impl Config {
 
 impl Default for Lanes {
     fn default() -> Self {
-        Self { slots: 128, arena_bytes: 65_536, max_per_session: 64 }
+        Self { slots: limits::DEFAULT_SLOTS, arena_bytes: 65_536, max_per_session: 64 }
     }
 }
 

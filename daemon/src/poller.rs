@@ -31,7 +31,7 @@ use crate::session::Session;
 use crate::workers::LaneKey;
 
 /// Turns of the loop between two looks at the clock and at the bells.
-const CLOCK_EVERY: u32 = 512;
+const CLOCK_EVERY: u32 = 2048;
 
 /// Bells of one session without work, between two sweeps, before it is served by the sweep alone.
 const USELESS_BELLS: u32 = 1000;

@@ -1,6 +1,6 @@
 //! The limit: what the two cores and the memory between them allow, without any protocol.
 //!
-//! Two rings of 128 slots of one cache line each. The client publishes a number and 24 bytes in
+//! Two rings of 32 slots of one cache line each. The client publishes a number and 24 bytes in
 //! the next slot of one ring, the server answers in the same slot of the other; both spin on the
 //! slot's number. No checks, no wrap to guard (a ping-pong has one request under way), no sleep.
 
@@ -14,7 +14,7 @@ use crate::harness::{Case, Context, LIMIT, Runner, Slice};
 use crate::peer::{Peer, say_ready};
 use crate::raw::{Line, Segment};
 
-const SLOTS: usize = 128;
+const SLOTS: usize = 32;
 type Ring = [Line; SLOTS];
 
 /// The case; the variant without a pause in its spin loop runs only on demand, to show that the
