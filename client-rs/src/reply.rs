@@ -9,15 +9,20 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
+use ringfence_protocol::layout::Header;
 use ringfence_protocol::memory::Memory;
 use ringfence_protocol::region::Region;
 use zerocopy::IntoBytes;
 
 use crate::remote::Remote;
+use crate::session::Ring;
 
 /// Replies of up to this many words travel in the [`Reply`] itself, which then is one cache line; a
 /// slot's worth would be copied at every return.
 const INLINE_WORDS: usize = 6;
+
+/// Words of a payload that lie in the first line of a slot, beside its header.
+const FIRST_LINE_WORDS: usize = 3;
 
 /// The payload of an answer. Dereferences to its bytes.
 ///
@@ -66,6 +71,22 @@ pub(crate) struct Lease {
 }
 
 impl Reply {
+    /// The inline answer that a lane has just found. What the reply has room for is loaded into
+    /// registers, whatever its length; bytes behind that are never shown.
+    #[inline(always)]
+    pub(crate) fn of_slot(ring: &Ring, header: Header) -> Self {
+        let len = header.len as usize;
+        if len <= FIRST_LINE_WORDS * 8 {
+            let [a, b, c] = ring.inline_words::<FIRST_LINE_WORDS>();
+            return Self { repr: Repr::Inline { len: len as u8, words: [a, b, c, 0, 0, 0] } };
+        }
+        if len <= INLINE_WORDS * 8 {
+            let words = ring.inline_words::<INLINE_WORDS>();
+            return Self { repr: Repr::Inline { len: len as u8, words } };
+        }
+        Self::copied(len, |out| ring.read(header, out))
+    }
+
     /// `len` bytes that `fill` writes: in the reply itself if they are few.
     #[inline(always)]
     pub(crate) fn inline(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {

@@ -2,6 +2,10 @@
 //!
 //! Not thread-safe: whoever holds the lane (a CAS on a private word, client-rs) calls it. It trusts
 //! the daemon and still checks bounds.
+//!
+//! What a call goes through is inlined always: a header or a payload that passes through memory
+//! between two functions is read back wider than it was written, which waits until all earlier
+//! stores, the slot's among them, have reached the cache (measured: 40 ns a call when pipelined).
 
 use std::sync::atomic::Ordering;
 
@@ -128,7 +132,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     ///
     /// # Panics
     /// If `inline` is longer than [`INLINE_BYTES`].
-    #[inline]
+    #[inline(always)]
     pub fn submit(&mut self, header: Header, inline: &[u8]) -> Result<u64, Full> {
         assert!(inline.len() <= INLINE_BYTES, "{} bytes do not fit a slot", inline.len());
         if !self.has_room() {
@@ -150,14 +154,14 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     }
 
     /// Must the daemon be woken for what was published? At most once per its odd value.
-    #[inline]
+    #[inline(always)]
     pub fn bell_due(&mut self) -> bool {
         // I, pairs with J: either we see it parked, or it sees what we published.
         self.up.fence(Ordering::SeqCst);
         self.bell_due_fenced()
     }
 
-    #[inline]
+    #[inline(always)]
     fn bell_due_fenced(&mut self) -> bool {
         let parked = self.down.load_u32(down::PARKED);
         let due = parked & ASLEEP != 0 && parked != self.rung;
@@ -185,7 +189,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     ///
     /// # Errors
     /// A [`Fault`] of the daemon: lengths or blocks out of bounds.
-    #[inline]
+    #[inline(always)]
     pub fn peek(&self) -> Result<Option<Header>, Fault> {
         let at = self.answer_at();
         if self.down.load(at + slot::SEQ) != self.collected.wrapping_add(1) {
@@ -233,6 +237,16 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         self.release(first);
     }
 
+    /// The first words of the inline answer that [`peek`](Self::peek) found, whatever its length: a
+    /// number that the compiler knows, so that they stay in registers.
+    #[inline(always)]
+    #[must_use]
+    pub fn inline_words<const N: usize>(&self) -> [u64; N] {
+        const { assert!(N * 8 <= INLINE_BYTES) };
+        let at = self.answer_at() + slot::PAYLOAD;
+        std::array::from_fn(|index| self.down.load(at + index * 8))
+    }
+
     /// Gives lease number `number` back: copies its generation into our word.
     pub fn release(&self, number: usize) {
         let generation = self.down.load(self.down_map.lease + number * 16);
@@ -248,7 +262,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
 
     /// Moves on to the next answer. Is a bell due, because this gave credit that the daemon may be
     /// asleep for?
-    #[inline]
+    #[inline(always)]
     pub fn collect(&mut self) -> bool {
         crash::point("client.collect");
         self.collected = self.collected.wrapping_add(1);
@@ -265,12 +279,12 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     }
 
     /// May the daemon hold requests that it cannot claim until `consumed` moves?
-    #[inline]
+    #[inline(always)]
     fn credit_is_waited_for(&self) -> bool {
         self.submitted.wrapping_sub(self.consumed) >= u64::from(self.geometry.slots)
     }
 
-    #[inline]
+    #[inline(always)]
     fn store_consumed_if_owed(&mut self) {
         if self.credit_is_waited_for() && self.collected != self.consumed {
             self.store_consumed();
@@ -285,7 +299,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         crash::point("client.consumed");
     }
 
-    #[inline]
+    #[inline(always)]
     fn answer_at(&self) -> usize {
         self.down_map.ring + self.geometry.index(self.collected) * STRIDE
     }

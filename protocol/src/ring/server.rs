@@ -163,7 +163,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     ///
     /// # Errors
     /// A [`Fault`]: the session ends.
-    #[inline]
+    #[inline(always)]
     pub fn peek(&mut self) -> Result<Peek, Fault> {
         let at = self.request_at();
         if self.up.load(at + slot::SEQ) != self.claimed.wrapping_add(1) {
@@ -272,7 +272,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     }
 
     /// Publishes an answer whose payload is `inline`, or lies in the block that `header` names.
-    #[inline]
+    #[inline(always)]
     pub fn answer(&mut self, header: Header, inline: &[u8]) {
         debug_assert!(inline.len() <= INLINE_BYTES);
         let at = self.down_map.ring + self.geometry.index(self.done) * STRIDE;
