@@ -56,7 +56,7 @@ impl Request<'_> {
         self.method.timeout(self.options.timeout)
     }
 
-    #[inline]
+    #[inline(always)]
     fn header(&self, number: u32, block: u32) -> Header {
         Header {
             ticket: 0,
@@ -84,7 +84,7 @@ impl Remote {
 
     /// Makes a call and waits for its answer. Calls that may be made again are, if the daemon went
     /// away and is back in time.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn call(self: &Arc<Self>, request: Request<'_>) -> Answer {
         match self.start(request) {
             Ok(Started::Done(reply)) => Ok(reply),
@@ -150,7 +150,7 @@ impl Remote {
     }
 
     /// Submits a call, and looks at the answer as often as the request says.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn start(self: &Arc<Self>, request: Request<'_>) -> Result<Started, Error> {
         let index = self.lane_index();
         if request.payload.len() <= INLINE_BYTES

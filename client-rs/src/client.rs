@@ -9,7 +9,12 @@ use ringfence_protocol::message::Message;
 use ringfence_protocol::names::Instance;
 use ringfence_protocol::schema::EngineSchema;
 
+<<<<<<< HEAD
 use crate::autostart::{Autostart, instance_of};
+=======
+use crate::autostart::Autostart;
+use crate::board::Board;
+>>>>>>> cli
 use crate::call::{Request, Started};
 use crate::error::Error;
 use crate::info::{Info, Stats};
@@ -144,6 +149,25 @@ impl Client {
     pub fn stats(&self) -> Result<Stats, Error> {
         let reply = self.call(&Method::system("stats", api::STATS), &[], &DEFAULT)?;
         Ok(api::Stats::decode(&reply)?.into())
+    }
+
+    /// The daemon's board: its counters, sessions and errors in shared memory, which it costs
+    /// nothing to read.
+    ///
+    /// # Errors
+    /// [`Error::PermissionDenied`] unless this user is the daemon's, root, or in its board group;
+    /// engines in this process have none (code `InvalidArgument`).
+    ///
+    /// ```
+    /// let client = ringfence::doctest_client();
+    /// assert!(client.board().is_err(), "only a daemon has one");
+    /// ```
+    pub fn board(&self) -> Result<Board, Error> {
+        match &self.inner.way {
+            Way::Remote(remote) => remote.here().session()?.open_board().map(Board::new),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(_) => Err(Error::invalid("engines in this process have no board")),
+        }
     }
 
     /// A method by its names, from the daemon's catalogue.

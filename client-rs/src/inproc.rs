@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::info::Info;
 use crate::method::{Facts, Method};
 use crate::options::CallOptions;
-use crate::reply::Reply;
+use crate::reply::{INLINE_WORDS, Reply};
 use crate::session::next_serial;
 
 /// Replies of up to this many bytes leave the thread's buffer where it is.
@@ -194,6 +194,7 @@ impl Surroundings for Bounds {
 
 /// Runs with the thread's reply buffer, or with one of its own where an engine calls back into a
 /// client, or a thread is ending.
+#[inline(always)]
 fn with_buffer<T>(run: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let mut run = Some(run);
     let with_threads = REPLY.try_with(|cell| {
@@ -224,6 +225,10 @@ fn with_aligned<T>(payload: &[u8], run: impl FnOnce(&[u8]) -> T) -> T {
 #[inline]
 fn taken(reply: &mut Vec<u8>) -> Reply {
     let len = reply.len();
+    if let Ok(line) = <&[u8; INLINE_WORDS * 8]>::try_from(reply.as_slice()) {
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| line[at * 8 + byte]));
+        return Reply::line(len, std::array::from_fn(word));
+    }
     if len <= INLINE_BYTES {
         return Reply::inline(len, |out| out.copy_from_slice(reply));
     }

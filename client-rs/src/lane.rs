@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::many::Results;
 use crate::pending::Entry;
 use crate::remote::Remote;
-use crate::reply::{Lease, Reply};
+use crate::reply::{INLINE_WORDS, Lease, Reply};
 use crate::session::{Death, Opened, Ring, Session};
 
 /// The answer of a call.
@@ -242,7 +242,12 @@ impl Lane {
         if header.status != 0 || header.block != 0 {
             return self.take_other(header, remote);
         }
-        let reply = Reply::of_slot(&self.ring, header);
+        let len = header.len as usize;
+        let reply = if len <= INLINE_WORDS * 8 {
+            Reply::line(len, self.ring.read_line())
+        } else {
+            Reply::copied(len, |out| self.ring.read(header, out))
+        };
         self.collect();
         Ok(reply)
     }

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod autostart;
+mod board;
 mod bulk;
 mod call;
 mod catalogue;
@@ -32,6 +33,7 @@ mod session;
 mod target;
 mod wait;
 
+pub use board::Board;
 pub use client::{Called, Client};
 pub use error::{Error, Outcome};
 pub use info::{Info, Stats};
@@ -40,8 +42,14 @@ pub use options::{Builder, CallOptions, Spin, Timeout};
 pub use pending::Pending;
 pub use reply::Reply;
 pub use ringfence_protocol::error::ErrorCode;
+<<<<<<< HEAD
 pub use ringfence_protocol::{error as remote_error, message, schema};
 pub use services::vectors;
+=======
+pub use ringfence_protocol::{
+    board as board_rows, dynamic, error as remote_error, message, schema,
+};
+>>>>>>> cli
 
 /// A client for the examples in this documentation: the engines inside this process.
 #[cfg(feature = "inproc")]

@@ -34,6 +34,9 @@ const DOWN: Options = Options { dont_fork: false, populate: true };
 /// Large replies: the time to a view must not depend on the size.
 const REPLY_BULK: Options = Options { dont_fork: false, populate: false };
 
+/// The board: read seldom, and harmless in a forked child.
+const BOARD: Options = Options { dont_fork: false, populate: false };
+
 /// Tells sessions of this process apart, whichever client has them. 0 is none.
 static SERIALS: AtomicU32 = AtomicU32::new(1);
 
@@ -206,6 +209,18 @@ impl Session {
         }
     }
 
+    /// The daemon's board, mapped.
+    pub(crate) fn open_board(&self) -> Result<Region, Error> {
+        match self.ask(&ClientMessage::OpenBoard)? {
+            (DaemonMessage::Board { len }, fds) => {
+                let fd = fds.first().ok_or_else(no_descriptor)?;
+                let mapped = Mapping::read_only(fd.as_fd(), len as usize, BOARD);
+                Ok(Region::new(Arc::new(mapped.map_err(map_error)?)))
+            }
+            (other, _) => Err(unexpected("a request for the board", &other)),
+        }
+    }
+
     /// The memory of reply segment `segment`, which an answer has just named.
     pub(crate) fn reply_segment(&self, segment: u32, len: usize) -> Result<Region, Error> {
         // Its announcement may be unread, also if an older segment had the same number.
@@ -254,9 +269,7 @@ impl Session {
             loop {
                 match control.receive(self.timeout)? {
                     (DaemonMessage::Refused(refusal), _) => return Ok(Err(refused(refusal))),
-                    (message @ (DaemonMessage::Lane(_) | DaemonMessage::Bulk { .. }), fds) => {
-                        return Ok(Ok((message, fds)));
-                    }
+                    (message, fds) if is_answer(&message) => return Ok(Ok((message, fds))),
                     (message, fds) => self.unasked(message, &fds),
                 }
                 if let Some(death) = self.death.get() {
@@ -332,6 +345,11 @@ impl Control {
             other => Error::Protocol { what: other.to_string() },
         })
     }
+}
+
+fn is_answer(message: &DaemonMessage) -> bool {
+    use DaemonMessage::{Board, Bulk, Lane};
+    matches!(message, Lane(_) | Bulk { .. } | Board { .. })
 }
 
 fn map_lane(opened: LaneOpened, fds: &[OwnedFd]) -> Result<Opened, Error> {

@@ -52,21 +52,22 @@ impl Counters {
         }
     }
 
-    /// A request was claimed.
+    /// So many requests were claimed.
     #[inline]
-    pub fn request(&mut self, payload_bytes: u64) {
-        self.requests += 1;
-        self.bytes_in += payload_bytes;
+    pub fn requests(&mut self, count: u64) {
+        self.requests += count;
     }
 
-    /// An answer was published. `method` is the index in the list that the board was made with;
-    /// any other one (a method that does not exist) counts in the totals only.
+    /// An answer was published; `bytes` are those of its request and its own. `method` is the index
+    /// in the list that the board was made with; any other one (a method that does not exist) counts
+    /// in the totals only.
     #[inline]
-    pub fn answer(&mut self, method: usize, is_error: bool, payload_bytes: u64) {
+    pub fn answer(&mut self, method: usize, is_error: bool, bytes: (u64, u64)) {
         let counts = self.methods.get_mut(method).unwrap_or(&mut self.unknown);
         counts.calls += 1;
         counts.errors += u64::from(is_error);
-        self.bytes_out += payload_bytes;
+        self.bytes_in += bytes.0;
+        self.bytes_out += bytes.1;
     }
 
     /// The service time of a call that was chosen to be measured.

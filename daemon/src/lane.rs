@@ -41,9 +41,23 @@ pub(crate) struct Bench {
     pub(crate) counters: Counters,
     pub(crate) inline_budget_us: u32,
     pub(crate) draining: bool,
+    /// Now, in coarse ticks, as of the last look at the clock: that is as exact as the clock's own
+    /// tick, and spares the hot path a reading.
+    pub(crate) now: u32,
+    until_sample: u32,
+}
+
+/// Private memory that requests are copied to and replies are written to, in turn.
+pub(crate) struct Scratch {
     request: Vec<u64>,
     reply: Vec<u8>,
-    until_sample: u32,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        let request = vec![0; INLINE_BYTES.div_ceil(8)];
+        Self { request, reply: Vec::with_capacity(COPY_REPLY_BYTES) }
+    }
 }
 
 impl Bench {
@@ -54,8 +68,6 @@ impl Bench {
         inline_budget_us: u32,
     ) -> Self {
         let counters = Counters::new(registry.method_count());
-        let (request, reply) =
-            (vec![0; INLINE_BYTES.div_ceil(8)], Vec::with_capacity(COPY_REPLY_BYTES));
         Self {
             registry,
             workers,
@@ -63,8 +75,7 @@ impl Bench {
             counters,
             inline_budget_us,
             draining: false,
-            request,
-            reply,
+            now: clock::coarse_ticks(),
             until_sample: 0,
         }
     }
@@ -132,17 +143,23 @@ impl Lane {
     }
 
     /// Serves what is there, up to a batch. How many requests.
-    #[inline]
-    pub(crate) fn turn(&mut self, registry: &Registry, bench: &mut Bench) -> Result<u32, Fault> {
+    #[inline(always)]
+    pub(crate) fn turn(
+        &mut self,
+        registry: &Registry,
+        scratch: &mut Scratch,
+        bench: &mut Bench,
+    ) -> Result<u32, Fault> {
         let mut served = 0;
         while served < BATCH {
             let Peek::Request(request) = self.ring.peek()? else { break };
             served += 1;
-            if !self.serve(&request, registry, bench)? {
+            if !self.serve(&request, registry, scratch, bench)? {
                 break;
             }
         }
         if served > 0 {
+            bench.counters.requests(served.into());
             self.calls += u64::from(served);
             self.wake();
         }
@@ -163,11 +180,12 @@ impl Lane {
     }
 
     /// Takes one request. `false` if the other lanes should have their turn now.
-    #[inline]
+    #[inline(always)]
     fn serve(
         &mut self,
         request: &Request,
         registry: &Registry,
+        scratch: &mut Scratch,
         bench: &mut Bench,
     ) -> Result<bool, Fault> {
         let header = request.header;
@@ -177,33 +195,31 @@ impl Lane {
             self.admit(request, &[], payload, bench);
             return Ok(false);
         }
-        let mut words = std::mem::take(&mut bench.request);
-        copy_aligned(&mut words, header.len as usize, |out| self.ring.read(request, out));
+        let Scratch { request: words, reply } = scratch;
+        copy_aligned(words, header.len as usize, |out| self.ring.read(request, out));
         // Asked after the copy: zeros of a truncated segment are never taken for data.
         if self.ring.up().is_dead() {
             return Err(Fault::Truncated { segment: "up" });
         }
-        let go_on = self.decide(request, &words, registry, bench);
-        bench.request = words;
-        Ok(go_on)
+        Ok(self.decide(request, words, reply, registry, bench))
     }
 
-    #[inline]
+    #[inline(always)]
     fn decide(
         &mut self,
         request: &Request,
         words: &[u64],
+        reply: &mut Vec<u8>,
         registry: &Registry,
         bench: &mut Bench,
     ) -> bool {
         let header = request.header;
         let payload = &zerocopy::IntoBytes::as_bytes(words)[..header.len as usize];
-        bench.counters.request(u64::from(header.len));
         let Some(method) = registry.method(header.method) else {
             self.refuse(request, usize::MAX, &registry.unknown(header.method), bench);
             return true;
         };
-        if header.deadline != 0 && clock::expired(clock::coarse_ticks(), header.deadline) {
+        if clock::expired(bench.now, header.deadline) {
             self.refuse(request, method.index, &stopped_before(Stop::Expired), bench);
             return true;
         }
@@ -214,35 +230,34 @@ impl Lane {
             self.admit(request, inline, copy, bench);
             return true;
         }
-        self.run_in_place(request, method, payload, bench);
+        self.run_in_place(request, method, payload, reply, bench);
         // What took about a budget of time already gives way to the other lanes.
         cost.micros <= bench.inline_budget_us / 8
     }
 
     /// Light: claimed, run, answered, released, in this order (SPEC F1).
-    #[inline]
+    #[inline(always)]
     fn run_in_place(
         &mut self,
         request: &Request,
         method: Method<'_>,
         payload: &[u8],
+        reply: &mut Vec<u8>,
         bench: &mut Bench,
     ) {
-        let mut reply = std::mem::take(&mut bench.reply);
         reply.clear();
         self.ring.claim();
         let around = InPlace { deadline: request.header.deadline, session: self.session.id };
         let sampled = bench.until_sample == 0;
         let started = sampled.then(Instant::now);
         bench.until_sample = if sampled { SAMPLE_EVERY - 1 } else { bench.until_sample - 1 };
-        let result = method.call(&mut Call::new(payload, &mut reply, &around));
+        let result = method.call(&mut Call::new(payload, reply, &around));
         if let Some(started) = started {
             bench.counters.sample(method.index, started.elapsed().as_nanos() as u64);
         }
         let answer = result.as_ref().map(|()| reply.as_slice());
         self.answer(request.ticket, request.header, method.index, answer, None, bench);
         self.ring.release();
-        bench.reply = reply;
     }
 
     #[cold]
@@ -253,7 +268,7 @@ impl Lane {
     }
 
     /// Publishes an answer, in its slot, in the arena or in a bulk segment.
-    #[inline]
+    #[inline(always)]
     fn answer(
         &mut self,
         ticket: u64,
@@ -278,11 +293,13 @@ impl Lane {
                 (Header { len: text.len() as u32, status: error.code.as_u16(), ..blank }, text)
             }
         };
-        bench.counters.answer(method, header.status != 0, u64::from(header.len));
         match entry {
             None => self.ring.answer(header, inline),
             Some(entry) => self.ring.finish(entry, header, inline),
         }
+        // Afterwards: the client is on its way already.
+        let bytes = (u64::from(asked.len), u64::from(header.len));
+        bench.counters.answer(method, header.status != 0, bytes);
     }
 
     #[cold]
@@ -395,7 +412,7 @@ impl Lane {
                     trace: asked.trace,
                     ..Header::default()
                 };
-                bench.counters.answer(index, false, len as u64);
+                bench.counters.answer(index, false, (0, len as u64));
                 self.ring.finish(finished.entry, header, &[]);
             }
         }

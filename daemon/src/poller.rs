@@ -20,11 +20,12 @@ use ringfence_protocol::limits::SWEEP_MS;
 use ringfence_protocol::region::Region;
 use ringfence_protocol::ring::ServerLane;
 use ringfence_protocol::sys::bell::Bell;
+use ringfence_protocol::sys::clock;
 use ringfence_protocol::wait::{Patience, Spin, Step};
 
 use crate::config::Polling;
 use crate::inbox::{Inbox, Message};
-use crate::lane::{Bench, Lane};
+use crate::lane::{Bench, Lane, Scratch};
 use crate::reports::{Report, Reports};
 use crate::session::Session;
 use crate::workers::LaneKey;
@@ -74,6 +75,7 @@ pub(crate) struct Poller {
     /// The same as the bench's; apart, so that a method can be called while the bench changes.
     registry: Arc<Registry>,
     bench: Bench,
+    scratch: Scratch,
     polling: Polling,
     inbox: Arc<Inbox>,
     epoll: Epoll,
@@ -107,6 +109,7 @@ impl Poller {
         let poller = Self {
             registry: Arc::clone(&setup.bench.registry),
             bench: setup.bench,
+            scratch: Scratch::new(),
             polling: setup.polling,
             inbox,
             epoll,
@@ -161,7 +164,7 @@ impl Poller {
             if self.bench.draining {
                 continue;
             }
-            match lane.turn(&self.registry, &mut self.bench) {
+            match lane.turn(&self.registry, &mut self.scratch, &mut self.bench) {
                 Ok(0) => {}
                 Ok(_) => served = true,
                 Err(fault) => {
@@ -271,10 +274,11 @@ impl Poller {
     fn serve_parked(&mut self, index: usize) {
         for _ in 0..4 {
             let Some(lane) = self.lanes[index].as_mut() else { return };
-            let parked = lane.turn(&self.registry, &mut self.bench).and_then(|_| {
-                lane.ring.unpark();
-                lane.ring.park()
-            });
+            let parked =
+                lane.turn(&self.registry, &mut self.scratch, &mut self.bench).and_then(|_| {
+                    lane.ring.unpark();
+                    lane.ring.park()
+                });
             match parked {
                 Ok(true) => return,
                 Ok(false) => {}
@@ -290,6 +294,7 @@ impl Poller {
 
     /// Bells, quiet lanes and, when it is time, the sweep.
     fn look_around(&mut self, now: Instant) {
+        self.bench.now = clock::coarse_ticks();
         self.poll_bells(EpollTimeout::ZERO);
         let budget = Duration::from_micros(self.polling.spin_us + self.polling.yield_us);
         if self.polling.spin == crate::config::Spin::Adaptive {

@@ -1,2 +1,34 @@
-//! The command line.
-fn main() {}
+//! `ringfence`: what an operator types. It asks daemons, and changes nothing in them but by `call`.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod call;
+mod exit;
+mod output;
+mod ping;
+mod show;
+mod status;
+mod table;
+mod values;
+
+use std::process::ExitCode;
+
+use args::{Args, Command};
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return exit::of_command_line(&error).into(),
+    };
+    let done = match &args.command {
+        Command::Status(what) => status::run(&args.global, what),
+        Command::Ping(what) => ping::run(&args.global, what),
+        Command::Call(what) => call::run(&args.global, what),
+    };
+    match done {
+        Ok(()) => exit::Exit::Ok.into(),
+        Err(failure) => failure.report(args.global.json).into(),
+    }
+}

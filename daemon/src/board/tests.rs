@@ -25,12 +25,12 @@ fn opened(id: u64, name: &str) -> Opened<'_> {
 fn counters_are_added_and_set_back() {
     let (mut board, words) = board(4);
     let (mut first, mut second) = (Counters::new(3), Counters::new(3));
-    first.request(24);
-    first.answer(0, false, 24);
+    first.requests(1);
+    first.answer(0, false, (24, 24));
     first.sample(0, 1_000);
-    second.request(100);
-    second.answer(2, true, 8);
-    second.answer(usize::MAX, true, 1);
+    second.requests(1);
+    second.answer(2, true, (100, 8));
+    second.answer(usize::MAX, true, (0, 1));
     second.sample(usize::MAX, 1);
     second.fault();
     for _ in 0..2 {
@@ -136,8 +136,8 @@ fn a_reader_beside_the_sweep_sees_consistent_rows() {
         scope.spawn(|| {
             let mut counters = Counters::new(METHODS.len());
             for sweep in 1..=SWEEPS {
-                counters.request(1);
-                counters.answer(1, true, 1);
+                counters.requests(1);
+                counters.answer(1, true, (1, 1));
                 counters.sample(1, 100);
                 board.publish(&mut counters);
                 let slot = board.session_opened(&opened(sweep, "busy"));

@@ -109,7 +109,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     }
 
     /// Is a slot free? Looks at `released` only if the ring looks full.
-    #[inline]
+    #[inline(always)]
     pub fn has_room(&mut self) -> bool {
         let slots = u64::from(self.geometry.slots);
         if self.submitted.wrapping_sub(self.released) < slots {
@@ -226,7 +226,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
 
     /// Copies the payload of the answer that [`peek`](Self::peek) found, inline or in the arena, and
     /// gives an arena block back at once.
-    #[inline]
+    #[inline(always)]
     pub fn read(&self, header: Header, out: &mut [u8]) {
         if header.block == 0 {
             self.down.read(self.answer_at() + slot::PAYLOAD, out);
@@ -237,14 +237,12 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         self.release(first);
     }
 
-    /// The first words of the inline answer that [`peek`](Self::peek) found, whatever its length: a
-    /// number that the compiler knows, so that they stay in registers.
+    /// The payload words in the first line of the answer that [`peek`](Self::peek) found, whatever its
+    /// length: for short inline answers, without a loop.
     #[inline(always)]
-    #[must_use]
-    pub fn inline_words<const N: usize>(&self) -> [u64; N] {
-        const { assert!(N * 8 <= INLINE_BYTES) };
+    pub fn read_line(&self) -> [u64; 3] {
         let at = self.answer_at() + slot::PAYLOAD;
-        std::array::from_fn(|index| self.down.load(at + index * 8))
+        [self.down.load(at), self.down.load(at + 8), self.down.load(at + 16)]
     }
 
     /// Gives lease number `number` back: copies its generation into our word.
@@ -291,7 +289,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn store_consumed(&mut self) {
         self.consumed = self.collected;
         // G, pairs with H: we have read the answers below.

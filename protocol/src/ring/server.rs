@@ -181,7 +181,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     }
 
     /// Copies a request's payload, as far as `out` goes, from the slot or the arena.
-    #[inline]
+    #[inline(always)]
     pub fn read(&self, request: &Request, out: &mut [u8]) {
         match request.place {
             Place::Inline => self.up.read(self.request_at() + slot::PAYLOAD, out),
@@ -190,7 +190,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn has_credit(&mut self) -> Result<bool, Fault> {
         let slots = u64::from(self.geometry.slots);
         if self.claimed.wrapping_sub(self.consumed) < slots {
@@ -208,7 +208,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
 
     /// Takes the request that [`peek`](Self::peek) found, to be run in place: [`answer`](Self::answer)
     /// and [`release`](Self::release) must follow before anything else.
-    #[inline]
+    #[inline(always)]
     pub fn claim(&mut self) {
         self.claimed = self.claimed.wrapping_add(1);
         self.down.store_release(down::CLAIMED, self.claimed);
@@ -216,7 +216,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     }
 
     /// The slot of the claimed request may be reused.
-    #[inline]
+    #[inline(always)]
     pub fn release(&mut self) {
         self.released = self.released.wrapping_add(1);
         // E, pairs with F: we have read the slot.
@@ -340,7 +340,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
 
     /// Must the client be woken for what was published? At most once per its odd value; the `wake`
     /// word has moved when this says so.
-    #[inline]
+    #[inline(always)]
     pub fn wake_due(&mut self) -> Option<WakeBy> {
         // K, pairs with L: either we see it parked, or it sees what we published.
         self.down.fence(Ordering::SeqCst);
@@ -393,7 +393,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         self.down.store(down::BEAT, self.beat);
     }
 
-    #[inline]
+    #[inline(always)]
     fn request_at(&self) -> usize {
         self.up_map.ring + self.geometry.index(self.claimed) * STRIDE
     }

@@ -1,0 +1,173 @@
+//! The command line: flags, `--help`, and the connection that they ask for.
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use ringfence::{CallOptions, Client, ErrorCode, Timeout};
+
+use crate::exit::{self, Exit, Failure};
+
+/// Asks Ringfence daemons: are they well, what do they do, what do they answer?
+///
+/// Data goes to standard output, messages go to standard error. With --json
+/// standard output is one line of JSON, and so is the message of a failure.
+#[derive(Debug, Parser)]
+#[command(name = "ringfence", version, verbatim_doc_comment, after_help = exit::help())]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// The daemon: an instance name, or a socket path (with a `/` in it).
+    ///
+    /// Else RINGFENCE_TARGET, this user's `default`, the system's `default`.
+    #[arg(long, short, global = true, value_name = "TARGET")]
+    pub(crate) target: Option<String>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How long to connect and how long each call may take, such as 0.5.
+    ///
+    /// Else 2 seconds to connect, and for a call what its method says.
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds,
+          allow_negative_numbers = true)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// The commands. Their documentation, which `--help` shows, stands at what they take.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Status(Status),
+    Ping(Ping),
+    Call(Call),
+}
+
+/// What a daemon is doing: sessions, calls and times by method, errors.
+///
+/// The numbers come from the daemon's board, shared memory that it costs nothing
+/// to read. Where this user may not read it there are the totals only, from
+/// `system.stats`. This command is a session, too.
+///
+/// P50 and P99 are upper bounds of sampled service times, from the claim of a
+/// request to its answer: at most twice the true value.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Status {
+    /// Also methods that have not been called. JSON has them always.
+    #[arg(long, short)]
+    pub(crate) all: bool,
+}
+
+/// Does a daemon answer, and how fast? For probes.
+///
+/// Times are round trips of `system.ping`; connecting is not part of them.
+/// Exit codes for probes: 0 it answers, 69 nobody does, 75 not in time.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Ping {
+    /// How many times, one after the other.
+    #[arg(long, short, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) count: u32,
+    /// Print nothing on standard output: the exit code says it.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// Call a method by its name, with arguments by theirs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = CALL_HELP)]
+pub(crate) struct Call {
+    /// The method, such as system.echo.
+    #[arg(value_name = "ENGINE.METHOD")]
+    pub(crate) method: String,
+    /// Each of its fields.
+    #[arg(value_name = "NAME=VALUE")]
+    pub(crate) arguments: Vec<String>,
+    /// Print only the bytes of this field of the reply, a str or a list.
+    #[arg(long, value_name = "FIELD", conflicts_with = "json")]
+    pub(crate) raw: Option<String>,
+}
+
+const CALL_HELP: &str = "\
+Values are read by the type that the daemon's catalogue names:
+  number, bool  k=10  scale=0.5  exact=true
+  str           name=docs, name=@file, name=@- (the input), name=@@x is \"@x\"
+  list          ids='[1,2,3]', ids=1,2,3, ids=@file (raw, little endian)
+  [u8]          as str, or as a list in brackets
+
+The reply is printed field by field; with --json as one object, where lists (of
+bytes too) are lists, and numbers that JSON lacks (NaN) are null.
+
+`ringfence call ENGINE` and `ringfence call ENGINE.METHOD` say what there is.
+
+Examples:
+  ringfence call system.echo data=hello
+  ringfence call system.stats --json
+  ringfence call system.echo data=@in.bin --raw data > out.bin";
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "a number of seconds, such as 0.5".to_owned())?;
+    let time = Duration::try_from_secs_f64(number).map_err(|error| error.to_string())?;
+    if time.is_zero() { Err("more than 0 seconds".into()) } else { Ok(time) }
+}
+
+impl Global {
+    /// The daemon that is meant.
+    pub(crate) fn connect(&self) -> Result<Client, Failure> {
+        let mut builder = Client::builder();
+        if let Some(target) = &self.target {
+            builder = builder.target(target).map_err(as_usage)?;
+        }
+        if let Some(timeout) = self.timeout {
+            builder = builder.timeout(timeout);
+        }
+        builder.connect().map_err(as_usage)
+    }
+
+    /// What holds for each call.
+    pub(crate) fn options(&self) -> CallOptions {
+        let timeout = self.timeout.map_or(Timeout::Default, Timeout::After);
+        CallOptions { timeout, ..CallOptions::default() }
+    }
+}
+
+/// Nothing has been called yet: what is invalid is the target that was typed, or RINGFENCE_TARGET.
+fn as_usage(error: ringfence::Error) -> Failure {
+    let typed = error.code() == ErrorCode::InvalidArgument;
+    let failure = Failure::from(error);
+    if typed { failure.with(Exit::Usage) } else { failure }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_its_help_fits_a_terminal() {
+        let mut command = Args::command();
+        command.clone().debug_assert();
+        command.build();
+        let mut helps = vec![command.render_long_help().to_string()];
+        helps.extend(command.get_subcommands_mut().map(|c| c.render_long_help().to_string()));
+        for help in helps {
+            let long = help.lines().find(|line| line.chars().count() > 80);
+            assert_eq!(long, None);
+        }
+    }
+
+    #[test]
+    fn a_timeout_is_a_positive_number_of_seconds() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for wrong in ["0", "-1", "nan", "inf", "1s", "1e300"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

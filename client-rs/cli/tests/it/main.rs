@@ -1,0 +1,10 @@
+//! The command line against real daemons: exit codes, shapes of output, pipes.
+
+// Helpers are test code too.
+#![allow(clippy::unwrap_used)]
+
+mod call;
+mod daemon;
+mod ping;
+mod shell;
+mod status;
