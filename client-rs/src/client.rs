@@ -9,12 +9,8 @@ use ringfence_protocol::message::Message;
 use ringfence_protocol::names::Instance;
 use ringfence_protocol::schema::EngineSchema;
 
-<<<<<<< HEAD
 use crate::autostart::{Autostart, instance_of};
-=======
-use crate::autostart::Autostart;
 use crate::board::Board;
->>>>>>> cli
 use crate::call::{Request, Started};
 use crate::error::Error;
 use crate::info::{Info, Stats};

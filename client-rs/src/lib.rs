@@ -42,14 +42,10 @@ pub use options::{Builder, CallOptions, Spin, Timeout};
 pub use pending::Pending;
 pub use reply::Reply;
 pub use ringfence_protocol::error::ErrorCode;
-<<<<<<< HEAD
-pub use ringfence_protocol::{error as remote_error, message, schema};
-pub use services::vectors;
-=======
 pub use ringfence_protocol::{
     board as board_rows, dynamic, error as remote_error, message, schema,
 };
->>>>>>> cli
+pub use services::vectors;
 
 /// A client for the examples in this documentation: the engines inside this process.
 #[cfg(feature = "inproc")]

@@ -3,11 +3,8 @@
 
 pub mod api;
 pub mod board;
-<<<<<<< HEAD
 pub mod crash;
-=======
 pub mod dynamic;
->>>>>>> cli
 pub mod error;
 pub mod fault;
 pub mod geometry;
