@@ -1,28 +1,22 @@
 //! [`Client`]: the door. It only decides between the daemon and this process.
 
 use std::fmt;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
 use ringfence_protocol::api::system as api;
 use ringfence_protocol::message::Message;
-use ringfence_protocol::names::Instance;
 use ringfence_protocol::schema::EngineSchema;
 
-use crate::autostart::{Autostart, instance_of};
 use crate::board::Board;
 use crate::call::{Request, Started};
 use crate::error::Error;
 use crate::info::{Info, Stats};
-#[cfg(feature = "inproc")]
-use crate::inproc::Inproc;
 use crate::method::Method;
 use crate::options::{Builder, CallOptions, Timeout};
 use crate::pending::Pending;
-use crate::remote::Remote;
 use crate::reply::Reply;
 use crate::services::vectors::{Methods, Vectors};
-use crate::target::{Surroundings, Target};
+use crate::way::Way;
 
 /// A connection to a daemon (or to the engines in this process). Clones share it; any thread may use
 /// any clone.
@@ -42,12 +36,6 @@ struct Inner {
     echo: Method,
     ping: Method,
     vectors: OnceLock<Arc<Methods>>,
-}
-
-enum Way {
-    Remote(Arc<Remote>),
-    #[cfg(feature = "inproc")]
-    Inproc(Inproc),
 }
 
 /// What [`Client::call_or_pend`] came to.
@@ -91,14 +79,7 @@ impl Client {
     }
 
     pub(crate) fn open(builder: Builder) -> Result<Self, Error> {
-        let here = Surroundings::of_process();
-        let unnamed = builder.target.is_none() && here.target.is_none();
-        let own = builder.daemon.as_deref().filter(|_| unnamed).map(instance_of);
-        let asked = builder.target.clone().or(own.map(Target::Instance));
-        let way = match Target::resolve(asked, &here)? {
-            Target::Inproc => inproc(builder)?,
-            target => Way::Remote(connect(builder, &target, &here, unnamed)?),
-        };
+        let way = Way::open(builder)?;
         let echo = Method::system("echo", api::ECHO);
         let ping = Method::system("ping", api::PING);
         Ok(Self { inner: Arc::new(Inner { way, echo, ping, vectors: OnceLock::new() }) })
@@ -427,7 +408,7 @@ impl Client {
     #[must_use]
     pub fn info(&self) -> Info {
         match &self.inner.way {
-            Way::Remote(remote) => remote_info(remote.here()),
+            Way::Remote(remote) => remote.here().info(),
             #[cfg(feature = "inproc")]
             Way::Inproc(inproc) => inproc.info(),
         }
@@ -448,58 +429,6 @@ impl Client {
             #[cfg(feature = "inproc")]
             Way::Inproc(inproc) => inproc.close(),
         }
-    }
-}
-
-fn connect(
-    builder: Builder,
-    target: &Target,
-    here: &Surroundings,
-    unnamed: bool,
-) -> Result<Arc<Remote>, Error> {
-    let candidates = target.candidates(here);
-    // Never an empty private daemon in place of a system daemon that is restarting.
-    let system_socket = candidates.iter().any(|place| !place.own_only && place.path.exists());
-    let (wanted, instance) = match (builder.daemon, target) {
-        (Some(binary), Target::Instance(instance)) => (Some(Some(binary)), instance.clone()),
-        _ => (builder.autostart.filter(|_| unnamed), Instance::default()),
-    };
-    let autostart = wanted.filter(|_| !system_socket && Autostart::is_allowed()).map(|binary| {
-        Autostart { binary, runtime_dir: here.user_dir().path().to_owned(), instance }
-    });
-    let remote = Arc::new(Remote::new(builder.settings, candidates, autostart));
-    remote.connect()?;
-    Ok(remote)
-}
-
-#[cfg(feature = "inproc")]
-fn inproc(builder: Builder) -> Result<Way, Error> {
-    Inproc::new(builder.registry).map(Way::Inproc)
-}
-
-#[cfg(not(feature = "inproc"))]
-fn inproc(_builder: Builder) -> Result<Way, Error> {
-    Err(Error::Unavailable {
-        tried: "target `inproc:`, but this build has no engines in it (cargo feature `inproc`; \
-                in Python `pip install ringfence[inproc]`)"
-            .into(),
-    })
-}
-
-fn remote_info(remote: &Arc<Remote>) -> Info {
-    let Some(session) = remote.current.load_full() else { return Info::default() };
-    let folder = session.candidate.path.parent().and_then(|folder| folder.file_name());
-    Info {
-        instance: folder.map(|name| name.to_string_lossy().into_owned()),
-        socket: Some(session.candidate.path.clone()),
-        session: session.id,
-        epoch: session.epoch,
-        daemon_pid: session.pid,
-        daemon_version: session.version.clone(),
-        private: session.private,
-        autostarted: remote.autostarted.load(Relaxed),
-        connected: session.death().is_none(),
-        inproc: false,
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a client knows about its daemon: [`Info`] without asking it, [`Stats`] by asking it.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::remote::Remote;
 
 /// What a client knows about its daemon without asking it.
 ///
@@ -79,6 +82,26 @@ impl From<ringfence_protocol::api::system::Stats<'_>> for Stats {
             segment_bytes: stats.segment_bytes,
             pid: stats.pid,
             version: stats.version.to_owned(),
+        }
+    }
+}
+
+impl Remote {
+    /// What is known without asking the daemon.
+    pub(crate) fn info(&self) -> Info {
+        let Some(session) = self.current.load_full() else { return Info::default() };
+        let folder = session.candidate.path.parent().and_then(|folder| folder.file_name());
+        Info {
+            instance: folder.map(|name| name.to_string_lossy().into_owned()),
+            socket: Some(session.candidate.path.clone()),
+            session: session.id,
+            epoch: session.epoch,
+            daemon_pid: session.pid,
+            daemon_version: session.version.clone(),
+            private: session.private,
+            autostarted: self.autostarted.load(Relaxed),
+            connected: session.death().is_none(),
+            inproc: false,
         }
     }
 }

@@ -158,7 +158,7 @@ impl Lane {
     }
 
     /// Publishes a request with an inline payload; `None` if there is no room.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn submit(&mut self, header: Header, inline: &[u8]) -> Option<u64> {
         if !self.may_open() {
             return None;
@@ -169,6 +169,13 @@ impl Lane {
     /// Bytes that the request arena holds at most.
     pub(crate) fn arena_bytes(&self) -> usize {
         self.geometry.up_blocks as usize * BLOCK_BYTES
+    }
+
+    /// How many calls of one batch are open at a time. Below the slots of the ring: while it is full,
+    /// every submission looks at a word that the daemon is about to write (measured: a fifth of the
+    /// rate).
+    pub(crate) fn window(&self) -> usize {
+        self.geometry.slots as usize * 3 / 4
     }
 
     /// Rings the daemon's bell if it sleeps. Once for a batch of submissions.
@@ -186,6 +193,21 @@ impl Lane {
         if !matches!(before.owner, Owner::Free) {
             self.displaced.push(before);
         }
+    }
+
+    /// The same for an item of a batch, whose payload is inline. Written in place, word by word: a
+    /// value that is put together and then copied is read back from stores that wait in line behind
+    /// the slot's own, which miss every cache (measured: 35 ns a call).
+    #[inline(always)]
+    pub(crate) fn register_item(&mut self, ticket: u64, key: u32, index: u32) {
+        let at = self.at(ticket);
+        let place = &mut self.places[at];
+        if !matches!(place.owner, Owner::Free) {
+            return self.register(ticket, Owner::Item { key, index }, Held::Nothing);
+        }
+        // A free place holds nothing.
+        place.ticket = ticket;
+        place.owner = Owner::Item { key, index };
     }
 
     /// The place of an open call.
@@ -215,7 +237,7 @@ impl Lane {
     }
 
     /// Takes the answer that [`Ring::peek`] found, for its owner.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, header: Header, remote: &Arc<Remote>) -> Answer {
         if header.status != 0 || header.block != 0 {
             return self.take_other(header, remote);
@@ -230,7 +252,7 @@ impl Lane {
         Ok(reply)
     }
 
-    #[inline]
+    #[inline(always)]
     fn collect(&mut self) {
         if self.ring.collect() {
             self.session.ring_bell();
@@ -292,7 +314,7 @@ impl Lane {
     }
 
     /// The same, for the thread of batch `own`, which takes its items itself.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn deliver_item(
         &mut self,
         header: Header,

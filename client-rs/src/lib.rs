@@ -32,6 +32,7 @@ mod services;
 mod session;
 mod target;
 mod wait;
+mod way;
 
 pub use board::Board;
 pub use client::{Called, Client};

@@ -16,7 +16,7 @@ use ringfence_protocol::sys::clock;
 
 use crate::call::{Request, Started};
 use crate::error::{Error, Outcome};
-use crate::lane::{Answer, Held, Lane, Owner};
+use crate::lane::{Answer, Lane};
 use crate::method::Method;
 use crate::options::CallOptions;
 use crate::pending::{Call, Entry, Pending};
@@ -92,6 +92,9 @@ impl Remote {
             if failed.is_none() {
                 waiting.extend(payloads.by_ref().take(BURST - waiting.len()));
             }
+            if waiting.is_empty() && flight.is_over() {
+                return failed.map_or(Ok(()), Err);
+            }
             if let Err(error) = flight.advance(&mut waiting) {
                 // What is open is still waited for, so that every submitted call is reported.
                 failed.get_or_insert(error);
@@ -99,9 +102,6 @@ impl Remote {
             }
             for (index, answer) in flight.answered.drain(..) {
                 each(index as usize, answer);
-            }
-            if waiting.is_empty() && flight.is_over() {
-                return failed.map_or(Ok(()), Err);
             }
         }
     }
@@ -165,8 +165,8 @@ impl<'a> Flight<'a> {
         if submitted > 0 {
             lane.ring_bell_if_due();
         }
-        let turns = if submitted == BURST { 0 } else { self.remote.turns(self.options) };
-        if let Err(error) = self.collect(lane, turns) {
+        let down_to = if waiting.is_empty() { 0 } else { lane.window() - BURST.min(lane.window()) };
+        if let Err(error) = self.collect(lane, down_to) {
             return Err(self.remote.broken(holder, error));
         }
         cell.let_go(holder, self.remote);
@@ -192,8 +192,11 @@ impl<'a> Flight<'a> {
     ) -> (usize, bool) {
         let timeout = self.method.timeout(self.options.timeout);
         let deadline = timeout.map_or(clock::NONE, clock::deadline_after);
+        let room = lane.window().saturating_sub(self.open);
         let mut submitted = 0;
-        while let Some(payload) = waiting.front() {
+        while submitted < room
+            && let Some(payload) = waiting.front()
+        {
             let payload = payload.as_ref();
             if payload.len() > INLINE_BYTES {
                 return (submitted, true);
@@ -206,8 +209,7 @@ impl<'a> Flight<'a> {
                 ..Header::default()
             };
             let Some(ticket) = lane.submit(header, payload) else { break };
-            let owner = Owner::Item { key: self.key, index: self.next };
-            lane.register(ticket, owner, Held::Nothing);
+            lane.register_item(ticket, self.key, self.next);
             waiting.pop_front();
             self.next += 1;
             self.open += 1;
@@ -216,24 +218,26 @@ impl<'a> Flight<'a> {
         (submitted, false)
     }
 
-    /// Takes the answers that are there; looks `turns` times if there is none.
-    fn collect(&mut self, lane: &mut Lane, turns: u32) -> Result<(), Error> {
-        let before = self.answered.len();
+    /// Takes answers until so few calls are open that another burst has room, or until it has
+    /// looked in vain for a while.
+    fn collect(&mut self, lane: &mut Lane, down_to: usize) -> Result<(), Error> {
+        let turns = self.remote.turns(self.options);
         let mut looks = 0;
-        loop {
-            match lane.ring.peek()? {
-                Some(header) => {
-                    let own = lane.deliver_item(header, self.key, self.remote)?;
-                    self.open -= usize::from(own.is_some());
-                    self.answered.extend(own);
+        while self.open > down_to {
+            let Some(header) = lane.ring.peek()? else {
+                if looks >= turns {
+                    return Ok(());
                 }
-                None if self.answered.len() > before || looks >= turns => return Ok(()),
-                None => {
-                    looks += 1;
-                    std::hint::spin_loop();
-                }
-            }
+                looks += 1;
+                std::hint::spin_loop();
+                continue;
+            };
+            let own = lane.deliver_item(header, self.key, self.remote)?;
+            self.open -= usize::from(own.is_some());
+            self.answered.extend(own);
+            looks = 0;
         }
+        Ok(())
     }
 
     /// A lane of the present session. Only when none is open in an earlier one.

@@ -131,7 +131,7 @@ pub struct Header {
 
 impl Header {
     /// The four words behind `seq`.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn words(self) -> [u64; 4] {
         [
@@ -143,7 +143,7 @@ impl Header {
     }
 
     /// The header that these four words hold.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn from_words(words: [u64; 4]) -> Self {
         Self {

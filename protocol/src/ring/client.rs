@@ -2,6 +2,10 @@
 //!
 //! Not thread-safe: whoever holds the lane (a CAS on a private word, client-rs) calls it. It trusts
 //! the daemon and still checks bounds.
+//!
+//! What a call goes through is inlined always: a header or a payload that passes through memory
+//! between two functions is read back wider than it was written, which waits until all earlier
+//! stores, the slot's among them, have reached the cache (measured: 40 ns a call when pipelined).
 
 use std::sync::atomic::Ordering;
 

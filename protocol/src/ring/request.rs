@@ -38,7 +38,7 @@ pub struct Request {
 }
 
 /// Checks the private copy of a request's header.
-#[inline]
+#[inline(always)]
 pub(super) fn place_of(header: Header, geometry: Geometry) -> Result<Place, Fault> {
     let Header { ticket, flags, status, len, block, .. } = header;
     if flags != 0 || status != 0 || ticket != 0 {
