@@ -76,14 +76,13 @@ impl Client {
         timeout: Limit,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let options = timeout.options();
-        let reply = match data.cast::<PyBytes>() {
-            Ok(bytes) => wait::call(py, &self.inner, &self.echo, bytes.as_bytes(), &options)?,
+        match data.cast::<PyBytes>() {
+            Ok(bytes) => wait::echo(py, &self.inner, &self.echo, bytes.as_bytes(), &options),
             Err(_) => {
                 let copy = buffer::to_vec(data, "data")?;
-                wait::call(py, &self.inner, &self.echo, &copy, &options)?
+                wait::echo(py, &self.inner, &self.echo, &copy, &options)
             }
-        };
-        Ok(PyBytes::new(py, &reply))
+        }
     }
 
     /// Sends every item, many in flight at a time, and gives the answers in the same order.

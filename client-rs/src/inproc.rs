@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::info::Info;
 use crate::method::{Facts, Method};
 use crate::options::CallOptions;
-use crate::reply::Reply;
+use crate::reply::{Reply, Sink};
 use crate::session::next_serial;
 
 /// Replies of up to this many bytes leave the thread's buffer where it is.
@@ -121,12 +121,13 @@ impl Inproc {
     }
 
     #[inline]
-    pub(crate) fn call(
+    pub(crate) fn call<S: Sink>(
         &self,
         method: &Method,
         payload: &[u8],
         options: &CallOptions,
-    ) -> Result<Reply, Error> {
+        sink: S,
+    ) -> Result<S::Out, Error> {
         if self.closed.load(Relaxed) {
             return Err(Error::Closed);
         }
@@ -151,7 +152,7 @@ impl Inproc {
             } else {
                 with_aligned(payload, run)?;
             }
-            Ok(taken(reply))
+            Ok(taken(reply, sink))
         });
         result.map_err(|error| self.failed(error, timeout))
     }
@@ -222,13 +223,9 @@ fn with_aligned<T>(payload: &[u8], run: impl FnOnce(&[u8]) -> T) -> T {
 }
 
 #[inline]
-fn taken(reply: &mut Vec<u8>) -> Reply {
-    let len = reply.len();
-    if len <= INLINE_BYTES {
-        return Reply::inline(len, |out| out.copy_from_slice(reply));
+fn taken<S: Sink>(reply: &mut Vec<u8>, sink: S) -> S::Out {
+    match reply.len() {
+        0..=KEPT_BYTES => sink.bytes(reply),
+        _ => sink.reply(Reply::from_bytes(std::mem::take(reply))),
     }
-    if len <= KEPT_BYTES {
-        return Reply::copied(len, |out| out.copy_from_slice(reply));
-    }
-    Reply::from_bytes(std::mem::take(reply))
 }
