@@ -104,7 +104,8 @@ impl Remote {
         for _ in 0..RETRIES {
             match answer {
                 Err(error) if error.may_retry(request.method.is_idempotent()) => {
-                    let Some(options) = self.again(request.options, until) else {
+                    let leaving = matches!(error, Error::Remote(_));
+                    let Some(options) = self.again(request.options, until, leaving) else {
                         return Err(error);
                     };
                     let again = Request { options: &options, ..request };
@@ -122,22 +123,20 @@ impl Remote {
         self: &Arc<Self>,
         options: &CallOptions,
         until: Option<Instant>,
+        leaving: bool,
     ) -> Option<CallOptions> {
         let grace = Instant::now() + RESTART_GRACE;
         let latest = until.map_or(grace, |until| until.min(grace));
         // A daemon that said it is shutting down is still there for a moment.
-        while let Some(session) = self.alive() {
-            session.poll_if_free();
-            self.bury(&session);
-            if session.death().is_none() {
+        if let Some(session) = self.alive().filter(|_| leaving) {
+            while session.death().is_none() {
                 if Instant::now() >= latest {
                     return None;
                 }
                 std::thread::sleep(Duration::from_millis(2));
+                session.poll_if_free();
             }
-            if self.current.load().as_ref().is_some_and(|now| now.serial != session.serial) {
-                break;
-            }
+            self.bury(&session);
         }
         self.ensure(0, Some(latest)).ok()?;
         let timeout = match until {
@@ -225,7 +224,7 @@ impl Remote {
 
     /// The daemon broke a rule: its session is over.
     #[cold]
-    fn broken(self: &Arc<Self>, holder: Holder<'_>, error: Error) -> Error {
+    pub(crate) fn broken(self: &Arc<Self>, holder: Holder<'_>, error: Error) -> Error {
         let session = holder.as_ref().map(|lane| lane.session.clone());
         drop(holder);
         if let Some(session) = session {

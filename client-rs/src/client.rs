@@ -384,6 +384,46 @@ impl Client {
         }
     }
 
+    /// Calls a method once for every payload, many in flight at a time, and hands each answer to
+    /// `each` with the index of its payload, in whatever order they come. The quickest way to make
+    /// many small calls. A time-out is meant for each of them; none is made again. Neither the
+    /// payloads' `as_ref` may use the client, nor may `each` expect all answers before more payloads
+    /// are taken.
+    ///
+    /// # Errors
+    /// Why not all could be submitted; those that were have been answered.
+    ///
+    /// ```
+    /// use ringfence::CallOptions;
+    /// let client = ringfence::doctest_client();
+    /// let echo = client.method("system", "echo")?;
+    /// let mut answers = vec![None; 3];
+    /// client.call_many(&echo, [b"a", b"b", b"c"], &CallOptions::default(), |index, answer| {
+    ///     answers[index] = answer.ok().map(|reply| reply.into_vec());
+    /// })?;
+    /// assert_eq!(answers[2], Some(b"c".to_vec()));
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn call_many<P: AsRef<[u8]>>(
+        &self,
+        method: &Method,
+        payloads: impl IntoIterator<Item = P>,
+        options: &CallOptions,
+        each: impl FnMut(usize, Result<Reply, Error>),
+    ) -> Result<(), Error> {
+        match &self.inner.way {
+            Way::Remote(remote) => remote.here().call_many(method, payloads, options, each),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => {
+                let answers =
+                    payloads.into_iter().map(|p| inproc.call(method, p.as_ref(), options));
+                let mut each = each;
+                answers.enumerate().for_each(|(index, answer)| each(index, answer));
+                Ok(())
+            }
+        }
+    }
+
     /// Waits for a submitted call, until it is answered or its own time is over. Any thread may.
     ///
     /// # Errors

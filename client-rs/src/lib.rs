@@ -21,6 +21,7 @@ mod info;
 #[cfg(feature = "inproc")]
 mod inproc;
 mod lane;
+mod many;
 mod method;
 mod options;
 mod pending;

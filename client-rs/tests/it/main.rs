@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod calls;
+mod fork;
 mod handshake;
 mod large;
+mod many;
 mod mock;
 mod mock_session;
 mod restart;
