@@ -3,21 +3,17 @@
 //! `ringfence.Client` is a subclass of it, so that no Python frame stands between a caller and
 //! [`Client::echo`]. It holds a client of client-rs and translates.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyTuple};
-use ringfence::{CallOptions, Error, Reply, Spin};
+use ringfence::{Error, Spin};
 
 use crate::error::raise;
 use crate::wait::{self, Limit};
 use crate::{buffer, method};
-
-/// Calls of one `echo_many` in flight at a time: half of a default ring.
-const WINDOW: usize = 64;
 
 /// A connection to a daemon. Any thread may use it.
 #[pyclass(frozen, subclass, weakref, module = "ringfence._core")]
@@ -94,26 +90,10 @@ impl Client {
         timeout: Limit,
     ) -> PyResult<Bound<'py, PyList>> {
         let options = timeout.options();
-        let answers = PyList::empty(py);
-        let mut flight = VecDeque::with_capacity(WINDOW);
-        for item in items.try_iter()? {
-            let item = item?;
-            if flight.len() == WINDOW {
-                self.take_oldest(&mut flight, &answers)?;
-            }
-            let pending = match item.cast::<PyBytes>() {
-                Ok(bytes) => self.send(bytes.as_bytes(), &options, &mut flight, &answers)?,
-                Err(_) => {
-                    let copy = buffer::to_vec(&item, "item")?;
-                    self.send(&copy, &options, &mut flight, &answers)?
-                }
-            };
-            flight.push_back(pending);
-        }
-        while !flight.is_empty() {
-            self.take_oldest(&mut flight, &answers)?;
-        }
-        Ok(answers)
+        let items: Vec<Item> =
+            items.try_iter()?.map(|item| Item::of(&item?)).collect::<PyResult<_>>()?;
+        let answers = wait::many(py, &self.inner, &self.echo, items, &options)?;
+        PyList::new(py, answers.iter().map(|reply| PyBytes::new(py, reply)))
     }
 
     /// Asks the daemon for a sign of life.
@@ -157,42 +137,27 @@ impl Client {
     }
 }
 
-impl Client {
-    /// Submits one echo. Where the ring has no room, the oldest answer is taken first.
-    fn send(
-        &self,
-        data: &[u8],
-        options: &CallOptions,
-        flight: &mut VecDeque<ringfence::Pending>,
-        answers: &Bound<'_, PyList>,
-    ) -> PyResult<ringfence::Pending> {
-        loop {
-            match self.inner.submit(&self.echo, data, options) {
-                Err(Error::WouldBlock) if !flight.is_empty() => {
-                    self.take_oldest(flight, answers)?;
-                }
-                Err(Error::WouldBlock) => {
-                    return wait::submit(answers.py(), &self.inner, &self.echo, data, options);
-                }
-                outcome => return outcome.map_err(|error| raise(answers.py(), &error)),
-            }
+/// One item of a batch: its bytes, readable on any thread.
+pub(crate) enum Item {
+    Bytes(PyBackedBytes),
+    Copy(Vec<u8>),
+}
+
+impl Item {
+    fn of(item: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match item.cast::<PyBytes>() {
+            Ok(bytes) => Ok(Self::Bytes(bytes.clone().into())),
+            Err(_) => buffer::to_vec(item, "item").map(Self::Copy),
         }
     }
+}
 
-    fn take_oldest(
-        &self,
-        flight: &mut VecDeque<ringfence::Pending>,
-        answers: &Bound<'_, PyList>,
-    ) -> PyResult<()> {
-        let Some(mut oldest) = flight.pop_front() else {
-            return Ok(());
-        };
-        let py = answers.py();
-        let reply: Reply = match oldest.wait_for(Duration::ZERO) {
-            Some(answer) => answer.map_err(|error| raise(py, &error))?,
-            None => wait::finish(py, oldest)?,
-        };
-        answers.append(PyBytes::new(py, &reply))
+impl AsRef<[u8]> for Item {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Copy(bytes) => bytes,
+        }
     }
 }
 

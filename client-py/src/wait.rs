@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyEllipsis};
 use ringfence::{CallOptions, Called, Client, Error, Method, Pending, Reply, Timeout};
 
+use crate::client::Item;
 use crate::error::raise;
 
 /// Turns of spinning while attached; each is about 20 ns. Longer than a light call takes, shorter
@@ -155,6 +156,37 @@ pub(crate) fn call_any(
     or_raise(py, py.detach(|| client.call(method, payload, options)))
 }
 
+/// Batches up to this size are made one by one: that takes less time than to start a thread.
+const SMALL_BATCH: usize = 64;
+
+/// Calls once for every item; the answers are in the order of the items.
+pub(crate) fn many(
+    py: Python<'_>,
+    client: &Client,
+    method: &Method,
+    items: Vec<Item>,
+    options: &CallOptions,
+) -> PyResult<Vec<Reply>> {
+    if items.len() <= SMALL_BATCH {
+        return items.iter().map(|i| call(py, client, method, i.as_ref(), options)).collect();
+    }
+    let calls = Owned::new(client, method, &[], options);
+    // The items come back, so that their reference counts go down on this thread.
+    let (items, answers, submitted) = aside(py, move || {
+        let mut answers: Vec<_> = std::iter::repeat_with(|| None).take(items.len()).collect();
+        let keep = |index: usize, answer| answers[index] = Some(answer);
+        let submitted = calls.client.call_many(&calls.method, &items, &calls.options, keep);
+        (items, answers, submitted)
+    })?;
+    or_raise(py, submitted)?;
+    let settled = items.iter().zip(answers).map(|(item, answer)| match answer {
+        Some(Ok(reply)) => Ok(reply),
+        Some(Err(error)) => settle(py, client, method, item.as_ref(), options, Err(error)),
+        None => call(py, client, method, item.as_ref(), options),
+    });
+    settled.collect()
+}
+
 /// Submits a call; room for it is waited for where Ctrl-C is heard.
 pub(crate) fn submit(
     py: Python<'_>,
@@ -208,11 +240,6 @@ fn settle(
 
 /// Waits for a call that was submitted.
 #[cold]
-pub(crate) fn finish(py: Python<'_>, pending: Pending) -> PyResult<Reply> {
-    let answer = wait_for(py, pending)?;
-    or_raise(py, answer)
-}
-
 fn wait_for(py: Python<'_>, mut pending: Pending) -> PyResult<Result<Reply, Error>> {
     loop {
         if let Some(answer) = py.detach(|| pending.wait_for(SLICE)) {

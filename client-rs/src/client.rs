@@ -416,7 +416,7 @@ impl Client {
             #[cfg(feature = "inproc")]
             Way::Inproc(inproc) => {
                 let answers =
-                    payloads.into_iter().map(|p| inproc.call(method, p.as_ref(), options));
+                    payloads.into_iter().map(|p| inproc.call(method, p.as_ref(), options, AsReply));
                 let mut each = each;
                 answers.enumerate().for_each(|(index, answer)| each(index, answer));
                 Ok(())

@@ -21,7 +21,7 @@ use crate::method::Method;
 use crate::options::CallOptions;
 use crate::pending::{Call, Entry, Pending};
 use crate::remote::Remote;
-use crate::reply::Reply;
+use crate::reply::{AsReply, Reply};
 
 /// Calls that are submitted between two looks at the answers.
 const BURST: usize = 32;
@@ -334,7 +334,7 @@ impl<'a> Flight<'a> {
         let Some(payload) = waiting.pop_front() else { return Ok(()) };
         let payload = payload.as_ref();
         let (method, options) = (self.method, self.options);
-        let started = self.remote.start(Request { method, payload, options, turns: 0 })?;
+        let started = self.remote.start(Request { method, payload, options, turns: 0 }, AsReply)?;
         let index = self.next;
         self.next += 1;
         match started {
