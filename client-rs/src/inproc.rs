@@ -4,7 +4,7 @@
 //! an engine looks at them, by the same coarse clock as in the daemon. It does *not* isolate: an
 //! engine that crashes takes this process along.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -33,7 +33,7 @@ use crate::session::next_serial;
 const KEPT_BYTES: usize = 64 * 1024;
 
 thread_local! {
-    static REPLY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static REPLY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// The engines of this process.
@@ -145,16 +145,22 @@ impl Inproc {
         let found = registry.method(number).ok_or_else(|| registry.unknown(number))?;
         let timeout = method.timeout(options.timeout);
         let bounds = Bounds { deadline: timeout.map_or(clock::NONE, clock::deadline_after) };
-        let result = with_buffer(|reply| {
-            let mut run = |request: &[u8]| found.call(&mut Call::new(request, reply, &bounds));
-            if payload.as_ptr().addr().is_multiple_of(8) {
-                run(payload)?;
-            } else {
-                with_aligned(payload, run)?;
-            }
-            Ok(taken(reply, sink))
-        });
-        result.map_err(|error| self.failed(error, timeout))
+        // Taken, so that an engine that calls back into a client gets a buffer of its own; a thread
+        // that is ending has none.
+        let mut reply = REPLY.try_with(Cell::take).unwrap_or_default();
+        reply.clear();
+        let mut run = |request: &[u8]| found.call(&mut Call::new(request, &mut reply, &bounds));
+        let done = if payload.as_ptr().addr().is_multiple_of(8) {
+            run(payload)
+        } else {
+            with_aligned(payload, run)
+        };
+        if let Err(error) = done {
+            return Err(self.failed(error, timeout));
+        }
+        let out = taken(&mut reply, sink);
+        let _unless_the_thread_ends = REPLY.try_with(|cell| cell.set(reply));
+        Ok(out)
     }
 
     #[cold]
@@ -190,22 +196,6 @@ impl Surroundings for Bounds {
     fn progress(&self, _done: u64) {}
     fn session(&self) -> u64 {
         0
-    }
-}
-
-/// Runs with the thread's reply buffer, or with one of its own where an engine calls back into a
-/// client, or a thread is ending.
-fn with_buffer<T>(run: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    let mut run = Some(run);
-    let with_threads = REPLY.try_with(|cell| {
-        let mut reply = cell.try_borrow_mut().ok()?;
-        reply.clear();
-        run.take().map(|run| run(&mut reply))
-    });
-    match (with_threads, run) {
-        (Ok(Some(result)), _) => result,
-        (_, Some(run)) => run(&mut Vec::new()),
-        (_, None) => unreachable!("`run` is only taken where its result is returned"),
     }
 }
 
