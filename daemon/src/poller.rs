@@ -47,6 +47,9 @@ struct Member {
     masked: bool,
 }
 
+/// What a sweep ends with: counters are published, the watchdog is fed.
+pub(crate) type OnSweep = Box<dyn FnMut(&mut Bench, &Observed) + Send>;
+
 /// What a poller needs to start.
 pub(crate) struct Setup {
     pub(crate) bench: Bench,
@@ -54,7 +57,7 @@ pub(crate) struct Setup {
     pub(crate) cpu: Option<u32>,
     pub(crate) reports: Arc<Reports>,
     /// Called once a sweep by the polling loop, and by nothing else: counters and watchdog.
-    pub(crate) on_sweep: Box<dyn FnMut(&mut Bench, &Observed) + Send>,
+    pub(crate) on_sweep: OnSweep,
 }
 
 /// What a sweep saw.
@@ -75,7 +78,7 @@ pub(crate) struct Poller {
     inbox: Arc<Inbox>,
     epoll: Epoll,
     reports: Arc<Reports>,
-    on_sweep: Box<dyn FnMut(&mut Bench, &Observed) + Send>,
+    on_sweep: OnSweep,
     members: HashMap<u64, Member>,
     lanes: Vec<Option<Lane>>,
     hot: Vec<usize>,
