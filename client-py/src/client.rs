@@ -7,13 +7,12 @@ use std::path::PathBuf;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use ringfence::{Error, Spin};
 
 use crate::error::raise;
 use crate::wait::{self, Limit};
-use crate::{buffer, method};
+use crate::{batch, buffer, method};
 
 /// A connection to a daemon. Any thread may use it.
 #[pyclass(frozen, subclass, weakref, module = "ringfence._core")]
@@ -90,10 +89,7 @@ impl Client {
         timeout: Limit,
     ) -> PyResult<Bound<'py, PyList>> {
         let options = timeout.options();
-        let items: Vec<Item> =
-            items.try_iter()?.map(|item| Item::of(&item?)).collect::<PyResult<_>>()?;
-        let answers = wait::many(py, &self.inner, &self.echo, items, &options)?;
-        PyList::new(py, answers.iter().map(|reply| PyBytes::new(py, reply)))
+        batch::call_many(py, &self.inner, &self.echo, items, &options)
     }
 
     /// Asks the daemon for a sign of life.
@@ -134,30 +130,6 @@ impl Client {
             .iter()
             .map(|engine| (engine.name.clone(), engine.doc.clone(), names(engine)))
             .collect())
-    }
-}
-
-/// One item of a batch: its bytes, readable on any thread.
-pub(crate) enum Item {
-    Bytes(PyBackedBytes),
-    Copy(Vec<u8>),
-}
-
-impl Item {
-    fn of(item: &Bound<'_, PyAny>) -> PyResult<Self> {
-        match item.cast::<PyBytes>() {
-            Ok(bytes) => Ok(Self::Bytes(bytes.clone().into())),
-            Err(_) => buffer::to_vec(item, "item").map(Self::Copy),
-        }
-    }
-}
-
-impl AsRef<[u8]> for Item {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Bytes(bytes) => bytes,
-            Self::Copy(bytes) => bytes,
-        }
     }
 }
 

@@ -13,7 +13,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyEllipsis};
 use ringfence::{CallOptions, Called, Client, Error, Method, Pending, Reply, Timeout};
 
-use crate::client::Item;
 use crate::error::raise;
 
 /// Turns of spinning while attached; each is about 20 ns. Longer than a light call takes, shorter
@@ -156,37 +155,6 @@ pub(crate) fn call_any(
     or_raise(py, py.detach(|| client.call(method, payload, options)))
 }
 
-/// Batches up to this size are made one by one: that takes less time than to start a thread.
-const SMALL_BATCH: usize = 64;
-
-/// Calls once for every item; the answers are in the order of the items.
-pub(crate) fn many(
-    py: Python<'_>,
-    client: &Client,
-    method: &Method,
-    items: Vec<Item>,
-    options: &CallOptions,
-) -> PyResult<Vec<Reply>> {
-    if items.len() <= SMALL_BATCH {
-        return items.iter().map(|i| call(py, client, method, i.as_ref(), options)).collect();
-    }
-    let calls = Owned::new(client, method, &[], options);
-    // The items come back, so that their reference counts go down on this thread.
-    let (items, answers, submitted) = aside(py, move || {
-        let mut answers: Vec<_> = std::iter::repeat_with(|| None).take(items.len()).collect();
-        let keep = |index: usize, answer| answers[index] = Some(answer);
-        let submitted = calls.client.call_many(&calls.method, &items, &calls.options, keep);
-        (items, answers, submitted)
-    })?;
-    or_raise(py, submitted)?;
-    let settled = items.iter().zip(answers).map(|(item, answer)| match answer {
-        Some(Ok(reply)) => Ok(reply),
-        Some(Err(error)) => settle(py, client, method, item.as_ref(), options, Err(error)),
-        None => call(py, client, method, item.as_ref(), options),
-    });
-    settled.collect()
-}
-
 /// Submits a call; room for it is waited for where Ctrl-C is heard.
 pub(crate) fn submit(
     py: Python<'_>,
@@ -207,7 +175,7 @@ pub(crate) fn submit(
 
 /// What is left to do for a call that was not answered at once.
 #[cold]
-fn settle(
+pub(crate) fn settle(
     py: Python<'_>,
     client: &Client,
     method: &Method,
@@ -222,7 +190,7 @@ fn settle(
         Err(error) => Err(error),
     };
     let again = match answer {
-        Err(error) if matches!(error, Error::WouldBlock) => None,
+        Err(Error::WouldBlock) => None,
         Err(error) if error.may_retry(method.is_idempotent()) => Some(error),
         answer => return or_raise(py, answer),
     };
@@ -250,20 +218,25 @@ fn wait_for(py: Python<'_>, mut pending: Pending) -> PyResult<Result<Reply, Erro
     }
 }
 
-fn or_raise<T>(py: Python<'_>, result: Result<T, Error>) -> PyResult<T> {
+pub(crate) fn or_raise<T>(py: Python<'_>, result: Result<T, Error>) -> PyResult<T> {
     result.map_err(|error| raise(py, &error))
 }
 
 /// A call that another thread makes, which may outlive its caller's interest in it.
-struct Owned {
-    client: Client,
-    method: Method,
+pub(crate) struct Owned {
+    pub(crate) client: Client,
+    pub(crate) method: Method,
     payload: Vec<u8>,
-    options: CallOptions,
+    pub(crate) options: CallOptions,
 }
 
 impl Owned {
-    fn new(client: &Client, method: &Method, payload: &[u8], options: &CallOptions) -> Self {
+    pub(crate) fn new(
+        client: &Client,
+        method: &Method,
+        payload: &[u8],
+        options: &CallOptions,
+    ) -> Self {
         let options = CallOptions { at_once: false, ..*options };
         let (client, method) = (client.clone(), method.clone());
         Self { client, method, payload: payload.to_vec(), options }

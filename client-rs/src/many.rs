@@ -88,19 +88,22 @@ impl Remote {
         let mut payloads = payloads.into_iter().fuse();
         let mut waiting: VecDeque<P> = VecDeque::with_capacity(BURST);
         let mut failed = None;
+        let mut more = true;
         loop {
-            if failed.is_none() {
+            if more {
                 waiting.extend(payloads.by_ref().take(BURST - waiting.len()));
+                more = waiting.len() == BURST;
             }
             if let Err(error) = flight.advance(&mut waiting) {
                 // What is open is still waited for, so that every submitted call is reported.
                 failed.get_or_insert(error);
                 waiting.clear();
+                more = false;
             }
             for (index, answer) in flight.answered.drain(..) {
                 each(index as usize, answer);
             }
-            if waiting.is_empty() && flight.is_over() {
+            if !more && waiting.is_empty() && flight.is_over() {
                 return failed.map_or(Ok(()), Err);
             }
         }
