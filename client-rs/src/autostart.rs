@@ -42,7 +42,6 @@ pub(crate) struct Autostart {
 pub(crate) struct Starting {
     child: Option<Child>,
     binary: PathBuf,
-    ours: bool,
 }
 
 impl Autostart {
@@ -72,7 +71,7 @@ impl Autostart {
                 binary.display()
             ),
         })?;
-        Ok(Starting { child: Some(child), binary, ours: true })
+        Ok(Starting { child: Some(child), binary })
     }
 }
 
@@ -96,7 +95,6 @@ impl Starting {
         let Some(child) = self.child.as_mut() else { return Ok(()) };
         let Ok(Some(status)) = child.try_wait() else { return Ok(()) };
         self.child = None;
-        self.ours = false;
         if status.code() == Some(INSTANCE_HELD) {
             return Ok(());
         }
@@ -108,9 +106,9 @@ impl Starting {
         })
     }
 
-    /// Is it the one that listens now, as far as we know?
-    pub(crate) fn is_ours(&self) -> bool {
-        self.ours
+    /// Is it the one that listens now, as process `pid`?
+    pub(crate) fn is(&self, pid: u32) -> bool {
+        self.child.as_ref().is_some_and(|child| child.id() == pid)
     }
 }
 

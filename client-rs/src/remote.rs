@@ -144,7 +144,8 @@ impl Remote {
                     std::thread::sleep(RETRY_EVERY);
                 }
                 other => {
-                    self.autostarted.store(other.is_ok() && started.is_ours(), Relaxed);
+                    let pid = self.alive().map_or(0, |session| session.pid);
+                    self.autostarted.store(other.is_ok() && started.is(pid), Relaxed);
                     return other;
                 }
             }
