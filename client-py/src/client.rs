@@ -3,21 +3,16 @@
 //! `ringfence.Client` is a subclass of it, so that no Python frame stands between a caller and
 //! [`Client::echo`]. It holds a client of client-rs and translates.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
-use ringfence::{CallOptions, Error, Reply, Spin};
+use ringfence::{Error, Spin};
 
 use crate::error::raise;
 use crate::wait::{self, Limit};
-use crate::{buffer, method};
-
-/// Calls of one `echo_many` in flight at a time: half of a default ring.
-const WINDOW: usize = 64;
+use crate::{batch, buffer, method};
 
 /// A connection to a daemon. Any thread may use it.
 #[pyclass(frozen, subclass, weakref, module = "ringfence._core")]
@@ -76,14 +71,13 @@ impl Client {
         timeout: Limit,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let options = timeout.options();
-        let reply = match data.cast::<PyBytes>() {
-            Ok(bytes) => wait::call(py, &self.inner, &self.echo, bytes.as_bytes(), &options)?,
+        match data.cast::<PyBytes>() {
+            Ok(bytes) => wait::echo(py, &self.inner, &self.echo, bytes.as_bytes(), &options),
             Err(_) => {
                 let copy = buffer::to_vec(data, "data")?;
-                wait::call(py, &self.inner, &self.echo, &copy, &options)?
+                wait::echo(py, &self.inner, &self.echo, &copy, &options)
             }
-        };
-        Ok(PyBytes::new(py, &reply))
+        }
     }
 
     /// Sends every item, many in flight at a time, and gives the answers in the same order.
@@ -95,26 +89,7 @@ impl Client {
         timeout: Limit,
     ) -> PyResult<Bound<'py, PyList>> {
         let options = timeout.options();
-        let answers = PyList::empty(py);
-        let mut flight = VecDeque::with_capacity(WINDOW);
-        for item in items.try_iter()? {
-            let item = item?;
-            if flight.len() == WINDOW {
-                self.take_oldest(&mut flight, &answers)?;
-            }
-            let pending = match item.cast::<PyBytes>() {
-                Ok(bytes) => self.send(bytes.as_bytes(), &options, &mut flight, &answers)?,
-                Err(_) => {
-                    let copy = buffer::to_vec(&item, "item")?;
-                    self.send(&copy, &options, &mut flight, &answers)?
-                }
-            };
-            flight.push_back(pending);
-        }
-        while !flight.is_empty() {
-            self.take_oldest(&mut flight, &answers)?;
-        }
-        Ok(answers)
+        batch::call_many(py, &self.inner, &self.echo, items, &options)
     }
 
     /// Asks the daemon for a sign of life.
@@ -155,45 +130,6 @@ impl Client {
             .iter()
             .map(|engine| (engine.name.clone(), engine.doc.clone(), names(engine)))
             .collect())
-    }
-}
-
-impl Client {
-    /// Submits one echo. Where the ring has no room, the oldest answer is taken first.
-    fn send(
-        &self,
-        data: &[u8],
-        options: &CallOptions,
-        flight: &mut VecDeque<ringfence::Pending>,
-        answers: &Bound<'_, PyList>,
-    ) -> PyResult<ringfence::Pending> {
-        loop {
-            match self.inner.submit(&self.echo, data, options) {
-                Err(Error::WouldBlock) if !flight.is_empty() => {
-                    self.take_oldest(flight, answers)?;
-                }
-                Err(Error::WouldBlock) => {
-                    return wait::submit(answers.py(), &self.inner, &self.echo, data, options);
-                }
-                outcome => return outcome.map_err(|error| raise(answers.py(), &error)),
-            }
-        }
-    }
-
-    fn take_oldest(
-        &self,
-        flight: &mut VecDeque<ringfence::Pending>,
-        answers: &Bound<'_, PyList>,
-    ) -> PyResult<()> {
-        let Some(mut oldest) = flight.pop_front() else {
-            return Ok(());
-        };
-        let py = answers.py();
-        let reply: Reply = match oldest.wait_for(Duration::ZERO) {
-            Some(answer) => answer.map_err(|error| raise(py, &error))?,
-            None => wait::finish(py, oldest)?,
-        };
-        answers.append(PyBytes::new(py, &reply))
     }
 }
 

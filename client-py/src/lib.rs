@@ -4,6 +4,7 @@
 //! file are compiled a second time into `ringfence_inproc._inproc`, which differs in [`target`]
 //! only: what a new client connects to.
 
+mod batch;
 mod buffer;
 mod client;
 mod error;

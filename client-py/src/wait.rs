@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyEllipsis;
+use pyo3::types::{PyBytes, PyEllipsis};
 use ringfence::{CallOptions, Called, Client, Error, Method, Pending, Reply, Timeout};
 
 use crate::error::raise;
@@ -112,6 +112,29 @@ pub(crate) fn call(
     }
 }
 
+/// As [`call`], with the answer copied into `bytes` by the shortest way there is.
+#[inline]
+pub(crate) fn echo<'py>(
+    py: Python<'py>,
+    client: &Client,
+    method: &Method,
+    payload: &[u8],
+    options: &CallOptions,
+) -> PyResult<Bound<'py, PyBytes>> {
+    if payload.len() < DETACH_BYTES {
+        let copy = |bytes: &[u8]| PyBytes::new(py, bytes);
+        let open = match client.call_with(method, payload, options, copy) {
+            Ok(Called::Done(bytes)) => return Ok(bytes),
+            Ok(Called::Pending(pending)) => Ok(Called::Pending(pending)),
+            Err(error) => Err(error),
+        };
+        let reply = settle(py, client, method, payload, options, open)?;
+        return Ok(PyBytes::new(py, &reply));
+    }
+    let reply = call(py, client, method, payload, options)?;
+    Ok(PyBytes::new(py, &reply))
+}
+
 /// As [`call`], for a method of which nobody knows how long it takes. Where calls run on this
 /// thread (in process) Python goes on meanwhile, and Ctrl-C is heard if the catalogue says that it
 /// may take long.
@@ -152,7 +175,7 @@ pub(crate) fn submit(
 
 /// What is left to do for a call that was not answered at once.
 #[cold]
-fn settle(
+pub(crate) fn settle(
     py: Python<'_>,
     client: &Client,
     method: &Method,
@@ -167,7 +190,7 @@ fn settle(
         Err(error) => Err(error),
     };
     let again = match answer {
-        Err(error) if matches!(error, Error::WouldBlock) => None,
+        Err(Error::WouldBlock) => None,
         Err(error) if error.may_retry(method.is_idempotent()) => Some(error),
         answer => return or_raise(py, answer),
     };
@@ -185,11 +208,6 @@ fn settle(
 
 /// Waits for a call that was submitted.
 #[cold]
-pub(crate) fn finish(py: Python<'_>, pending: Pending) -> PyResult<Reply> {
-    let answer = wait_for(py, pending)?;
-    or_raise(py, answer)
-}
-
 fn wait_for(py: Python<'_>, mut pending: Pending) -> PyResult<Result<Reply, Error>> {
     loop {
         if let Some(answer) = py.detach(|| pending.wait_for(SLICE)) {
@@ -200,20 +218,25 @@ fn wait_for(py: Python<'_>, mut pending: Pending) -> PyResult<Result<Reply, Erro
     }
 }
 
-fn or_raise<T>(py: Python<'_>, result: Result<T, Error>) -> PyResult<T> {
+pub(crate) fn or_raise<T>(py: Python<'_>, result: Result<T, Error>) -> PyResult<T> {
     result.map_err(|error| raise(py, &error))
 }
 
 /// A call that another thread makes, which may outlive its caller's interest in it.
-struct Owned {
-    client: Client,
-    method: Method,
+pub(crate) struct Owned {
+    pub(crate) client: Client,
+    pub(crate) method: Method,
     payload: Vec<u8>,
-    options: CallOptions,
+    pub(crate) options: CallOptions,
 }
 
 impl Owned {
-    fn new(client: &Client, method: &Method, payload: &[u8], options: &CallOptions) -> Self {
+    pub(crate) fn new(
+        client: &Client,
+        method: &Method,
+        payload: &[u8],
+        options: &CallOptions,
+    ) -> Self {
         let options = CallOptions { at_once: false, ..*options };
         let (client, method) = (client.clone(), method.clone());
         Self { client, method, payload: payload.to_vec(), options }

@@ -162,6 +162,7 @@ def test_two_racers_share_one_daemon(home: dict[str, str]) -> None:
     try:
         lines = [racer.stdout.readline().split() for racer in racers if racer.stdout]
         errors = [racer.communicate("\n", timeout=60)[1] for racer in racers]
+        assert all(lines), errors
     finally:
         for racer in racers:
             racer.kill()

@@ -106,7 +106,7 @@ impl Starting {
         })
     }
 
-    /// Is it the daemon of this process id, or was another one faster?
+    /// Is it the one that listens now, as process `pid`?
     pub(crate) fn is(&self, pid: u32) -> bool {
         self.child.as_ref().is_some_and(|child| child.id() == pid)
     }

@@ -21,7 +21,7 @@ use crate::method::Method;
 use crate::options::{CallOptions, RESTART_GRACE, Timeout};
 use crate::pending::{Call, Entry, Pending};
 use crate::remote::Remote;
-use crate::reply::Reply;
+use crate::reply::{AsReply, Reply, Sink};
 use crate::wait::CLOCK_EVERY;
 
 /// Looks at the answer before a call is put aside: about two microseconds.
@@ -32,10 +32,9 @@ const POLITE_TURNS: u32 = 32;
 const RETRIES: u32 = 3;
 
 /// What a start of a call came to.
-#[allow(clippy::large_enum_variant)] // a reply travels in it once, and is what is hoped for
-pub(crate) enum Started {
+pub(crate) enum Started<T = Reply> {
     /// It has been answered.
-    Done(Reply),
+    Done(T),
     /// It has not been answered yet.
     Open(Pending),
 }
@@ -86,7 +85,7 @@ impl Remote {
     /// away and is back in time.
     #[inline(always)]
     pub(crate) fn call(self: &Arc<Self>, request: Request<'_>) -> Answer {
-        match self.start(request) {
+        match self.start(request, AsReply) {
             Ok(Started::Done(reply)) => Ok(reply),
             other => self.finish(other, request),
         }
@@ -109,7 +108,8 @@ impl Remote {
                     let Some(options) = self.again(request.options, until, leaving) else {
                         return Err(error);
                     };
-                    answer = finished(self.start(Request { options: &options, ..request }));
+                    let again = Request { options: &options, ..request };
+                    answer = finished(self.start(again, AsReply));
                 }
                 other => return other,
             }
@@ -151,7 +151,11 @@ impl Remote {
 
     /// Submits a call, and looks at the answer as often as the request says.
     #[inline(always)]
-    pub(crate) fn start(self: &Arc<Self>, request: Request<'_>) -> Result<Started, Error> {
+    pub(crate) fn start<S: Sink>(
+        self: &Arc<Self>,
+        request: Request<'_>,
+        sink: S,
+    ) -> Result<Started<S::Out>, Error> {
         let index = self.lane_index();
         if request.payload.len() <= INLINE_BYTES
             && let Some(mut holder) = self.lanes[index].try_hold()
@@ -160,22 +164,23 @@ impl Remote {
         {
             lane.ring.unpark();
             if let Some(ticket) = lane.submit(request.header(number, 0), request.payload) {
-                return self.spin(index, holder, ticket, Held::Nothing, request);
+                return self.spin(index, holder, ticket, Held::Nothing, request, sink);
             }
         }
-        self.start_slowly(index, request)
+        self.start_slowly(index, request, sink)
     }
 
     /// Looks at the answer of `ticket`, holding the lane; then puts the call aside.
     #[inline(always)]
-    fn spin(
+    fn spin<S: Sink>(
         self: &Arc<Self>,
         index: usize,
         mut holder: Holder<'_>,
         ticket: u64,
         held: Held,
         request: Request<'_>,
-    ) -> Result<Started, Error> {
+        sink: S,
+    ) -> Result<Started<S::Out>, Error> {
         let cell = &self.lanes[index];
         let Some(lane) = holder.as_mut() else { return Err(Error::Closed) };
         lane.ring_bell_if_due();
@@ -190,10 +195,15 @@ impl Remote {
                 }
                 Ok(Some(header)) if header.ticket == ticket => {
                     lane.give_back(held);
+                    let mut out = [0; INLINE_BYTES / 8];
+                    if let Some(bytes) = lane.take_inline(header, &mut out) {
+                        cell.let_go(holder, self);
+                        return Ok(Started::Done(sink.bytes(bytes)));
+                    }
                     let answer = lane.take(header, self);
                     cell.let_go(holder, self);
                     return match answer {
-                        Ok(reply) => Ok(Started::Done(reply)),
+                        Ok(reply) => Ok(Started::Done(sink.reply(reply))),
                         Err(error) => Err(error.within(request.timeout())),
                     };
                 }
@@ -254,11 +264,12 @@ impl Remote {
 
     /// All that the fast path does not do.
     #[cold]
-    fn start_slowly(
+    fn start_slowly<S: Sink>(
         self: &Arc<Self>,
         mut index: usize,
         request: Request<'_>,
-    ) -> Result<Started, Error> {
+        sink: S,
+    ) -> Result<Started<S::Out>, Error> {
         let mut room = Room::new(self.settings.spin);
         let mut in_bulk = None;
         loop {
@@ -281,7 +292,7 @@ impl Remote {
             };
             match self.try_submit(lane, number, request, &mut in_bulk) {
                 Tried::Submitted(ticket, held) => {
-                    return self.spin(index, holder, ticket, held, request);
+                    return self.spin(index, holder, ticket, held, request, sink);
                 }
                 Tried::NeedsBulk => {
                     let session = lane.session.clone();

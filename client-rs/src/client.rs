@@ -14,7 +14,7 @@ use crate::info::{Info, Stats};
 use crate::method::Method;
 use crate::options::{Builder, CallOptions, Timeout};
 use crate::pending::Pending;
-use crate::reply::Reply;
+use crate::reply::{AsReply, Reply, Through};
 use crate::services::vectors::{Methods, Vectors};
 use crate::way::Way;
 
@@ -41,11 +41,21 @@ struct Inner {
 /// What [`Client::call_or_pend`] came to.
 #[allow(clippy::large_enum_variant)] // a reply travels in it once, and is what is hoped for
 #[derive(Debug)]
-pub enum Called {
+pub enum Called<T = Reply> {
     /// It has been answered.
-    Done(Reply),
+    Done(T),
     /// It has not been answered yet.
     Pending(Pending),
+}
+
+impl<T> From<Started<T>> for Called<T> {
+    #[inline(always)]
+    fn from(started: Started<T>) -> Self {
+        match started {
+            Started::Done(value) => Called::Done(value),
+            Started::Open(pending) => Called::Pending(pending),
+        }
+    }
 }
 
 const DEFAULT: CallOptions =
@@ -231,7 +241,7 @@ impl Client {
                 remote.call(Request { method, payload, options, turns })
             }
             #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => inproc.call(method, payload, options),
+            Way::Inproc(inproc) => inproc.call(method, payload, options, AsReply),
         }
     }
 
@@ -263,13 +273,47 @@ impl Client {
             Way::Remote(remote) => {
                 let remote = remote.here();
                 let turns = remote.turns(options);
-                match remote.start(Request { method, payload, options, turns })? {
-                    Started::Done(reply) => Ok(Called::Done(reply)),
-                    Started::Open(pending) => Ok(Called::Pending(pending)),
-                }
+                let request = Request { method, payload, options, turns };
+                remote.start(request, AsReply).map(Called::from)
             }
             #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => inproc.call(method, payload, options).map(Called::Done),
+            Way::Inproc(inproc) => inproc.call(method, payload, options, AsReply).map(Called::Done),
+        }
+    }
+
+    /// As [`call_or_pend`](Self::call_or_pend), with the answer handed to `take` instead of being
+    /// built into a [`Reply`]: for bindings, which copy it anyway. `take` may not call this client.
+    ///
+    /// # Errors
+    /// As [`call_or_pend`](Self::call_or_pend).
+    ///
+    /// ```
+    /// use ringfence::{CallOptions, Called};
+    /// let client = ringfence::doctest_client();
+    /// let echo = client.method("system", "echo")?;
+    /// let called = client.call_with(&echo, b"hi", &CallOptions::default(), |bytes| bytes.len())?;
+    /// assert!(matches!(called, Called::Done(2)));
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    #[inline]
+    pub fn call_with<T>(
+        &self,
+        method: &Method,
+        payload: &[u8],
+        options: &CallOptions,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Called<T>, Error> {
+        match &self.inner.way {
+            Way::Remote(remote) => {
+                let remote = remote.here();
+                let turns = remote.turns(options);
+                let request = Request { method, payload, options, turns };
+                remote.start(request, Through(take)).map(Called::from)
+            }
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => {
+                inproc.call(method, payload, options, Through(take)).map(Called::Done)
+            }
         }
     }
 
@@ -328,13 +372,16 @@ impl Client {
     ) -> Result<Pending, Error> {
         match &self.inner.way {
             Way::Remote(remote) => {
-                match remote.here().start(Request { method, payload, options, turns: 0 })? {
+                let request = Request { method, payload, options, turns: 0 };
+                match remote.here().start(request, AsReply)? {
                     Started::Open(pending) => Ok(pending),
                     Started::Done(reply) => Ok(Pending::ready(Ok(reply))),
                 }
             }
             #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => Ok(Pending::ready(inproc.call(method, payload, options))),
+            Way::Inproc(inproc) => {
+                Ok(Pending::ready(inproc.call(method, payload, options, AsReply)))
+            }
         }
     }
 
@@ -370,7 +417,7 @@ impl Client {
             #[cfg(feature = "inproc")]
             Way::Inproc(inproc) => {
                 let answers =
-                    payloads.into_iter().map(|p| inproc.call(method, p.as_ref(), options));
+                    payloads.into_iter().map(|p| inproc.call(method, p.as_ref(), options, AsReply));
                 let mut each = each;
                 answers.enumerate().for_each(|(index, answer)| each(index, answer));
                 Ok(())

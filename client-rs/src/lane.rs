@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use parking_lot::{Mutex, MutexGuard};
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{self, Header};
-use ringfence_protocol::limits::{BLOCK_BYTES, COPY_REPLY_BYTES};
+use ringfence_protocol::limits::{BLOCK_BYTES, COPY_REPLY_BYTES, INLINE_BYTES};
 use ringfence_protocol::memory::Memory;
 use ringfence_protocol::ring::{Nap, WakeBy};
+use zerocopy::IntoBytes;
 
 use crate::bulk::Bulk;
 use crate::error::Error;
@@ -234,6 +235,23 @@ impl Lane {
         if !self.ring.cancel(ticket) && !self.cancels.contains(&ticket) {
             self.cancels.push(ticket);
         }
+    }
+
+    /// Reads the answer that [`Ring::peek`] found into `out`, if it is no error and fits a slot: its
+    /// bytes.
+    #[inline(always)]
+    pub(crate) fn take_inline<'o>(
+        &mut self,
+        header: Header,
+        out: &'o mut [u64; INLINE_BYTES / 8],
+    ) -> Option<&'o [u8]> {
+        if header.status != 0 || header.block != 0 {
+            return None;
+        }
+        let out = &mut out.as_mut_bytes()[..header.len as usize];
+        self.ring.read(header, out);
+        self.collect();
+        Some(out)
     }
 
     /// Takes the answer that [`Ring::peek`] found, for its owner.

@@ -21,7 +21,7 @@ use crate::method::Method;
 use crate::options::CallOptions;
 use crate::pending::{Call, Entry, Pending};
 use crate::remote::Remote;
-use crate::reply::Reply;
+use crate::reply::{AsReply, Reply};
 
 /// Calls that are submitted between two looks at the answers.
 const BURST: usize = 32;
@@ -88,9 +88,11 @@ impl Remote {
         let mut payloads = payloads.into_iter().fuse();
         let mut waiting: VecDeque<P> = VecDeque::with_capacity(BURST);
         let mut failed = None;
+        let mut more = true;
         loop {
-            if failed.is_none() {
+            if more {
                 waiting.extend(payloads.by_ref().take(BURST - waiting.len()));
+                more = waiting.len() == BURST;
             }
             if waiting.is_empty() && flight.is_over() {
                 return failed.map_or(Ok(()), Err);
@@ -99,9 +101,13 @@ impl Remote {
                 // What is open is still waited for, so that every submitted call is reported.
                 failed.get_or_insert(error);
                 waiting.clear();
+                more = false;
             }
             for (index, answer) in flight.answered.drain(..) {
                 each(index as usize, answer);
+            }
+            if !more && waiting.is_empty() && flight.is_over() {
+                return failed.map_or(Ok(()), Err);
             }
         }
     }
@@ -338,7 +344,7 @@ impl<'a> Flight<'a> {
         let Some(payload) = waiting.pop_front() else { return Ok(()) };
         let payload = payload.as_ref();
         let (method, options) = (self.method, self.options);
-        let started = self.remote.start(Request { method, payload, options, turns: 0 })?;
+        let started = self.remote.start(Request { method, payload, options, turns: 0 }, AsReply)?;
         let index = self.next;
         self.next += 1;
         match started {

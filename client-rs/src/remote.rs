@@ -145,7 +145,7 @@ impl Remote {
                 }
                 other => {
                     let pid = self.alive().map_or(0, |session| session.pid);
-                    self.autostarted.store(started.is(pid), Relaxed);
+                    self.autostarted.store(other.is_ok() && started.is(pid), Relaxed);
                     return other;
                 }
             }

@@ -18,6 +18,45 @@ use crate::remote::Remote;
 /// Payload words in the first line of a slot.
 pub(crate) const INLINE_WORDS: usize = 3;
 
+/// What becomes of an answer: a [`Reply`], or what a caller makes of its bytes without one being built
+/// and moved.
+pub(crate) trait Sink {
+    type Out;
+    /// From bytes that lie on the stack.
+    fn bytes(self, bytes: &[u8]) -> Self::Out;
+    /// From what is a reply already.
+    fn reply(self, reply: Reply) -> Self::Out;
+}
+
+/// Makes a [`Reply`].
+pub(crate) struct AsReply;
+
+impl Sink for AsReply {
+    type Out = Reply;
+    #[inline(always)]
+    fn bytes(self, bytes: &[u8]) -> Reply {
+        Reply::inline(bytes.len(), |out| out.copy_from_slice(bytes))
+    }
+    #[inline(always)]
+    fn reply(self, reply: Reply) -> Reply {
+        reply
+    }
+}
+
+/// Makes what a function makes of the bytes.
+pub(crate) struct Through<F>(pub(crate) F);
+
+impl<T, F: FnOnce(&[u8]) -> T> Sink for Through<F> {
+    type Out = T;
+    #[inline(always)]
+    fn bytes(self, bytes: &[u8]) -> T {
+        (self.0)(bytes)
+    }
+    fn reply(self, reply: Reply) -> T {
+        (self.0)(&reply)
+    }
+}
+
 /// The payload of an answer. Dereferences to its bytes.
 ///
 /// ```

@@ -5,6 +5,8 @@
 //! is only [`target`]. A separate package, so that `ringfence._core` stays small and holds no
 //! engine.
 
+#[path = "../../src/batch.rs"]
+mod batch;
 #[path = "../../src/buffer.rs"]
 mod buffer;
 #[path = "../../src/client.rs"]
