@@ -35,6 +35,14 @@ impl Sink for AsReply {
     type Out = Reply;
     #[inline(always)]
     fn bytes(self, bytes: &[u8]) -> Reply {
+        // Exactly a line: word by word, without a call of memcpy.
+        if let Ok(line) = <&[u8; INLINE_WORDS * 8]>::try_from(bytes) {
+            let mut words = [0; INLINE_WORDS];
+            for (word, bytes) in words.iter_mut().zip(line.as_chunks().0) {
+                *word = u64::from_le_bytes(*bytes);
+            }
+            return Reply::line(bytes.len(), words);
+        }
         Reply::inline(bytes.len(), |out| out.copy_from_slice(bytes))
     }
     #[inline(always)]

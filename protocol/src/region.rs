@@ -15,7 +15,7 @@
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::memory::Memory;
 
@@ -30,9 +30,10 @@ pub unsafe trait Backing: Send + Sync {
     fn base(&self) -> NonNull<u8>;
     /// Bytes.
     fn len(&self) -> usize;
-    /// Has the memory been taken away by a truncation? Then what was copied since may be zeros.
-    fn is_dead(&self) -> bool {
-        false
+    /// The mark that is set, before the first zero page exists, when the memory is taken away by a
+    /// truncation; meaningful as long as `self` lives.
+    fn dead_mark(&self) -> Option<&'static AtomicBool> {
+        None
     }
 }
 
@@ -41,7 +42,9 @@ pub unsafe trait Backing: Send + Sync {
 pub struct Region {
     base: NonNull<u8>,
     len: usize,
-    backing: Arc<dyn Backing>,
+    dead: Option<&'static AtomicBool>,
+    /// Keeps the mapping, and with it `base` and `dead`, alive.
+    _backing: Arc<dyn Backing>,
 }
 
 // SAFETY: all access goes through atomics, and the backing, which is Send and Sync, keeps the
@@ -60,7 +63,8 @@ impl Region {
     /// A view of all of `backing`.
     #[must_use]
     pub fn new(backing: Arc<dyn Backing>) -> Self {
-        Self { base: backing.base(), len: backing.len(), backing }
+        let (base, len, dead) = (backing.base(), backing.len(), backing.dead_mark());
+        Self { base, len, dead, _backing: backing }
     }
 
     /// Has the memory been taken away by a truncation? To be asked *after* a copy and before the
@@ -68,7 +72,10 @@ impl Region {
     #[inline]
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        self.backing.is_dead()
+        let Some(dead) = self.dead else { return false };
+        // Keeps the loads of the copy before the load of the mark.
+        fence(Ordering::Acquire);
+        dead.load(Ordering::Relaxed)
     }
 
     /// The address of a half-word, for a futex call and for a foreign view of the bytes. Never to be
@@ -106,7 +113,7 @@ impl Region {
             "word {at} outside {} bytes",
             self.len
         );
-        // SAFETY: checked above: 8 bytes at `at` lie inside the mapping, which `backing` keeps alive
+        // SAFETY: checked above: 8 bytes at `at` lie inside the mapping, which `_backing` keeps alive
         // as long as `self`; its base is 8-aligned (`Backing`), so is `at`. An `AtomicU64` reference
         // asserts nothing about the value not changing.
         unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(at).cast()) }
@@ -224,8 +231,8 @@ unsafe impl Backing for crate::sys::window::Window {
     fn len(&self) -> usize {
         self.len()
     }
-    fn is_dead(&self) -> bool {
-        self.dead()
+    fn dead_mark(&self) -> Option<&'static AtomicBool> {
+        Some(self.dead_mark())
     }
 }
 

@@ -175,6 +175,11 @@ impl Window {
         self.registration.dead()
     }
 
+    /// The mark that [`dead`](Self::dead) reads, this window's as long as it lives.
+    pub(crate) fn dead_mark(&self) -> &'static std::sync::atomic::AtomicBool {
+        self.registration.mark()
+    }
+
     /// Fills the page tables now, not at the first touches. Best effort (Linux 5.14), and no
     /// signal is raised for a truncated segment.
     pub fn populate(&self) {

@@ -105,6 +105,11 @@ impl Registration {
         self.entry.span.store(FREE, Release);
     }
 
+    /// The mark itself, of this range as long as this value lives.
+    pub(super) fn mark(&self) -> &'static AtomicBool {
+        &self.entry.dead
+    }
+
     /// Whether the range was absorbed.
     #[inline]
     pub(super) fn dead(&self) -> bool {
