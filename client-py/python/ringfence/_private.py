@@ -152,8 +152,8 @@ def private_daemon(
     # Not under pytest's own folder: the path of a socket may have 107 bytes only.
     with tempfile.TemporaryDirectory(prefix="rf-", ignore_cleanup_errors=True) as folder:
         daemon = PrivateDaemon(program, Path(folder), name, arguments)
-        daemon.start()
         try:
+            daemon.start()
             yield daemon
         finally:
             code = daemon.stop()
