@@ -38,9 +38,6 @@ impl Meter {
     }
 
     #[cfg(test)]
-    pub(super) fn used(&self) -> u64 {
-        self.used.load(Relaxed)
-    }
 }
 
 impl Drop for SetAside<'_> {
