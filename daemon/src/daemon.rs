@@ -324,7 +324,7 @@ fn start_pollers(
             cpu: config.polling.cpus.as_ref().and_then(|cpus| cpus.get(number as usize).copied()),
             reports: Arc::clone(reports),
             on_sweep: Box::new(move |bench, observed| {
-                sight.sweep(number as usize, &mut bench.counters, observed, workers.waiting());
+                sight.sweep(number as usize, bench, observed, workers.waiting());
                 if let Some(watchdog) = &mut watchdog {
                     watchdog.feed(Instant::now());
                 }

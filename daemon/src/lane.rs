@@ -30,6 +30,9 @@ const BATCH: u32 = 32;
 /// One call in so many is timed.
 const SAMPLE_EVERY: u32 = 64;
 
+/// Panics of engines that one sweep reports.
+const PANICS_PER_SWEEP: usize = 16;
+
 /// Payloads above this are copied by a worker, whatever their method says.
 const COPY_IN_PLACE: u32 = 64 * 1024;
 
@@ -44,6 +47,8 @@ pub(crate) struct Bench {
     /// Now, in coarse ticks, as of the last look at the clock: that is as exact as the clock's own
     /// tick, and spares the hot path a reading.
     pub(crate) now: u32,
+    /// Panics of engines since the last sweep, for the board's error log; the first few.
+    pub(crate) panics: Vec<String>,
     until_sample: u32,
 }
 
@@ -76,6 +81,7 @@ impl Bench {
             inline_budget_us,
             draining: false,
             now: clock::coarse_ticks(),
+            panics: Vec::new(),
             until_sample: 0,
         }
     }
@@ -231,6 +237,9 @@ impl Lane {
             return true;
         }
         self.run_in_place(request, method, payload, reply, bench);
+        if cost.micros > 0 {
+            bench.now = clock::coarse_ticks();
+        }
         // What took about a budget of time already gives way to the other lanes.
         cost.micros <= bench.inline_budget_us / 8
     }
@@ -289,6 +298,10 @@ impl Lane {
                 Err(error) => return self.answer(ticket, asked, method, Err(&error), entry, bench),
             },
             Err(error) => {
+                if error.code == ErrorCode::EnginePanicked && bench.panics.len() < PANICS_PER_SWEEP
+                {
+                    bench.panics.push(error.message.clone());
+                }
                 let text = cut(&error.message);
                 (Header { len: text.len() as u32, status: error.code.as_u16(), ..blank }, text)
             }

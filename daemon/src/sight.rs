@@ -20,10 +20,11 @@ use ringfence_protocol::names::SegmentKind;
 use ringfence_protocol::region::Region;
 use ringfence_protocol::sys::segment::Segment;
 use ringfence_protocol::sys::window::Access;
-use ringfence_protocol::wire::DaemonMessage;
+use ringfence_protocol::wire::{DaemonMessage, Refusal};
 
-use crate::board::{Board, Counters, Gauges, Opened, SessionCounts, SessionSlot};
+use crate::board::{Board, Gauges, Opened, SessionCounts, SessionSlot};
 use crate::handshake;
+use crate::lane::Bench;
 use crate::poller::Observed;
 use crate::segments::{MakeError, Segments};
 use crate::session::Session;
@@ -123,13 +124,17 @@ impl Sight {
     pub(crate) fn sweep(
         &self,
         poller: usize,
-        counters: &mut Counters,
+        bench: &mut Bench,
         observed: &Observed,
         queue_depth: usize,
     ) {
         let mut guard = self.books.lock();
         let books = &mut *guard;
-        books.board.publish(counters);
+        books.board.publish(&mut bench.counters);
+        for text in bench.panics.drain(..) {
+            let code = u32::from(ErrorCode::EnginePanicked.as_u16());
+            books.board.record_error(code, &text, unix_ns());
+        }
         for (id, lanes, calls, leases) in &observed.sessions {
             if let Some((_, slot)) = books.sessions.get(id) {
                 let counts =
@@ -162,11 +167,13 @@ impl Sight {
                 "user {} may not read the board: only the daemon's user, root and [board] group",
                 session.uid
             );
-            return handshake::send(
-                session,
-                &handshake::refusal(&Error::new(ErrorCode::PermissionDenied, text)),
-                &[],
-            );
+            let refused = DaemonMessage::Refused(Refusal {
+                code: ErrorCode::PermissionDenied.as_u16(),
+                reason: text,
+                remedy: "name a group of that user as [board] group, or ask for `system.stats`"
+                    .into(),
+            });
+            return handshake::send(session, &refused, &[]);
         }
         match self.segment.reopen_read_only() {
             Ok(fd) => handshake::send(

@@ -38,8 +38,6 @@ impl Daemon {
         let child = Command::new(testd())
             .envs(crash_at.map(|at| ("RINGFENCE_CRASH_AT", at)))
             .args([
-                "--engines",
-                "system",
                 "--instance",
                 &instance,
                 "--log-format",
@@ -49,6 +47,7 @@ impl Daemon {
                 "--runtime-dir",
             ])
             .arg(&dir)
+            .args(if flags.contains(&"--engines") { &[][..] } else { &["--engines", "system"] })
             .args(flags)
             .stdin(Stdio::null())
             .spawn()
