@@ -72,7 +72,8 @@ impl Shape {
 
     #[cold]
     fn unfit(&self, values: &[f32], which: Which) -> Refusal {
-        let column = values.iter().position(|v| !(v.abs() <= limits::MAGNITUDE)).unwrap_or(0);
+        let column =
+            values.iter().position(|v| v.is_nan() || v.abs() > limits::MAGNITUDE).unwrap_or(0);
         let value = values[column];
         if value.is_finite() {
             Refusal::TooFar { which, column, value }
