@@ -1,7 +1,8 @@
 //! Many calls in one crossing from Python.
 //!
-//! The items are read while attached, sent and answered on a thread that knows nothing of Python, and
-//! made `bytes` of when that is over. What lies between costs no object and no allocation an item.
+//! The items are read while attached, sent and answered on a thread that knows nothing of Python,
+//! and made `bytes` of when that is over. What lies between costs no object and no allocation an
+//! item.
 
 use std::ops::Range;
 

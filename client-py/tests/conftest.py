@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -45,7 +45,7 @@ def target(request: pytest.FixtureRequest) -> str:
 
 
 def run_python(
-    script: str, *arguments: str, timeout: float = 60.0, **environment: str
+    script: str, *arguments: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs a script in a fresh interpreter that sees nothing of this one's settings."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("RINGFENCE_", "PYTEST_"))}
@@ -55,7 +55,7 @@ def run_python(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=60,
     )
 
 

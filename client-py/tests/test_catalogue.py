@@ -77,7 +77,7 @@ def test_mistakes_name_method_and_field(client: rf.Client) -> None:
     with pytest.raises(TypeError, match=r"vectors\.count\(\) has no field `name`; it takes coll"):
         vectors.count(name="x", collection="y")
     with pytest.raises(TypeError, match="positional"):
-        vectors.count("x")
+        vectors.count("x")  # type: ignore[call-arg, arg-type] # pyright: ignore
     with pytest.raises(OverflowError, match=r"vectors\.create\(\): `dim` is -1, u32 takes 0"):
         vectors.create(
             name="x", dim=-1, metric=0, exist_ok=True, connectivity=0, ef_add=0, ef_search=0

@@ -8,10 +8,10 @@ import pickle
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-import tempfile
 
 import pytest
 

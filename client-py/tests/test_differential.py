@@ -70,7 +70,7 @@ def patches(daemon: PrivateDaemon) -> Iterator[Case]:
 
 @pytest.fixture(params=["l2", "cosine", "dot"])
 def digits(client: rf.Client, request: pytest.FixtureRequest) -> Iterator[Case]:
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     images = load_digits().data.astype(np.float32)
     rows, queries = images[100:], images[:100]

@@ -84,14 +84,12 @@ def test_a_daemon_that_does_not_start_is_explained(tmp_path: Path) -> None:
 
 def test_the_fixture_notices_what_is_left_behind() -> None:
     """The control of every test that uses it."""
-    left: Path | None = None
+    left = Path("/dev/shm", f"ringfence.{os.getuid()}.none")
     try:
         with pytest.raises(AssertionError, match="left behind: .*deadbeef.up"):
             with private_daemon() as running:
-                name = f"ringfence.{os.getuid()}.{running.instance}.deadbeef.up"
-                left = Path("/dev/shm", name)
+                left = Path(f"/dev/shm/ringfence.{os.getuid()}.{running.instance}.deadbeef.up")
                 left.touch()
         assert not left.exists(), "it was removed after it was noticed"
     finally:
-        if left is not None:
-            left.unlink(missing_ok=True)
+        left.unlink(missing_ok=True)

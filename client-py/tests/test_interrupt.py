@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
+import ringfence as rf
 from ringfence.testing import PrivateDaemon
 
 WITHIN_SECONDS = 0.1
@@ -117,3 +120,30 @@ def test_ctrl_c_ends_the_call(ringfence_daemon: PrivateDaemon, call: str) -> Non
         terminal.end()
         ringfence_daemon.thaw()
     pytest.fail(f"Ctrl-C took {took} s")
+
+
+def test_a_long_call_in_process_is_left_too() -> None:
+    """In process the core runs on threads of this process: the call is left, not ended."""
+
+    class Alarm(Exception):
+        pass
+
+    def ring(_number: int, _frame: object) -> None:
+        raise Alarm
+
+    client = rf.connect("inproc:")
+    docs = client.vectors.create("long", dim=64)
+    rows = np.random.default_rng(1).random((60_000, 64), np.float32)
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(Alarm):
+            docs.add(range(len(rows)), rows)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(Alarm):
+            client.submit("vectors.add", upsert=True, collection="long", ids=[1], rows=rows[0])
+            docs.search_batch(rows, exact=True)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert client.echo(b"after") == b"after"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +77,7 @@ def test_views_outlive_the_daemon(ringfence_daemon: PrivateDaemon) -> None:
     np.testing.assert_array_equal(got, rows)
 
 
-CREATE = dict(
-    name="x", dim=2, metric=0, exist_ok=True, connectivity=0, ef_add=0, ef_search=0
-)
+CREATE: dict[str, Any] = {
+    **{"name": "x", "dim": 2, "metric": 0, "exist_ok": True},
+    **{"connectivity": 0, "ef_add": 0, "ef_search": 0},
+}

@@ -1,5 +1,5 @@
-//! The extension module `ringfence_inproc._inproc`: the client of `ringfence._core` with the compute
-//! core linked in.
+//! The extension module `ringfence_inproc._inproc`: the client of `ringfence._core` with the
+//! compute core linked in.
 //!
 //! The modules are those of `client-py/src`, compiled against client-rs with feature `inproc`; own
 //! is only [`target`]. A separate package, so that `ringfence._core` stays small and holds no

@@ -38,7 +38,7 @@ from ._errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._codes import ErrorCode
-    from ._daemon import Daemon
+    from ._daemon import Daemon, Stats
     from ._vectors import Added, BatchHits, Collection, CollectionStats, Hits, Rows, Vectors
 
 __all__ = [
@@ -74,6 +74,7 @@ __all__ = [
     "Rows",
     "SchemaMismatch",
     "SessionKilled",
+    "Stats",
     "Vectors",
     "__version__",
     "connect",
@@ -84,6 +85,7 @@ __all__ = [
 _LAZY = {
     "Daemon": "_daemon",
     "ErrorCode": "_codes",
+    "Stats": "_daemon",
     **dict.fromkeys(
         ("Added", "BatchHits", "Collection", "CollectionStats", "Hits", "Rows", "Vectors"),
         "_vectors",

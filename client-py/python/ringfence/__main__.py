@@ -13,7 +13,7 @@ def main() -> int:
     """Runs what the command line says; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m ringfence", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("demo", help="a tour on real data, with a daemon that is stopped at the end")
+    commands.add_parser("demo", help="a tour on real data, with a daemon of its own")
     commands.add_parser("version", help="the versions of this package and of the daemon it finds")
     if parser.parse_args().command == "demo":
         from .demo import run

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self
 
     from ._core import Pending
-    from ._daemon import Daemon
+    from ._daemon import Daemon, Stats
     from ._types import Timeout
     from ._vectors import Vectors
 
@@ -64,9 +64,11 @@ class ClientMethods(_Base):
         """The names of the daemon's engines."""
         return [name for name, _, _ in self._engines()]
 
-    def stats(self, *, timeout: Timeout = ...) -> Any:
+    def stats(self, *, timeout: Timeout = ...) -> Stats:
         """The daemon as it sees itself: uptime, sessions, calls, ``leased_bytes``, ..."""
-        return self._method("system", "stats").call({}, timeout=timeout)
+        from ._daemon import Stats
+
+        return Stats(*self._method("system", "stats").invoke((), timeout=timeout))
 
     def submit(
         self, method: str | Method, /, *, timeout: Timeout = ..., **fields: Any
@@ -99,7 +101,7 @@ class ClientMethods(_Base):
         self.close()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a ringfence client cannot be pickled: connect in the other process instead")
+        raise TypeError("a client cannot be pickled: connect in the other process instead")
 
     def __repr__(self) -> str:
         daemon = self.daemon

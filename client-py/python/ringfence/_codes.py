@@ -7,8 +7,8 @@ from enum import IntEnum
 
 
 class ErrorCode(IntEnum):
-    """The numbers of the error table. Thousands group them: 1 validation, 2 computation, 3 input and
-    output, 4 internal, 5 boundary, 6 resources."""
+    """The numbers of the error table. Thousands group them: 1 validation, 2 computation, 3 input
+    and output, 4 internal, 5 boundary, 6 resources."""
 
     INVALID_ARGUMENT = 1001
     WRONG_DIMENSION = 1002

@@ -4,11 +4,16 @@ import os
 import sys
 from collections.abc import Iterable
 from types import EllipsisType
-from typing import Any, Literal, Self, SupportsIndex, final
+from typing import Any, Literal, Protocol, Self, SupportsIndex, final, type_check_only
 
 from typing_extensions import Buffer, disjoint_base
 
 __version__: str
+
+# numpy says so of its arrays only where Python itself has a type for it, from 3.12 on.
+@type_check_only
+class _Array(Protocol):
+    def __array__(self) -> Any: ...
 
 @disjoint_base
 class Client:
@@ -24,11 +29,11 @@ class Client:
         spin: Literal["adaptive", "always", "never"] = "adaptive",
         name: str | None = None,
     ) -> Self: ...
-    def echo(self, data: Buffer, /, *, timeout: float | None | EllipsisType = ...) -> bytes:
+    def echo(self, data: Buffer | _Array, /, *, timeout: float | None | EllipsisType = ...) -> bytes:
         """Sends bytes and gives back what the daemon answers: the same."""
 
     def echo_many(
-        self, items: Iterable[Buffer], /, *, timeout: float | None | EllipsisType = ...
+        self, items: Iterable[Buffer | _Array], /, *, timeout: float | None | EllipsisType = ...
     ) -> list[bytes]:
         """Sends every item, many in flight at a time, and gives the answers in the same order."""
 

@@ -1,4 +1,4 @@
-"""What a client knows about its daemon. Imported at its first use."""
+"""What a client knows of its daemon, and what that says of itself. Imported at its first use."""
 
 from __future__ import annotations
 
@@ -26,3 +26,28 @@ class Daemon(NamedTuple):
     """Was it this client that started it?"""
     inproc: bool
     """Is it no daemon at all, but the core in this process?"""
+
+
+class Stats(NamedTuple):
+    """The daemon as it sees itself; counts since its start. They lag by up to 100 ms."""
+
+    uptime_ms: int
+    """Milliseconds since the daemon started."""
+    sessions: int
+    """Sessions open now."""
+    lanes: int
+    """Lanes open now."""
+    calls: int
+    """Requests answered, errors included."""
+    errors: int
+    """Requests answered with an error."""
+    faults: int
+    """Sessions ended by a broken rule."""
+    leased_bytes: int
+    """Bytes of reply memory that this session's client still holds."""
+    segment_bytes: int
+    """Bytes of segments that this session owns."""
+    pid: int
+    """The daemon's process id."""
+    version: str
+    """The daemon's version."""

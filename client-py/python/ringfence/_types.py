@@ -12,8 +12,8 @@ Spin = Literal["adaptive", "always", "never"]
 """How a client waits: spin, then yield, then sleep; or always spin; or sleep at once."""
 
 Metric = Literal["l2", "cosine", "dot"]
-"""How distance is measured, smaller is nearer: ``l2`` is the *squared* Euclidean distance, ``cosine``
-is 1 - cos(a, b), ``dot`` is 1 - a.b."""
+"""How distance is measured, smaller is nearer: ``l2`` is the *squared* Euclidean distance,
+``cosine`` is 1 - cos(a, b), ``dot`` is 1 - a.b."""
 
 Outcome = Literal["not_started", "unknown"]
 """What is known about a call that got no answer."""

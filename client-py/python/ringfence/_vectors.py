@@ -351,7 +351,7 @@ def _ids(value: Ids) -> NDArray[np.uint64]:
 
 
 def _whole_numbers(value: Ids) -> NDArray[Any]:
-    """An array of what is none. numpy makes floats of a list with numbers on both sides of 2**63."""
+    """An array of what is none. numpy makes floats of numbers from both sides of 2**63."""
     array: NDArray[Any] = np.asarray(value)
     if array.dtype.kind not in "fO" or array.size == 0:
         return array

@@ -54,7 +54,7 @@ def run() -> int:
     """Gives the tour; the exit code is 0 if everything was as it should be."""
     binary = find_daemon()
     if binary is None:
-        print("The program `ringfenced` was not found: `make build` builds it, RINGFENCE_BIN names it.")
+        say("`ringfenced` was not found: `make build` builds it, RINGFENCE_BIN names it.")
         return 1
     say("Ringfence runs your Rust core once, and every process calls it as if it were linked in.")
     with private_daemon(binary, name="demo") as daemon:
