@@ -2,7 +2,7 @@
 //!
 //! ```python
 //! client = ringfence.connect(daemon="target/release/examples/greeterd")
-//! client.engine("greeter").hello(name="Ada", times=3)    # Greeting(letters=15, text='Ada! Ada! Ada! ')
+//! client.engine("greeter").hello(name="Ada", times=3)    # GreeterHello(letters=15, text='Ada! Ada! Ada! ')
 //! ```
 
 use std::process::ExitCode;

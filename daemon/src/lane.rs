@@ -194,7 +194,8 @@ impl Lane {
         scratch: &mut Scratch,
         bench: &mut Bench,
     ) -> Result<bool, Fault> {
-        let header = request.header;
+        // By reference: copying the header whole would read it back wider than it was written, and wait.
+        let header = &request.header;
         let in_place = header.len <= COPY_IN_PLACE && !matches!(request.place, Place::Bulk { .. });
         if !in_place {
             let payload = self.shared_payload(request)?;
@@ -219,7 +220,7 @@ impl Lane {
         registry: &Registry,
         bench: &mut Bench,
     ) -> bool {
-        let header = request.header;
+        let header = &request.header;
         let payload = &zerocopy::IntoBytes::as_bytes(words)[..header.len as usize];
         let Some(method) = registry.method(header.method) else {
             self.refuse(request, usize::MAX, &registry.unknown(header.method), bench);
@@ -265,23 +266,46 @@ impl Lane {
             bench.counters.sample(method.index, started.elapsed().as_nanos() as u64);
         }
         let answer = result.as_ref().map(|()| reply.as_slice());
-        self.answer(request.ticket, request.header, method.index, answer, None, bench);
+        self.answer_light(request, method.index, answer, bench);
         self.ring.release();
     }
 
     #[cold]
     fn refuse(&mut self, request: &Request, method: usize, error: &Error, bench: &mut Bench) {
         self.ring.claim();
-        self.answer(request.ticket, request.header, method, Err(error), None, bench);
+        self.answer(request.ticket, &request.header, method, Err(error), None, bench);
         self.ring.release();
     }
 
-    /// Publishes an answer, in its slot, in the arena or in a bulk segment.
+    /// Publishes the answer of a light call: nearly always a reply that fits the slot.
     #[inline(always)]
+    fn answer_light(
+        &mut self,
+        request: &Request,
+        method: usize,
+        result: Result<&[u8], &Error>,
+        bench: &mut Bench,
+    ) {
+        let (ticket, asked) = (request.ticket, &request.header);
+        match result {
+            Ok(reply) if reply.len() <= INLINE_BYTES => {
+                let (method_number, trace, len) = (asked.method, asked.trace, reply.len() as u32);
+                let blank = Header::default();
+                self.ring
+                    .answer(Header { ticket, method: method_number, trace, len, ..blank }, reply);
+                // Afterwards: the client is on its way already.
+                bench.counters.answer(method, false, (asked.len.into(), len.into()));
+            }
+            other => self.answer(ticket, asked, method, other, None, bench),
+        }
+    }
+
+    /// Publishes an answer, in its slot, in the arena or in a bulk segment.
+    #[inline(never)]
     fn answer(
         &mut self,
         ticket: u64,
-        asked: Header,
+        asked: &Header,
         method: usize,
         result: Result<&[u8], &Error>,
         entry: Option<Entry>,
@@ -310,7 +334,6 @@ impl Lane {
             None => self.ring.answer(header, inline),
             Some(entry) => self.ring.finish(entry, header, inline),
         }
-        // Afterwards: the client is on its way already.
         let bytes = (u64::from(asked.len), u64::from(header.len));
         bench.counters.answer(method, header.status != 0, bytes);
     }
@@ -398,7 +421,7 @@ impl Lane {
         let call = self.running.swap_remove(at);
         let asked = Header { method: call.method, trace: call.trace, ..Header::default() };
         let index = bench.registry.method(call.method).map_or(usize::MAX, |method| method.index);
-        self.answer(call.words.ticket, asked, index, Err(error), Some(entry), bench);
+        self.answer(call.words.ticket, &asked, index, Err(error), Some(entry), bench);
     }
 
     /// A worker is done with a call.
@@ -413,8 +436,8 @@ impl Lane {
         bench.counters.sample(index, finished.service_ns);
         let (ticket, entry) = (finished.ticket, Some(finished.entry));
         match finished.result {
-            Ok(Reply::Bytes(reply)) => self.answer(ticket, asked, index, Ok(&reply), entry, bench),
-            Err(error) => self.answer(ticket, asked, index, Err(&error), entry, bench),
+            Ok(Reply::Bytes(reply)) => self.answer(ticket, &asked, index, Ok(&reply), entry, bench),
+            Err(error) => self.answer(ticket, &asked, index, Err(&error), entry, bench),
             Ok(Reply::Bulk { segment, len }) => {
                 let block = self.lease_bulk(segment, len, ticket);
                 let header = Header {
