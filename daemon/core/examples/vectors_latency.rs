@@ -72,12 +72,7 @@ struct Answer {
     estimate_us: u32,
 }
 
-fn search(
-    engine: &Vectors,
-    query: &[f32],
-    ef: u32,
-    exact: bool,
-) -> Result<Answer, Box<dyn Error>> {
+fn search(engine: &Vectors, query: &[f32], ef: u32, exact: bool) -> Result<Answer, Box<dyn Error>> {
     let (mut request, mut reply) = (Vec::new(), Vec::new());
     Search { k: K, ef, exact, collection: "rows", query }.encode(&mut request);
     let start = Instant::now();

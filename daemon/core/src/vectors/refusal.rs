@@ -41,9 +41,13 @@ pub(super) enum Refusal {
     Metric { number: u8 },
     #[error("{option} is {value}: use {least} to {most}, or 0 for the default")]
     Option { option: &'static str, value: u32, least: u32, most: u32 },
-    #[error("collection {name:?} exists already, with {there}: drop it first, or use exist_ok=True")]
+    #[error(
+        "collection {name:?} exists already, with {there}: drop it first, or use exist_ok=True"
+    )]
     Exists { name: String, there: String },
-    #[error("collection {name:?} exists with {there}, not with {asked}: drop it, or use another name")]
+    #[error(
+        "collection {name:?} exists with {there}, not with {asked}: drop it, or use another name"
+    )]
     ExistsOtherwise { name: String, there: String, asked: String },
     #[error("there are {count} collections, as many as this daemon takes: drop one first")]
     TooManyCollections { count: usize },

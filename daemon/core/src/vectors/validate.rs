@@ -24,8 +24,8 @@ impl Shape {
         if !(1..=limits::DIM).contains(&create.dim) {
             return Err(Refusal::Dim { dim: create.dim });
         }
-        let metric = Metric::from_u8(create.metric)
-            .ok_or(Refusal::Metric { number: create.metric })?;
+        let metric =
+            Metric::from_u8(create.metric).ok_or(Refusal::Metric { number: create.metric })?;
         let (least, most) = limits::CONNECTIVITY.into_inner();
         let connectivity = or_default(
             "connectivity",
@@ -52,6 +52,18 @@ impl Shape {
         format!("dim {} and metric {}", self.dim, self.metric.name())
     }
 
+    /// May `create` find this collection there, when it asks for `other`?
+    pub(super) fn check_same(&self, other: &Shape, create: &Create<'_>) -> Result<(), Refusal> {
+        let (name, there) = (create.name.to_owned(), self.describe());
+        if !create.exist_ok {
+            return Err(Refusal::Exists { name, there });
+        }
+        if (self.dim, self.metric) != (other.dim, other.metric) {
+            return Err(Refusal::ExistsOtherwise { name, there, asked: other.describe() });
+        }
+        Ok(())
+    }
+
     /// Is `values` a vector that this collection can compare?
     pub(super) fn check_vector(&self, values: &[f32], which: Which) -> Result<(), Refusal> {
         if values.len() != self.dim {
@@ -72,7 +84,8 @@ impl Shape {
 
     #[cold]
     fn unfit(&self, values: &[f32], which: Which) -> Refusal {
-        let column = values.iter().position(|v| !(v.abs() <= limits::MAGNITUDE)).unwrap_or(0);
+        let column =
+            values.iter().position(|v| v.is_nan() || v.abs() > limits::MAGNITUDE).unwrap_or(0);
         let value = values[column];
         if value.is_finite() {
             Refusal::TooFar { which, column, value }
