@@ -52,7 +52,8 @@ impl Collection {
         }
         let count = add.ids.len();
         let _aside = self.meter.set_aside(self.bytes_of(count), count)?;
-        let outcome = self.push_all(add.rows, count, call).map(|from| self.show_all(from, add.ids));
+        let rows = self.push_all(add, turn.is_some(), call);
+        let outcome = rows.map(|rows| self.show_all(&rows, add.ids));
         self.tidy(&mut turn, count, call);
         self.settle(turn.as_ref());
         outcome
@@ -63,11 +64,13 @@ impl Collection {
         let mut turn = self.wait_for_turn(call)?;
         let mut deleted = 0;
         {
-            let mut places = self.places.write();
+            let places = self.places.read();
             let mut state = self.state.write();
-            for row in ids.iter().filter_map(|id| places.remove(id)) {
-                state.table.hide(row);
-                deleted += 1;
+            for id in ids {
+                if let Some(row) = state.place(&places, *id) {
+                    state.table.hide(row);
+                    deleted += 1;
+                }
             }
         }
         self.counters.deleted.fetch_add(deleted as u64, Relaxed);
@@ -87,43 +90,51 @@ impl Collection {
     }
 
     fn check_new(&self, ids: &[u64]) -> Result<(), Refusal> {
-        let places = self.places.read();
-        match ids.iter().position(|id| places.contains_key(id)) {
+        let (places, state) = (self.places.read(), self.state.read());
+        match ids.iter().position(|id| state.place(&places, *id).is_some()) {
             None => Ok(()),
             Some(row) => Err(Refusal::IdExists { row, id: ids[row] }),
         }
     }
 
-    /// Pushes `count` rows, hidden; returns the place of the first.
-    fn push_all(&self, rows: &[f32], count: usize, call: &Call<'_>) -> Result<u32, Error> {
-        let from = self.state.read().table.len();
-        let all = from as u64 + count as u64;
+    /// Pushes rows, hidden; returns the place of each.
+    ///
+    /// A row that its id has or had, bit for bit, is used again: linking one row over and over, as
+    /// those do who replace all when little has changed, would surround it with its own tombstones
+    /// until no edge leads to it. Except a hidden one that a rebuild may have passed by.
+    fn push_all(&self, add: &Add<'_>, rebuilds: bool, call: &Call<'_>) -> Result<Vec<u32>, Error> {
+        let all = self.state.read().table.len() as u64 + add.ids.len() as u64;
         if all > limits::ROWS {
             return Err(Refusal::TooManyRows { rows: all }.into());
         }
-        for (done, row) in rows.chunks_exact(self.shape.dim).enumerate() {
+        let places = self.places.read();
+        let mut rows = Vec::with_capacity(add.ids.len());
+        for (id, values) in add.ids.iter().zip(add.rows.chunks_exact(self.shape.dim)) {
             call.check()?;
             let mut state = self.state.write();
-            state.push(row)?;
+            let before = if rebuilds { state.place(&places, *id) } else { places.get(id).copied() };
+            let same = before.filter(|row| same_bits(state.table.row(*row), values));
+            rows.push(same.map_or_else(|| state.push(values), Ok)?);
             // Whoever waited to search goes first: they wait for one row, not for the batch.
             RwLockWriteGuard::unlock_fair(state);
-            call.progress(done as u64 + 1);
+            call.progress(rows.len() as u64);
         }
-        Ok(from as u32)
+        Ok(rows)
     }
 
     /// Shows all rows of a batch at once, in place of those that had their ids.
-    fn show_all(&self, from: u32, ids: &[u64]) -> Added {
+    fn show_all(&self, rows: &[u32], ids: &[u64]) -> Added {
         let mut places = self.places.write();
         places.reserve(ids.len());
         let mut state = self.state.write();
         let mut updated = 0;
-        for (row, id) in (from..).zip(ids) {
-            if let Some(replaced) = places.insert(*id, row) {
+        for (row, id) in rows.iter().zip(ids) {
+            if let Some(replaced) = state.place(&places, *id) {
                 state.table.hide(replaced);
                 updated += 1;
             }
-            state.table.show(row, *id);
+            places.insert(*id, *row);
+            state.table.show(*row, *id);
         }
         self.counters.added.fetch_add(ids.len() as u64, Relaxed);
         Added { added: ids.len() as u64 - updated, updated }
@@ -196,11 +207,17 @@ pub(super) fn needs_rebuild(shown: usize, hidden: usize) -> bool {
         && (shown == 0 || (hidden >= FEW_TOMBSTONES && hidden * 10 > shown * TOMBSTONE_TENTHS))
 }
 
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
 impl State {
-    /// Adds a hidden row to table and graph. If the graph refuses it, it stays hidden for ever.
-    fn push(&mut self, values: &[f32]) -> Result<(), Error> {
+    /// Adds a hidden row to table and graph and returns its place. If the graph refuses it, it stays
+    /// hidden for ever.
+    fn push(&mut self, values: &[f32]) -> Result<u32, Error> {
         let rows = self.table.len() + 1;
         let row = self.table.push(values).map_err(|_| Refusal::Allocation { rows })?;
-        self.index.add(row, values)
+        self.index.add(row, values)?;
+        Ok(row)
     }
 }

@@ -33,6 +33,11 @@ impl State {
         Ok(Self { table: Table::new(shape.dim), index: Index::new(shape)? })
     }
 
+    /// Where the row of `id` is, if there is one.
+    pub(super) fn place(&self, places: &HashMap<u64, u32>, id: u64) -> Option<u32> {
+        places.get(&id).copied().filter(|row| self.table.id(*row) == id)
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         self.table.memory_bytes() + self.index.memory_bytes()
     }
@@ -55,7 +60,7 @@ pub(super) struct Collection {
     pub(super) shape: Shape,
     /// Whose turn it is to change something, and the rebuild under way.
     pub(super) turn: Mutex<Option<Rebuild>>,
-    /// Where the row of an id is.
+    /// Where the row of an id is, or was: see [`State::place`].
     pub(super) places: RwLock<HashMap<u64, u32>>,
     pub(super) state: RwLock<State>,
     /// Rows shown, for whoever must not wait for `state`: estimates, `count`.
@@ -111,10 +116,10 @@ impl Collection {
         let places = self.places.read();
         let state = self.state.read();
         for id in ids {
-            let row = places.get(id);
+            let row = state.place(&places, *id);
             found.push(u8::from(row.is_some()));
             if let Some(row) = row {
-                rows.extend_from_slice(state.table.row(*row));
+                rows.extend_from_slice(state.table.row(row));
             }
         }
     }

@@ -34,6 +34,26 @@ fn an_upsert_moves_a_row() {
 }
 
 #[test]
+fn a_row_that_is_replaced_by_itself_is_found_for_ever() {
+    let engine = engine(DIM as u32, Metric::L2);
+    let rows = clustered(1000, 1);
+    let ids: Vec<u64> = (0..1000).collect();
+    add(&engine, false, &ids, &rows).unwrap();
+    let there = &rows[5 * DIM..6 * DIM];
+    for round in 0..200 {
+        if round % 2 == 0 {
+            assert_eq!(add(&engine, true, &[5], there), Ok((0, 1)));
+        } else {
+            assert_eq!(delete(&engine, &[5]), 1);
+            assert_eq!(get(&engine, &[5]), (vec![0], vec![]));
+            assert_eq!(add(&engine, false, &[5], there), Ok((1, 0)));
+        }
+        assert_eq!(search(&engine, there, 1, false).unwrap().ids, [5], "round {round}");
+    }
+    assert_eq!(here(&engine).hidden.load(Relaxed), 0);
+}
+
+#[test]
 fn deleting_skips_what_is_not_there() {
     let engine = engine(1, Metric::L2);
     add(&engine, false, &[1, 2, 3], &[1.0, 2.0, 3.0]).unwrap();

@@ -128,15 +128,16 @@ fn a_batch_is_seen_whole_or_not_at_all_while_it_is_added() {
     let engine = &engine(DIM as u32, Metric::L2);
     let ids: Vec<u64> = (0..1000).collect();
     add(engine, false, &ids, &clustered(1000, 1)).unwrap();
-    // Thirty rows in one place, where nothing else is.
+    // Thirty rows about one place, where nothing else is.
     let place = vec![30.0; DIM];
-    let batch: Vec<f32> = place.repeat(30);
     let ids: Vec<u64> = (5000..5030).collect();
     let enough = &AtomicBool::new(false);
     let mut seen = [0; 31];
     std::thread::scope(|scope| {
         scope.spawn(move || {
+            let mut random = Random(3);
             while !enough.load(Relaxed) {
+                let batch: Vec<f32> = (0..30 * DIM).map(|_| 30.0 + random.next()).collect();
                 add(engine, false, &ids, &batch).unwrap();
                 assert_eq!(delete(engine, &ids), 30);
             }
