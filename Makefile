@@ -51,6 +51,7 @@ demo: build ## set everything up, start a private daemon, run the tour on real d
 build: $(STAMPS)/core $(STAMPS)/inproc ## build the daemon, the command line and both Python packages, optimised
 	@echo "==> daemon and command line (release build)"
 	cargo build --release --locked -p ringfenced -p ringfence-cli
+	cargo build --release --locked -p ringfenced -p ringfence --examples
 
 test: build $(STAMPS)/test ## set everything up and run every test: Rust, doc tests, release-only, Python, type checks
 	@rm -rf $(LOGS) && mkdir -p $(LOGS)

@@ -1,5 +1,36 @@
-//! The extension module `ringfence._core`. Under construction: it holds nothing yet.
+//! The extension module `ringfence._core`: the Python client, with no engine in it.
+//!
+//! It translates between Python objects and client-rs and decides nothing. The modules beside this
+//! file are compiled a second time into `ringfence_inproc._inproc`, which differs in [`target`]
+//! only: what a new client connects to.
+
+mod buffer;
+mod client;
+mod error;
+mod method;
+mod pack;
+mod pending;
+mod target;
+mod unpack;
+mod wait;
 
 /// Native half of the Python package `ringfence`; not an API.
 #[pyo3::pymodule(gil_used = false)]
-mod _core {}
+mod _core {
+    #[pymodule_export]
+    use crate::buffer::View;
+    #[pymodule_export]
+    use crate::client::Client;
+    #[pymodule_export]
+    use crate::error::error_table;
+    #[pymodule_export]
+    use crate::method::Method;
+    #[pymodule_export]
+    use crate::pack::Layout;
+    #[pymodule_export]
+    use crate::pending::Pending;
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)] // the name that Python programs look for
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

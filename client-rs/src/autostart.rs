@@ -4,12 +4,14 @@
 //! other leaves with code 75 and its client uses the first. It leaves by itself 2 s after its last
 //! client. It does *not* start anything in place of a daemon that was named, or of a system daemon.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use ringfence_protocol::names::{Instance, MAX_INSTANCE_LEN};
 
 use crate::error::Error;
 
@@ -32,6 +34,7 @@ static STARTED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 pub(crate) struct Autostart {
     pub(crate) binary: Option<PathBuf>,
     pub(crate) runtime_dir: PathBuf,
+    pub(crate) instance: Instance,
 }
 
 /// A daemon that was started and does not listen yet.
@@ -54,7 +57,7 @@ impl Autostart {
         let binary = self.binary.clone().unwrap_or_else(find);
         let mut command = Command::new(&binary);
         command
-            .args(["--instance", "default", "--runtime-dir"])
+            .args(["--instance", self.instance.as_str(), "--runtime-dir"])
             .arg(&self.runtime_dir)
             .args(["--exit-when-idle-ms", &EXIT_WHEN_IDLE_MS.to_string()])
             // Its own group: Ctrl-C in this terminal is for this program.
@@ -71,6 +74,20 @@ impl Autostart {
         })?;
         Ok(Starting { child: Some(child), binary, ours: true })
     }
+}
+
+/// The instance that a daemon of one's own is, if no other was named: the binary's name and a
+/// number made of its path, so that two of the same name do not meet.
+pub(crate) fn instance_of(binary: &Path) -> Instance {
+    let mut hasher = DefaultHasher::new();
+    binary.hash(&mut hasher);
+    let number = format!("-{:08x}", hasher.finish() as u32);
+    let name = binary.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase());
+    let allowed = |c: &char| matches!(c, 'a'..='z' | '0'..='9' | '_' | '-');
+    let room = MAX_INSTANCE_LEN - number.len();
+    let mut text: String = name.unwrap_or_default().chars().filter(allowed).take(room).collect();
+    text += &number;
+    text.parse().unwrap_or_default()
 }
 
 impl Starting {
@@ -111,4 +128,19 @@ fn find() -> PathBuf {
     let beside = std::env::current_exe().ok();
     let beside = beside.as_deref().and_then(Path::parent).map(|dir| dir.join("ringfenced"));
     beside.filter(|path| path.is_file()).unwrap_or_else(|| "ringfenced".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binaries_of_one_name_are_different_instances() {
+        let one = instance_of(Path::new("/a/Greeter.d (new), a name longer than instances have"));
+        let two = instance_of(Path::new("/b/Greeter.d (new), a name longer than instances have"));
+        assert!(one.as_str().starts_with("greeterdnewaname"), "{one}");
+        assert_eq!(one.as_str().len(), MAX_INSTANCE_LEN);
+        assert_ne!(one, two);
+        assert_eq!(instance_of(Path::new("/")).as_str().len(), 9);
+    }
 }

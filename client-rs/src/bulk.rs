@@ -70,9 +70,13 @@ impl Pool {
     }
 }
 
-/// Copies `payload` into a free segment of the session; asks for one if none is free. `None`: all
-/// are busy, and there may be no more.
-pub(crate) fn place(session: &Session, payload: &[u8]) -> Result<Option<Arc<Bulk>>, Error> {
+/// Copies `payload` into a free segment of the session; asks for one if none is free, unless
+/// `at_once` forbids to wait for it. `None`: all are busy, and there may be no more.
+pub(crate) fn place(
+    session: &Session,
+    payload: &[u8],
+    at_once: bool,
+) -> Result<Option<Arc<Bulk>>, Error> {
     if payload.len() > PAYLOAD_BYTES {
         let text = format!(
             "a payload of {} bytes is over the limit of {PAYLOAD_BYTES}: split it",
@@ -83,6 +87,7 @@ pub(crate) fn place(session: &Session, payload: &[u8]) -> Result<Option<Arc<Bulk
     let segment = match session.bulk.take(payload.len()) {
         Some(segment) => segment,
         None if session.bulk.is_full() => return Ok(None),
+        None if at_once => return Err(Error::WouldBlock),
         None => open(session, payload.len())?,
     };
     segment.region.write_block(0, payload);

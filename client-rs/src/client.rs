@@ -1,25 +1,26 @@
 //! [`Client`]: the door. It only decides between the daemon and this process.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 use ringfence_protocol::api::system as api;
 use ringfence_protocol::message::Message;
+use ringfence_protocol::names::Instance;
 use ringfence_protocol::schema::EngineSchema;
 
-use crate::autostart::Autostart;
+use crate::autostart::{Autostart, instance_of};
 use crate::call::{Request, Started};
 use crate::error::Error;
 use crate::info::{Info, Stats};
 #[cfg(feature = "inproc")]
 use crate::inproc::Inproc;
 use crate::method::Method;
-use crate::options::{Builder, CallOptions};
+use crate::options::{Builder, CallOptions, Timeout};
 use crate::pending::Pending;
 use crate::remote::Remote;
 use crate::reply::Reply;
-use crate::services::vectors::Vectors;
+use crate::services::vectors::{Methods, Vectors};
 use crate::target::{Surroundings, Target};
 
 /// A connection to a daemon (or to the engines in this process). Clones share it; any thread may use
@@ -39,6 +40,7 @@ struct Inner {
     way: Way,
     echo: Method,
     ping: Method,
+    vectors: OnceLock<Arc<Methods>>,
 }
 
 enum Way {
@@ -58,7 +60,7 @@ pub enum Called {
 }
 
 const DEFAULT: CallOptions =
-    CallOptions { timeout: crate::options::Timeout::Default, trace: 0, spin_turns: None };
+    CallOptions { timeout: Timeout::Default, trace: 0, spin_turns: None, at_once: false };
 
 impl Client {
     /// Connects to the daemon that `RINGFENCE_TARGET` names, or else to this user's own, or else to
@@ -90,13 +92,15 @@ impl Client {
     pub(crate) fn open(builder: Builder) -> Result<Self, Error> {
         let here = Surroundings::of_process();
         let unnamed = builder.target.is_none() && here.target.is_none();
-        let way = match Target::resolve(builder.target.clone(), &here)? {
+        let own = builder.daemon.as_deref().filter(|_| unnamed).map(instance_of);
+        let asked = builder.target.clone().or(own.map(Target::Instance));
+        let way = match Target::resolve(asked, &here)? {
             Target::Inproc => inproc(builder)?,
             target => Way::Remote(connect(builder, &target, &here, unnamed)?),
         };
         let echo = Method::system("echo", api::ECHO);
         let ping = Method::system("ping", api::PING);
-        Ok(Self { inner: Arc::new(Inner { way, echo, ping }) })
+        Ok(Self { inner: Arc::new(Inner { way, echo, ping, vectors: OnceLock::new() }) })
     }
 
     /// Sends bytes there and back: the shortest call there is.
@@ -185,6 +189,20 @@ impl Client {
         }
     }
 
+    /// The [`catalogue`](Self::catalogue), if the present session has fetched it. Never waits.
+    ///
+    /// ```
+    /// assert!(ringfence::doctest_client().known_catalogue().is_some());
+    /// ```
+    #[must_use]
+    pub fn known_catalogue(&self) -> Option<Arc<[EngineSchema]>> {
+        match &self.inner.way {
+            Way::Remote(remote) => remote.here().alive()?.catalogue.get().cloned(),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => Some(inproc.catalogue()),
+        }
+    }
+
     /// Calls a method with an encoded request, and waits for the encoded reply. An idempotent call
     /// is made again if the daemon goes away under it and is back at once.
     ///
@@ -254,6 +272,39 @@ impl Client {
         }
     }
 
+    /// What [`call`](Self::call) does with an error of a call that was started by
+    /// [`call_or_pend`](Self::call_or_pend): makes it again if that does no harm and the daemon is
+    /// back at once, else gives the error back.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    ///
+    /// ```
+    /// use ringfence::{CallOptions, Error};
+    /// let client = ringfence::doctest_client();
+    /// let echo = client.method("system", "echo")?;
+    /// let error = client.recover(Error::Forked, &echo, b"hi", &CallOptions::default()).unwrap_err();
+    /// assert!(matches!(error, Error::Forked));
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn recover(
+        &self,
+        error: Error,
+        method: &Method,
+        payload: &[u8],
+        options: &CallOptions,
+    ) -> Result<Reply, Error> {
+        match &self.inner.way {
+            Way::Remote(remote) => {
+                let remote = remote.here();
+                let turns = remote.turns(options);
+                remote.recover(error, Request { method, payload, options, turns })
+            }
+            #[cfg(feature = "inproc")]
+            Way::Inproc(_) => Err(error),
+        }
+    }
+
     /// Submits a call and does not wait: for many calls in flight at once.
     ///
     /// # Errors
@@ -286,6 +337,46 @@ impl Client {
         }
     }
 
+    /// Calls a method once for every payload, many in flight at a time, and hands each answer to
+    /// `each` with the index of its payload, in whatever order they come. The quickest way to make
+    /// many small calls. A time-out is meant for each of them; none is made again. Neither the
+    /// payloads' `as_ref` may use the client, nor may `each` expect all answers before more payloads
+    /// are taken.
+    ///
+    /// # Errors
+    /// Why not all could be submitted; those that were have been answered.
+    ///
+    /// ```
+    /// use ringfence::CallOptions;
+    /// let client = ringfence::doctest_client();
+    /// let echo = client.method("system", "echo")?;
+    /// let mut answers = vec![None; 3];
+    /// client.call_many(&echo, [b"a", b"b", b"c"], &CallOptions::default(), |index, answer| {
+    ///     answers[index] = answer.ok().map(|reply| reply.into_vec());
+    /// })?;
+    /// assert_eq!(answers[2], Some(b"c".to_vec()));
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn call_many<P: AsRef<[u8]>>(
+        &self,
+        method: &Method,
+        payloads: impl IntoIterator<Item = P>,
+        options: &CallOptions,
+        each: impl FnMut(usize, Result<Reply, Error>),
+    ) -> Result<(), Error> {
+        match &self.inner.way {
+            Way::Remote(remote) => remote.here().call_many(method, payloads, options, each),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => {
+                let answers =
+                    payloads.into_iter().map(|p| inproc.call(method, p.as_ref(), options));
+                let mut each = each;
+                answers.enumerate().for_each(|(index, answer)| each(index, answer));
+                Ok(())
+            }
+        }
+    }
+
     /// Waits for a submitted call, until it is answered or its own time is over. Any thread may.
     ///
     /// # Errors
@@ -305,7 +396,7 @@ impl Client {
     /// The vectors engine, typed.
     #[must_use]
     pub fn vectors(&self) -> Vectors {
-        Vectors::new(self.clone())
+        Vectors::new(self.clone(), self.inner.vectors.get_or_init(Arc::default).clone())
     }
 
     /// What is known about the daemon without asking it.
@@ -349,10 +440,13 @@ fn connect(
     let candidates = target.candidates(here);
     // Never an empty private daemon in place of a system daemon that is restarting.
     let system_socket = candidates.iter().any(|place| !place.own_only && place.path.exists());
-    let wanted = builder.autostart.filter(|_| unnamed && !system_socket);
-    let autostart = wanted
-        .filter(|_| Autostart::is_allowed())
-        .map(|binary| Autostart { binary, runtime_dir: here.user_dir().path().to_owned() });
+    let (wanted, instance) = match (builder.daemon, target) {
+        (Some(binary), Target::Instance(instance)) => (Some(Some(binary)), instance.clone()),
+        _ => (builder.autostart.filter(|_| unnamed), Instance::default()),
+    };
+    let autostart = wanted.filter(|_| !system_socket && Autostart::is_allowed()).map(|binary| {
+        Autostart { binary, runtime_dir: here.user_dir().path().to_owned(), instance }
+    });
     let remote = Arc::new(Remote::new(builder.settings, candidates, autostart));
     remote.connect()?;
     Ok(remote)

@@ -93,6 +93,9 @@ pub enum Error {
         /// How long the call waited for room.
         waited: Duration,
     },
+    /// Submitting the call would have waited, which [`at_once`](crate::CallOptions::at_once) forbids.
+    #[error("submitting the call would wait: for room, for memory, or for the daemon")]
+    WouldBlock,
     /// The daemon does not let this user in, or is not to be trusted by this user.
     #[error("{reason}")]
     PermissionDenied {
@@ -156,7 +159,7 @@ impl Error {
             Error::Stalled { .. } => ErrorCode::DaemonStalled,
             Error::Timeout { .. } => ErrorCode::Expired,
             Error::SchemaMismatch { .. } => ErrorCode::SchemaMismatch,
-            Error::Backpressure { .. } => ErrorCode::Backpressure,
+            Error::Backpressure { .. } | Error::WouldBlock => ErrorCode::Backpressure,
             Error::PermissionDenied { .. } => ErrorCode::PermissionDenied,
             Error::SessionKilled { .. } => ErrorCode::SessionKilled,
             Error::Forked => ErrorCode::ForkedSession,

@@ -19,6 +19,7 @@ use ringfence_protocol::ring::{Nap, WakeBy};
 
 use crate::bulk::Bulk;
 use crate::error::Error;
+use crate::many::Results;
 use crate::pending::Entry;
 use crate::remote::Remote;
 use crate::reply::{Lease, Reply};
@@ -36,6 +37,8 @@ pub(crate) enum Owner {
     Nobody,
     /// Whoever waits for this entry.
     Entry(Arc<Entry>),
+    /// One item of the batch `key`.
+    Item { key: u32, index: u32 },
 }
 
 /// Request memory of an open call.
@@ -65,7 +68,12 @@ pub(crate) struct Lane {
     geometry: Geometry,
     /// Its number among the client's lanes.
     index: usize,
+    /// Open calls by the low bits of their tickets.
     places: Box<[Place]>,
+    /// Calls that are open for so long that a later one needed their place: few, so a list.
+    displaced: Vec<Place>,
+    /// Batches that have calls in this lane.
+    pub(crate) batches: Vec<(u32, Arc<Results>)>,
     /// Cancellations of calls that had no entry in the daemon's table yet.
     cancels: Vec<u64>,
 }
@@ -104,10 +112,11 @@ impl LaneCell {
     /// Lets go of the lane. If others sleep and nobody else looks at it, it is parked for them.
     #[inline]
     pub(crate) fn let_go(&self, mut holder: Holder<'_>, remote: &Arc<Remote>) {
-        if self.sleepers.load(Relaxed) > 0 && self.awake.load(Relaxed) == 0 {
-            if let Some(lane) = holder.as_mut() {
-                lane.park_or_drain(remote);
-            }
+        if self.sleepers.load(Relaxed) > 0
+            && self.awake.load(Relaxed) == 0
+            && let Some(lane) = holder.as_mut()
+        {
+            lane.park_or_drain(remote);
         }
     }
 }
@@ -119,7 +128,17 @@ impl Lane {
         let count = 2 * geometry.slots as usize;
         let free = || Place { ticket: 0, owner: Owner::Free, held: Held::Nothing };
         let places = std::iter::repeat_with(free).take(count).collect();
-        Self { ring, geometry, session, serial, index, places, cancels: Vec::new() }
+        Self {
+            ring,
+            geometry,
+            session,
+            serial,
+            index,
+            places,
+            displaced: Vec::new(),
+            batches: Vec::new(),
+            cancels: Vec::new(),
+        }
     }
 
     #[inline]
@@ -163,14 +182,26 @@ impl Lane {
     /// Puts a call aside: whoever takes its answer knows now what to do with it.
     pub(crate) fn register(&mut self, ticket: u64, owner: Owner, held: Held) {
         let at = self.at(ticket);
-        self.places[at] = Place { ticket, owner, held };
+        let before = std::mem::replace(&mut self.places[at], Place { ticket, owner, held });
+        if !matches!(before.owner, Owner::Free) {
+            self.displaced.push(before);
+        }
+    }
+
+    /// The place of an open call.
+    #[inline]
+    fn place(&mut self, ticket: u64) -> Option<&mut Place> {
+        let at = self.at(ticket);
+        let direct = &self.places[at];
+        if direct.ticket == ticket && !matches!(direct.owner, Owner::Free) {
+            return Some(&mut self.places[at]);
+        }
+        self.displaced.iter_mut().find(|place| place.ticket == ticket)
     }
 
     /// Nobody wants the answer any more, so the daemon need not compute it.
     pub(crate) fn abandon(&mut self, ticket: u64) {
-        let at = self.at(ticket);
-        let place = &mut self.places[at];
-        if place.ticket == ticket && matches!(place.owner, Owner::Entry(_)) {
+        if let Some(place) = self.place(ticket).filter(|p| matches!(p.owner, Owner::Entry(_))) {
             place.owner = Owner::Nobody;
             self.cancel(ticket);
         }
@@ -250,24 +281,81 @@ impl Lane {
 
     /// Takes the answer that [`Ring::peek`] found, and gives it to its owner.
     pub(crate) fn deliver(&mut self, header: Header, remote: &Arc<Remote>) -> Result<(), Error> {
-        let at = self.at(header.ticket);
-        let place = &mut self.places[at];
-        if place.ticket != header.ticket || matches!(place.owner, Owner::Free) {
-            return Err(Error::Protocol {
-                what: format!("an answer to call {}, which is not open", header.ticket),
-            });
+        let owner = self.free(header.ticket)?;
+        self.give_to(owner, header, remote);
+        Ok(())
+    }
+
+    /// The same, for the thread of batch `own`, which takes its items itself.
+    #[inline]
+    pub(crate) fn deliver_item(
+        &mut self,
+        header: Header,
+        own: u32,
+        remote: &Arc<Remote>,
+    ) -> Result<Option<(u32, Answer)>, Error> {
+        match self.free(header.ticket)? {
+            Owner::Item { key, index } if key == own => {
+                Ok(Some((index, self.take(header, remote))))
+            }
+            other => {
+                self.give_to(other, header, remote);
+                Ok(None)
+            }
         }
+    }
+
+    /// Frees the place of a call that has been answered, and its request memory.
+    #[inline]
+    fn free(&mut self, ticket: u64) -> Result<Owner, Error> {
+        let Some(place) = self.place(ticket) else {
+            return Err(Error::Protocol {
+                what: format!("an answer to call {ticket}, which is not open"),
+            });
+        };
         let owner = std::mem::replace(&mut place.owner, Owner::Free);
         let held = std::mem::replace(&mut place.held, Held::Nothing);
         self.give_back(held);
-        if !self.cancels.is_empty() {
-            self.cancels.retain(|ticket| *ticket != header.ticket);
+        if !self.displaced.is_empty() {
+            self.displaced.retain(|place| !matches!(place.owner, Owner::Free));
         }
+        if !self.cancels.is_empty() {
+            self.cancels.retain(|cancelled| *cancelled != ticket);
+        }
+        Ok(owner)
+    }
+
+    fn give_to(&mut self, owner: Owner, header: Header, remote: &Arc<Remote>) {
         match owner {
             Owner::Free | Owner::Nobody => self.discard(header),
             Owner::Entry(entry) => entry.set(self.take(header, remote)),
+            Owner::Item { key, index } => match self.batch(key) {
+                Some(results) => results.set(index, self.take(header, remote)),
+                None => self.discard(header),
+            },
         }
-        Ok(())
+    }
+
+    fn batch(&self, key: u32) -> Option<Arc<Results>> {
+        let found = self.batches.iter().find(|batch| batch.0 == key);
+        found.map(|(_, results)| results.clone())
+    }
+
+    /// Nobody wants the open items of a batch any more: their indices, and whether the daemon has
+    /// taken them.
+    pub(crate) fn abandon_items(&mut self, batch: u32) -> Vec<(u32, bool)> {
+        let mut given_up = Vec::new();
+        for place in self.places.iter_mut().chain(&mut self.displaced) {
+            if let Owner::Item { key, index } = place.owner
+                && key == batch
+            {
+                place.owner = Owner::Nobody;
+                given_up.push((place.ticket, index));
+            }
+        }
+        given_up.iter().for_each(|(ticket, _)| self.cancel(*ticket));
+        let claimed = |(ticket, index)| (index, self.ring.was_claimed(ticket));
+        given_up.into_iter().map(claimed).collect()
     }
 
     /// The answer of the call that used this memory has been seen.
@@ -330,13 +418,17 @@ impl Lane {
     pub(crate) fn bury(&mut self, death: &Death, remote: &Arc<Remote>) {
         let _broken_rules_do_not_matter_now = self.drain(remote);
         let pid = self.session.pid;
-        for at in 0..self.places.len() {
-            let place = &mut self.places[at];
-            let ticket = place.ticket;
-            let error = |ring: &Ring| Err(death.error(ring.was_claimed(ticket), pid));
+        for place in self.places.iter_mut().chain(&mut self.displaced) {
+            let error = || Err(death.error(self.ring.was_claimed(place.ticket), pid));
             match std::mem::replace(&mut place.owner, Owner::Free) {
                 Owner::Free | Owner::Nobody => {}
-                Owner::Entry(entry) => entry.set(error(&self.ring)),
+                Owner::Entry(entry) => entry.set(error()),
+                Owner::Item { key, index } => {
+                    let batch = self.batches.iter().find(|batch| batch.0 == key);
+                    if let Some((_, results)) = batch {
+                        results.set(index, error());
+                    }
+                }
             }
         }
     }

@@ -21,12 +21,13 @@ mod info;
 #[cfg(feature = "inproc")]
 mod inproc;
 mod lane;
+mod many;
 mod method;
 mod options;
 mod pending;
 mod remote;
 mod reply;
-pub mod services;
+mod services;
 mod session;
 mod target;
 mod wait;
@@ -40,6 +41,7 @@ pub use pending::Pending;
 pub use reply::Reply;
 pub use ringfence_protocol::error::ErrorCode;
 pub use ringfence_protocol::{error as remote_error, message, schema};
+pub use services::vectors;
 
 /// A client for the examples in this documentation: the engines inside this process.
 #[cfg(feature = "inproc")]

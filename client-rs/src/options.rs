@@ -56,6 +56,10 @@ pub struct CallOptions {
     pub trace: u32,
     /// Looks at the answer before the call is put aside; `None` is what the client's [`Spin`] says.
     pub spin_turns: Option<u32>,
+    /// Where submitting it would wait, for room, for memory or for a daemon, give
+    /// [`Error::WouldBlock`] instead. For callers that hold something others need, or that must look
+    /// at signals.
+    pub at_once: bool,
 }
 
 /// What can be chosen about a client. From [`Client::builder`].
@@ -71,6 +75,7 @@ pub struct Builder {
     pub(crate) target: Option<Target>,
     pub(crate) settings: Settings,
     pub(crate) autostart: Option<Option<PathBuf>>,
+    pub(crate) daemon: Option<PathBuf>,
     #[cfg(feature = "inproc")]
     pub(crate) registry: Option<ringfence_core::Registry>,
 }
@@ -92,6 +97,7 @@ impl Default for Builder {
             target: None,
             settings,
             autostart: None,
+            daemon: None,
             #[cfg(feature = "inproc")]
             registry: None,
         }
@@ -194,6 +200,18 @@ impl Builder {
     /// ```
     pub fn autostart(mut self, binary: Option<PathBuf>) -> Self {
         self.autostart = Some(binary);
+        self
+    }
+
+    /// A daemon with engines of one's own: starts this binary as the instance that is named, or else
+    /// under a name made of the binary's path, unless it runs already. As a private daemon does, it
+    /// leaves 2 s after its last client, and `RINGFENCE_AUTOSTART=0` forbids the start.
+    ///
+    /// ```
+    /// let _builder = ringfence::Client::builder().daemon("target/release/examples/greeterd");
+    /// ```
+    pub fn daemon(mut self, binary: impl Into<PathBuf>) -> Self {
+        self.daemon = Some(binary.into());
         self
     }
 

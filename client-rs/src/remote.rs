@@ -279,7 +279,7 @@ impl Remote {
         let Some(death) = session.death() else { return };
         for cell in &self.lanes {
             let mut holder = cell.hold();
-            if !holder.as_ref().is_some_and(|lane| lane.serial == session.serial) {
+            if holder.as_ref().is_none_or(|lane| lane.serial != session.serial) {
                 continue;
             }
             let lane = holder.take().map(|mut lane| {

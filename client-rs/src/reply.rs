@@ -9,14 +9,15 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use ringfence_protocol::limits::INLINE_BYTES;
 use ringfence_protocol::memory::Memory;
 use ringfence_protocol::region::Region;
 use zerocopy::IntoBytes;
 
 use crate::remote::Remote;
 
-const INLINE_WORDS: usize = INLINE_BYTES / 8;
+/// Replies of up to this many words travel in the [`Reply`] itself, which then is one cache line; a
+/// slot's worth would be copied at every return.
+const INLINE_WORDS: usize = 6;
 
 /// The payload of an answer. Dereferences to its bytes.
 ///
@@ -33,7 +34,7 @@ pub struct Reply {
 
 enum Repr {
     Inline {
-        len: usize,
+        len: u8,
         words: [u64; INLINE_WORDS],
     },
     Words {
@@ -65,12 +66,15 @@ pub(crate) struct Lease {
 }
 
 impl Reply {
-    /// `len` bytes, at most [`INLINE_BYTES`], that `fill` writes.
+    /// `len` bytes that `fill` writes: in the reply itself if they are few.
     #[inline(always)]
     pub(crate) fn inline(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
+        if len > INLINE_WORDS * 8 {
+            return Self::copied(len, fill);
+        }
         let mut words = [0; INLINE_WORDS];
         fill(&mut words.as_mut_bytes()[..len]);
-        Self { repr: Repr::Inline { len, words } }
+        Self { repr: Repr::Inline { len: len as u8, words } }
     }
 
     /// `len` bytes on the heap that `fill` writes.
@@ -105,7 +109,7 @@ impl Reply {
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         match &self.repr {
-            Repr::Inline { len, words } => &words.as_bytes()[..*len],
+            Repr::Inline { len, words } => &words.as_bytes()[..usize::from(*len)],
             Repr::Words { len, words } => &words.as_bytes()[..*len],
             #[cfg(feature = "inproc")]
             Repr::Bytes(bytes) => bytes,
@@ -118,7 +122,8 @@ impl Reply {
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.repr {
-            Repr::Inline { len, .. } | Repr::Words { len, .. } => *len,
+            Repr::Inline { len, .. } => usize::from(*len),
+            Repr::Words { len, .. } => *len,
             #[cfg(feature = "inproc")]
             Repr::Bytes(bytes) => bytes.len(),
             Repr::Leased(leased) => leased.len,

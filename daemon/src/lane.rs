@@ -133,12 +133,12 @@ impl Lane {
 
     /// Serves what is there, up to a batch. How many requests.
     #[inline]
-    pub(crate) fn turn(&mut self, bench: &mut Bench) -> Result<u32, Fault> {
+    pub(crate) fn turn(&mut self, registry: &Registry, bench: &mut Bench) -> Result<u32, Fault> {
         let mut served = 0;
         while served < BATCH {
             let Peek::Request(request) = self.ring.peek()? else { break };
             served += 1;
-            if !self.serve(&request, bench)? {
+            if !self.serve(&request, registry, bench)? {
                 break;
             }
         }
@@ -164,7 +164,12 @@ impl Lane {
 
     /// Takes one request. `false` if the other lanes should have their turn now.
     #[inline]
-    fn serve(&mut self, request: &Request, bench: &mut Bench) -> Result<bool, Fault> {
+    fn serve(
+        &mut self,
+        request: &Request,
+        registry: &Registry,
+        bench: &mut Bench,
+    ) -> Result<bool, Fault> {
         let header = request.header;
         let in_place = header.len <= COPY_IN_PLACE && !matches!(request.place, Place::Bulk { .. });
         if !in_place {
@@ -178,17 +183,22 @@ impl Lane {
         if self.ring.up().is_dead() {
             return Err(Fault::Truncated { segment: "up" });
         }
-        let go_on = self.decide(request, &words, bench);
+        let go_on = self.decide(request, &words, registry, bench);
         bench.request = words;
         Ok(go_on)
     }
 
     #[inline]
-    fn decide(&mut self, request: &Request, words: &[u64], bench: &mut Bench) -> bool {
+    fn decide(
+        &mut self,
+        request: &Request,
+        words: &[u64],
+        registry: &Registry,
+        bench: &mut Bench,
+    ) -> bool {
         let header = request.header;
         let payload = &zerocopy::IntoBytes::as_bytes(words)[..header.len as usize];
         bench.counters.request(u64::from(header.len));
-        let registry = Arc::clone(&bench.registry);
         let Some(method) = registry.method(header.method) else {
             self.refuse(request, usize::MAX, &registry.unknown(header.method), bench);
             return true;

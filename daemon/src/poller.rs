@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use ringfence_core::Registry;
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::limits::SWEEP_MS;
 use ringfence_protocol::region::Region;
@@ -46,6 +47,9 @@ struct Member {
     masked: bool,
 }
 
+/// What a sweep ends with: counters are published, the watchdog is fed.
+pub(crate) type OnSweep = Box<dyn FnMut(&mut Bench, &Observed) + Send>;
+
 /// What a poller needs to start.
 pub(crate) struct Setup {
     pub(crate) bench: Bench,
@@ -53,7 +57,7 @@ pub(crate) struct Setup {
     pub(crate) cpu: Option<u32>,
     pub(crate) reports: Arc<Reports>,
     /// Called once a sweep by the polling loop, and by nothing else: counters and watchdog.
-    pub(crate) on_sweep: Box<dyn FnMut(&mut Bench, &Observed) + Send>,
+    pub(crate) on_sweep: OnSweep,
 }
 
 /// What a sweep saw.
@@ -67,12 +71,14 @@ pub(crate) struct Observed {
 
 /// A polling thread.
 pub(crate) struct Poller {
+    /// The same as the bench's; apart, so that a method can be called while the bench changes.
+    registry: Arc<Registry>,
     bench: Bench,
     polling: Polling,
     inbox: Arc<Inbox>,
     epoll: Epoll,
     reports: Arc<Reports>,
-    on_sweep: Box<dyn FnMut(&mut Bench, &Observed) + Send>,
+    on_sweep: OnSweep,
     members: HashMap<u64, Member>,
     lanes: Vec<Option<Lane>>,
     hot: Vec<usize>,
@@ -99,6 +105,7 @@ impl Poller {
         let patience = Patience::yielding_for(spin, Duration::from_micros(setup.polling.yield_us))
             .spinning_for(Duration::from_micros(setup.polling.spin_us));
         let poller = Self {
+            registry: Arc::clone(&setup.bench.registry),
             bench: setup.bench,
             polling: setup.polling,
             inbox,
@@ -154,7 +161,7 @@ impl Poller {
             if self.bench.draining {
                 continue;
             }
-            match lane.turn(&mut self.bench) {
+            match lane.turn(&self.registry, &mut self.bench) {
                 Ok(0) => {}
                 Ok(_) => served = true,
                 Err(fault) => {
@@ -264,7 +271,7 @@ impl Poller {
     fn serve_parked(&mut self, index: usize) {
         for _ in 0..4 {
             let Some(lane) = self.lanes[index].as_mut() else { return };
-            let parked = lane.turn(&mut self.bench).and_then(|_| {
+            let parked = lane.turn(&self.registry, &mut self.bench).and_then(|_| {
                 lane.ring.unpark();
                 lane.ring.park()
             });

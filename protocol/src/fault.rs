@@ -46,7 +46,7 @@ pub enum Fault {
         /// Bytes of the segment, 0 if there is none.
         has: u64,
     },
-    /// SPEC C2: `consumed` is not between what it was and `done`.
+    /// SPEC F3: `consumed` is not between what it was and `done`.
     #[error("consumed {consumed} is not in {from}..={done}")]
     Consumed {
         /// What the client stored.

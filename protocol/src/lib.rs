@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod board;
+pub mod crash;
 pub mod error;
 pub mod fault;
 pub mod geometry;

@@ -24,6 +24,7 @@ use crate::memory::Memory;
 /// # Safety
 /// `base()` is 8-aligned, stays the same, and `len()` bytes from it stay mapped readable as long as
 /// `self` lives; writable unless the region is only read from.
+#[allow(clippy::len_without_is_empty, reason = "no mapping is empty")]
 pub unsafe trait Backing: Send + Sync {
     /// First byte.
     fn base(&self) -> NonNull<u8>;

@@ -1,7 +1,7 @@
 //! Fuzz targets as plain functions over chance input: no harness, no nightly compiler.
 //!
-//! Whatever a peer writes, each side faults or stays within bounds, and does bounded work: SPEC R1-R9.
-//! Wrong answers to a client that forges words are no concern here; harm to the daemon is.
+//! Whatever a peer writes, each side faults or stays within bounds, and does bounded work: SPEC
+//! R1-R9. Wrong answers to a client that forges words are no concern here; harm to the daemon is.
 #![allow(clippy::unwrap_used)]
 
 #[path = "common/chance.rs"]
@@ -49,6 +49,9 @@ fn spoil(chance: &mut Chance, memory: &Heap, position: u64) {
 
 /// Makes some slots from `position` on look committed, with headers that are nearly right.
 fn commit(chance: &mut Chance, memory: &Heap, ring: usize, position: u64) {
+    let bulk = [1, 64, 65, 255].map(|segment| segment << 24 | 1);
+    let blocks = [[0, 0, 1, 3, 4], [0x00ff_ffff, u32::MAX, 1 << 24, 1 << 24 | 2, 0]];
+    let blocks = [&blocks[0][..], &blocks[1], &bulk].concat();
     for ahead in 0..chance.below(SLOTS + 1) {
         let position = position.wrapping_add(ahead);
         let at = ring + GEOMETRY.index(position) * STRIDE;
@@ -57,7 +60,7 @@ fn commit(chance: &mut Chance, memory: &Heap, ring: usize, position: u64) {
             len: chance.pick(&[0, 8, 216, 217, 4096, 3 * 4096, u32::MAX]),
             flags: chance.pick(&[0, 0, 0, 0, 1]),
             status: chance.pick(&[0, 0, 0, 0, 1]),
-            block: chance.pick(&[0, 0, 1, 3, 4, 0x00ff_ffff, 1 << 24 | 1, 64 << 24 | 1, u32::MAX]),
+            block: chance.pick(&blocks),
             ..Header::default()
         };
         for (word, value) in header.words().into_iter().enumerate() {
@@ -73,7 +76,9 @@ fn check(request: &Request) {
     assert_eq!((flags, status, ticket), (0, 0, 0));
     assert!(match request.place {
         Place::Inline => len as usize <= INLINE_BYTES,
-        Place::Arena { at } => at >= GEOMETRY.up().arena && at + len as usize <= GEOMETRY.up().len,
+        Place::Arena { at } =>
+            (GEOMETRY.up().arena..GEOMETRY.up().len).contains(&at)
+                && at + len as usize <= GEOMETRY.up().len,
         Place::Bulk { segment } => (1..=BULK_SEGMENTS as u32).contains(&segment),
     });
 }
@@ -165,6 +170,9 @@ fn any_down_image(chance: &mut Chance) {
         client.cancel(start);
         let _ = (client.progress(start), client.was_claimed(start));
         let Ok(Some(header)) = client.peek() else { break };
+        let (segment, block) = (header.block >> 24, header.block & 0x00ff_ffff);
+        let last = if segment == 0 { GEOMETRY.down_blocks } else { 1 };
+        assert!(header.block == 0 || segment <= 64 && (1..=last).contains(&block), "{header:?}");
         if header.block >> 24 == 0 {
             client.read(header, &mut vec![0; header.len as usize]);
         } else {

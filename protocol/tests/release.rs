@@ -1,8 +1,9 @@
-//! SPEC R4 with an optimiser and a hostile neighbour: while the daemon reads, another thread flips the
-//! words of a request between valid and invalid values. What was checked must be what is used.
+//! SPEC R4 with an optimiser and a hostile neighbour: while the daemon reads, another thread flips
+//! the words of a request between valid and invalid values. What was checked must be what is used.
 //!
-//! Worth most in a release build (`cargo test --release --test release`): only there may a compiler read
-//! shared memory a second time. The last test shows that the neighbour is quick enough to be noticed.
+//! Worth most in a release build (`cargo test --release --test release`): only there may a compiler
+//! read shared memory a second time. The last test shows that the neighbour is quick enough to be
+//! noticed.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -67,8 +68,8 @@ fn flip(up: &Region, words: &[(usize, [u64; 2])], stop: &AtomicBool) {
     }
 }
 
-/// Looks `turns` times while the neighbour flips, and on until `look` has seen all it wants to see: the
-/// two may share one core. At most a thousand times as long.
+/// Looks `turns` times while the neighbour flips, and on until `look` has seen all it wants to see:
+/// the two may share one core. At most a thousand times as long.
 fn against(words: &[(usize, [u64; 2])], up: &Region, turns: u64, mut look: impl FnMut() -> bool) {
     let stop = AtomicBool::new(false);
     let mut enough = || {
@@ -102,8 +103,8 @@ fn flipped(valid: Header, invalid: Header) -> Vec<(usize, [u64; 2])> {
     offsets.into_iter().zip(pairs).map(|(word, (a, b))| (at + word, [a, b])).collect()
 }
 
-/// `len`, `block` and the reserved bits change under the daemon's eyes: it accepts only what is within
-/// bounds, and reads no more than it accepted.
+/// `len`, `block` and the reserved bits change under the daemon's eyes: it accepts only what is
+/// within bounds, and reads no more than it accepted.
 #[test]
 fn r4_a_header_that_changes_is_never_accepted_out_of_bounds() {
     let (up, mut server) = lane(0);
@@ -131,8 +132,8 @@ fn r4_a_header_that_changes_is_never_accepted_out_of_bounds() {
     });
 }
 
-/// Block and length of a payload in the arena change: a block that is valid for one length is not for
-/// the other.
+/// Block and length of a payload in the arena change: a block that is valid for one length is not
+/// for the other.
 #[test]
 fn r6_a_block_that_changes_never_leads_out_of_the_arena() {
     let (up, mut server) = lane(0);
@@ -157,7 +158,7 @@ fn r6_a_block_that_changes_never_leads_out_of_the_arena() {
 /// `consumed` changes between what it was and a forged value: the forged one is never the one that
 /// credit is counted by.
 #[test]
-fn c2_a_consumed_that_changes_never_gives_credit() {
+fn f3_a_consumed_that_changes_never_gives_credit() {
     let (up, mut server) = lane(8);
     let (mut skipped, mut refused) = (0_u64, 0_u64);
     against(&[(up::CONSUMED, [START, FORGED])], &up, TURNS, || {

@@ -7,6 +7,7 @@ pub mod python;
 pub mod raw_sync;
 pub mod ringfence;
 pub mod unix;
+pub mod vectors;
 
 use crate::harness::Case;
 use crate::raw::PAYLOAD_WORDS;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Box<dyn Case>> {
     let daemon = ringfence::Shared::default();
     cases.extend(ringfence::all(&daemon));
     cases.extend(python::all(&daemon));
+    cases.extend(vectors::all(&daemon));
     cases
 }
 

@@ -55,7 +55,6 @@ pub(super) fn serve(place: &str) -> Result<(), BenchError> {
     config.instance = String::from("bench");
     config.runtime_dir = dir;
     config.polling.cpus = Some(vec![SERVER_CORE as u32]);
-    config.engines.enable = vec![String::from("system")];
     let builder = ringfenced::Daemon::builder().builtin_engines().engine(Greeter);
     let daemon = builder.build(config).map_err(|error| broken(error.to_string()))?;
     say_ready()?;
@@ -119,6 +118,8 @@ impl Shared {
     /// The daemon.
     pub fn get(&self, context: &Context) -> Result<Rc<RefCell<Daemon>>, BenchError> {
         if let Some(daemon) = self.0.borrow().upgrade() {
+            // Other cases may have left it standing still.
+            daemon.borrow_mut().resume()?;
             return Ok(daemon);
         }
         let daemon = Rc::new(RefCell::new(Daemon::start(&context.exe)?));

@@ -1,1 +1,105 @@
-"""The Python client of Ringfence. Under construction."""
+"""Run your Rust core once, call it from every process as if it were linked in: the Python client.
+
+>>> import ringfence as rf
+>>> with rf.connect() as client:          # finds the daemon; starts a private one if there is none
+...     client.echo(b"hello")
+b'hello'
+"""
+
+from __future__ import annotations
+
+from ._client import Client
+from ._connect import connect, find_daemon
+from ._core import Pending, __version__
+from ._engine import Engine, Method
+from ._errors import (
+    Backpressure,
+    CallTimeout,
+    Cancelled,
+    DaemonRestarted,
+    DaemonStalled,
+    DaemonUnavailable,
+    ForkedSession,
+    PermissionDenied,
+    RemoteError,
+    RemoteFileNotFoundError,
+    RemoteKeyError,
+    RemoteMemoryError,
+    RemoteOSError,
+    RemoteOverflowError,
+    RemoteRuntimeError,
+    RemoteTypeError,
+    RemoteValueError,
+    RingfenceError,
+    SchemaMismatch,
+    SessionKilled,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._codes import ErrorCode
+    from ._daemon import Daemon
+    from ._vectors import Added, BatchHits, Collection, CollectionStats, Hits, Rows, Vectors
+
+__all__ = [
+    "Added",
+    "Backpressure",
+    "BatchHits",
+    "CallTimeout",
+    "Cancelled",
+    "Client",
+    "Collection",
+    "CollectionStats",
+    "Daemon",
+    "DaemonRestarted",
+    "DaemonStalled",
+    "DaemonUnavailable",
+    "Engine",
+    "ErrorCode",
+    "ForkedSession",
+    "Hits",
+    "Method",
+    "Pending",
+    "PermissionDenied",
+    "RemoteError",
+    "RemoteFileNotFoundError",
+    "RemoteKeyError",
+    "RemoteMemoryError",
+    "RemoteOSError",
+    "RemoteOverflowError",
+    "RemoteRuntimeError",
+    "RemoteTypeError",
+    "RemoteValueError",
+    "RingfenceError",
+    "Rows",
+    "SchemaMismatch",
+    "SessionKilled",
+    "Vectors",
+    "__version__",
+    "connect",
+    "find_daemon",
+]
+
+# Their modules import what `import ringfence` must not: numpy, `typing`, `enum`.
+_LAZY = {
+    "Daemon": "_daemon",
+    "ErrorCode": "_codes",
+    **dict.fromkeys(
+        ("Added", "BatchHits", "Collection", "CollectionStats", "Hits", "Rows", "Vectors"),
+        "_vectors",
+    ),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'ringfence' has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

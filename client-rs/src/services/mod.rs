@@ -1,3 +1,3 @@
-//! Engines that come with Ringfence, typed: one file an engine.
+//! Engines that come with Ringfence, typed: one file an engine. They only encode and decode.
 
 pub mod vectors;

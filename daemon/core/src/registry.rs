@@ -196,7 +196,7 @@ impl Method<'_> {
     /// The method's own.
     #[inline]
     pub fn call(&self, call: &mut Call<'_>) -> Result<(), Error> {
-        // Unwind safety: engines guard their state with locks that do not poison, and their contract
+        // AssertUnwindSafe holds: engines guard their state with locks that do not poison, and their contract
         // is to stay usable after a panic; the reply is discarded.
         catch_unwind(AssertUnwindSafe(|| self.engine.call(self.op, call)))
             .unwrap_or_else(|payload| Err(panicked(&*payload)))

@@ -23,14 +23,20 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// The daemon with the engine `trial`, serving.
     pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_to_crash(flags, None)
+    }
+
+    /// The same, to die at `name:n` of the crash points.
+    pub(crate) fn start_to_crash(flags: &[&str], crash_at: Option<&str>) -> Self {
         let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(format!("ringfence-{instance}"));
         std::fs::create_dir(&dir).unwrap();
-        Self::start_again(instance, dir, flags)
+        Self::start_again(instance, dir, flags, crash_at)
     }
 
-    fn start_again(instance: String, dir: PathBuf, flags: &[&str]) -> Self {
+    fn start_again(instance: String, dir: PathBuf, flags: &[&str], crash_at: Option<&str>) -> Self {
         let child = Command::new(testd())
+            .envs(crash_at.map(|at| ("RINGFENCE_CRASH_AT", at)))
             .args([
                 "--engines",
                 "system",
@@ -58,9 +64,14 @@ impl Daemon {
     /// Kills it with -9 and starts another of the same instance.
     pub(crate) fn kill_and_restart(&mut self, flags: &[&str]) {
         self.kill();
-        std::fs::remove_file(self.socket()).unwrap();
+        self.restart(flags);
+    }
+
+    /// Starts another of the same instance in place of one that is dead.
+    pub(crate) fn restart(&mut self, flags: &[&str]) {
+        self.child.wait().unwrap();
         let (instance, dir) = (self.instance.clone(), self.dir.clone());
-        let next = Self::start_again(instance, dir, flags);
+        let next = Self::start_again(instance, dir, flags, None);
         let old = std::mem::replace(self, next);
         std::mem::forget(old);
     }

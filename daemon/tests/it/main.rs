@@ -1,6 +1,7 @@
 //! The daemon as a process, from outside: a foreign client that speaks SPEC.md by hand, well and badly.
 #![allow(clippy::unwrap_used)]
 
+mod crash;
 mod daemon;
 mod hostile;
 mod raw;

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ringfence_protocol::crash;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::layout::Header;
 use ringfence_protocol::limits;
@@ -33,15 +34,23 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) fn connect(daemon: &Daemon) -> Self {
-        let conn = Conn::connect(&daemon.socket(), PATIENCE).unwrap();
+        Self::connect_to(&daemon.socket())
+    }
+
+    pub(crate) fn connect_to(socket: &std::path::Path) -> Self {
+        let conn = Conn::connect(socket, PATIENCE).unwrap();
+        crash::point("client.connected");
         tell(&conn, &ClientMessage::Hello { name: "raw".into(), engines: Vec::new() });
+        crash::point("client.hello");
         let (message, mut fds) = hear(&conn).expect("a welcome, not a hang-up");
+        crash::point("client.welcome");
         let DaemonMessage::Welcome { engines, lane: opened, .. } = message else {
             panic!("{message:?}")
         };
         let (down_fd, up_fd) = (fds.pop().unwrap(), fds.pop().unwrap());
         let bell = Bell::from_fd(fds.pop().unwrap());
         let (lane, up, down) = map(&opened, &up_fd, &down_fd);
+        crash::point("client.mapped");
         Self { conn, bell, lane, opened, up, down, up_fd, down_fd, engines }
     }
 

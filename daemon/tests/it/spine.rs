@@ -65,24 +65,22 @@ fn a_malformed_request_names_its_field() {
     client.echo(b"still here");
 }
 
-/// Issue: 1 000 echoes submitted behind a 200 ms call on the same lane finish first.
+/// Issue: 1 000 echoes submitted behind a 200 ms call on the same lane finish first. Here the call lasts
+/// until it is cancelled, so that a slow machine proves the same.
 #[test]
 fn a_thousand_echoes_overtake_a_long_call_on_their_lane() {
     let daemon = Daemon::start(&[]);
     let mut client = Raw::connect(&daemon);
     let (nap, echo) = (client.method("trial", NAP), client.method("system", system::ECHO));
-    let long = client.submit(nap, &encode(&Number { value: 200 }));
-    let mut answers = 0;
+    let long = client.submit(nap, &encode(&Number { value: 600_000 }));
     for number in 0..1000u64 {
         let ticket = client.submit(echo, &number.to_le_bytes());
         let (answered, result) = client.take();
         assert_eq!(answered, ticket, "the nap came before echo {number}");
         assert_eq!(result.unwrap(), number.to_le_bytes());
-        answers += 1;
     }
-    let (answered, result) = client.take();
-    assert_eq!((answered, answers), (long, 1000));
-    assert!(result.is_ok());
+    assert!(client.lane.cancel(long), "it is still in the table");
+    assert_eq!(client.take().0, long);
 }
 
 #[test]

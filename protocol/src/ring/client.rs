@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::crash;
 use crate::fault::Fault;
 use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{Header, down, entry, slot, up};
@@ -140,8 +141,10 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         }
         self.up.write(at + slot::PAYLOAD, inline);
         self.submitted = ticket.wrapping_add(1);
+        crash::point("client.submit.words");
         // A, pairs with B: the words above happen before the daemon sees this one.
         self.up.store_release(at + slot::SEQ, self.submitted);
+        crash::point("client.submit.seq");
         self.store_consumed_if_owed();
         Ok(ticket)
     }
@@ -247,6 +250,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     /// asleep for?
     #[inline]
     pub fn collect(&mut self) -> bool {
+        crash::point("client.collect");
         self.collected = self.collected.wrapping_add(1);
         let quarter = u64::from(self.geometry.slots / 4);
         if self.collected.wrapping_sub(self.consumed) >= quarter {
@@ -278,6 +282,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         self.consumed = self.collected;
         // G, pairs with H: we have read the answers below.
         self.up.store_release(up::CONSUMED, self.consumed);
+        crash::point("client.consumed");
     }
 
     #[inline]
@@ -296,6 +301,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
             self.parked |= BY_BYTE;
         }
         self.up.store_u32(up::PARKED, self.parked);
+        crash::point("client.parked");
         // L, pairs with K (and I with J, for the credit given above).
         self.up.fence(Ordering::SeqCst);
         if self.bell_due_fenced() {

@@ -12,6 +12,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::crash;
 use crate::fault::Fault;
 use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{ENTRY_BYTES, Header, down, entry, slot, up};
@@ -211,6 +212,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     pub fn claim(&mut self) {
         self.claimed = self.claimed.wrapping_add(1);
         self.down.store_release(down::CLAIMED, self.claimed);
+        crash::point("daemon.claimed");
     }
 
     /// The slot of the claimed request may be reused.
@@ -219,6 +221,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         self.released = self.released.wrapping_add(1);
         // E, pairs with F: we have read the slot.
         self.down.store_release(down::RELEASED, self.released);
+        crash::point("daemon.released");
     }
 
     /// Takes the request that [`peek`](Self::peek) found into the in-flight table, so that it never
@@ -243,7 +246,9 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
             self.down.store(at + entry::SLOT + slot::TICKET + word * 8, value);
         }
         self.down.write(at + entry::SLOT + slot::PAYLOAD, inline);
+        crash::point("daemon.entry.body");
         self.down.store_release(at + entry::TICKET, request.ticket.wrapping_add(1));
+        crash::point("daemon.entry.ticket");
     }
 
     /// Records that a call which recovery left open is about to run again, *before* it runs: should
@@ -275,16 +280,20 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
             self.down.store(at + slot::TICKET + index * 8, word);
         }
         self.down.write(at + slot::PAYLOAD, inline);
+        crash::point("daemon.answer.words");
         self.done = self.done.wrapping_add(1);
         // C, pairs with D.
         self.down.store_release(at + slot::SEQ, self.done);
+        crash::point("daemon.answer.seq");
         self.down.store_release(down::DONE, self.done);
+        crash::point("daemon.answer.done");
     }
 
     /// Answers a call of the in-flight table and frees its entry.
     pub fn finish(&mut self, entry: Entry, header: Header, inline: &[u8]) {
         self.answer(header, inline);
         self.down.store_release(self.entry_at(entry.0) + entry::TICKET, 0);
+        crash::point("daemon.entry.freed");
         self.free_entries.push(entry.0);
     }
 

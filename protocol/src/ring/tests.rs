@@ -226,3 +226,15 @@ fn arena_payloads_go_and_come_back() {
     client.give_back(request.header.block, 9000);
     assert_eq!(server.leased(), (0, 0), "copied out, given back at once");
 }
+
+#[test]
+fn credit_that_is_owed_is_stored_with_the_request_that_needs_it() {
+    let (mut client, mut server) = pair((1 << 32) - 3);
+    submit(&mut client, b"read, not told").unwrap();
+    serve_light(&mut server).unwrap();
+    take(&mut client).unwrap();
+    for _ in 0..8 {
+        submit(&mut client, b"next").unwrap();
+        assert!(serve_light(&mut server).is_some(), "one answer of a full ring was read");
+    }
+}

@@ -1,7 +1,7 @@
 //! The client of the kill model, which survives every daemon, and what it knows to be wrong.
 //!
-//! It is the oracle: it sees what a client can see, is told by the daemons what they run, and keeps a
-//! list of contradictions.
+//! It is the oracle: it sees what a client can see, is told by the daemons what they run, and keeps
+//! a list of contradictions.
 
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{Header, slot};

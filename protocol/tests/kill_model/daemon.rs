@@ -65,7 +65,8 @@ impl Daemon {
         self.jobs.push(Job { entry: call.entry, ticket: call.ticket, method, payload });
     }
 
-    /// Takes the next request: a light one is answered, a heavy one starts. `false` if there is none.
+    /// Takes the next request: a light one is answered, a heavy one starts. `false` if there is
+    /// none.
     pub(crate) fn serve(&mut self, world: &mut Client) -> bool {
         let Peek::Request(request) = self.lane.peek().expect("the client is honest") else {
             return false;

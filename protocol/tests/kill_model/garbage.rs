@@ -1,6 +1,6 @@
-//! Recovery over a `down` that no daemon left: an error, or a lane that works and is bounded. The rules
-//! for hostile memory (SPEC R1-R9) hold for `down` too, because whoever shares the daemon's uid can
-//! write it.
+//! Recovery over a `down` that no daemon left: an error, or a lane that works and is bounded. The
+//! rules for hostile memory (SPEC R1-R9) hold for `down` too, because whoever shares the daemon's
+//! uid can write it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -121,7 +121,7 @@ fn turn(lane: &mut Lane, chance: &mut Chance) {
 }
 
 #[test]
-fn k_recovery_of_any_down_is_an_error_or_a_bounded_lane() {
+fn k1_recovery_of_any_down_is_an_error_or_a_bounded_lane() {
     let (mut recovered, mut refused) = (0, 0);
     for seed in 0..8_000 {
         let case = || recover(&mut Chance::new(seed));

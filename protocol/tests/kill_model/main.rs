@@ -1,11 +1,13 @@
-//! SPEC F1 and section K: a daemon may be killed at any store, its successor too, and every request is
-//! answered exactly once all the same.
+//! SPEC F1, K1 to K3: a daemon may be killed at any store, its successor too, and every request
+//! is answered exactly once all the same.
 //!
-//! For each mix of requests the first daemon is killed at each of its stores, the second at each of its
-//! own, recovery included; the third finishes. [`client::Client`] knows what happened and compares. The
-//! same model run over wrong orders of stores must find wrong cases: that is what shows that it looks.
+//! For each mix of requests the first daemon is killed at each of its stores, the second at each of
+//! its own, recovery included; the third finishes. [`client::Client`] knows what happened and
+//! compares. The same model run over wrong orders of stores must find wrong cases: that is what
+//! shows that it looks.
 //!
-//! Positions start anywhere below 2^63 (SPEC S2): a ticket of 2^64 - 1 would mark its entry as free.
+//! Positions start anywhere below 2^63 (SPEC S1): a ticket of 2^64 - 1 would mark its entry as
+//! free.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../common/chance.rs"]
@@ -221,8 +223,8 @@ impl World {
     }
 }
 
-/// Kills the first daemon at each store and its successor at each of its own. The first contradiction,
-/// or how many pairs of kills there were.
+/// Kills the first daemon at each store and its successor at each of its own. The first
+/// contradiction, or how many pairs of kills there were.
 fn kill_everywhere(
     start: u64,
     order: Order,
@@ -296,7 +298,7 @@ fn f1_any_other_order_is_found_wrong() {
         (Word::Taken, Word::Claimed),          // heavy: claimed before its entry is there
         (Word::Claimed, Word::Released),       // heavy: slot given back before it is claimed
         (Word::Seq, Word::Freed),              // heavy: entry freed before the answer
-        (Word::Taken, Word::Released), // recovery: slot given back before the light call has an entry
+        (Word::Taken, Word::Released),         // recovery: slot given back before it is copied
         (Word::LeaseTicket, Word::Generation), // a lease that nobody will ever give back
     ] {
         assert!(is_found(Order::Late(first, second), |_| {}), "{first:?} after {second:?}");
@@ -304,7 +306,7 @@ fn f1_any_other_order_is_found_wrong() {
 }
 
 #[test]
-fn s2_without_the_first_ticket_a_call_passes_for_answered() {
+fn s1_without_the_first_ticket_a_call_passes_for_answered() {
     assert!(is_found(Order::Program, |down| {
         for index in 0..GEOMETRY.slots as usize {
             down.store(GEOMETRY.down().ring + index * STRIDE + slot::TICKET, 0);
@@ -315,7 +317,7 @@ fn s2_without_the_first_ticket_a_call_passes_for_answered() {
 /// A client rings once per odd value of the daemon's parking word; a successor that slept under its
 /// predecessor's last value would not be woken.
 #[test]
-fn p2_a_successor_sleeps_under_a_value_that_nobody_rang_for() {
+fn p1_a_successor_sleeps_under_a_value_that_nobody_rang_for() {
     let (up, down) = (Heap::new(GEOMETRY.up().len), Heap::new(GEOMETRY.down().len));
     initialise(&up, &down, GEOMETRY, 5);
     let mut client = ClientLane::new(up.clone(), down.clone(), GEOMETRY, 5).unwrap();
@@ -336,7 +338,7 @@ fn p2_a_successor_sleeps_under_a_value_that_nobody_rang_for() {
 
 /// A long call may be overtaken by more than 2^32 others; it was claimed all the same.
 #[test]
-fn k_a_call_that_was_overtaken_by_billions_is_claimed() {
+fn k2_a_call_that_was_overtaken_by_billions_is_claimed() {
     for start in STARTS {
         let World { down, .. } = World::new(start, Order::Program);
         let up = Heap::new(GEOMETRY.up().len);

@@ -48,8 +48,8 @@ pub(crate) enum Word {
 pub(crate) enum Order {
     /// As written.
     Program,
-    /// As far from it as the orderings allow: a Relaxed store may come before the Release stores that
-    /// stand above it, so each Release store waits for the next one.
+    /// As far from it as the orderings allow: a Relaxed store may come before the Release stores
+    /// that stand above it, so each Release store waits for the next one.
     Hoisted,
     /// A mistake: stores to the first word wait until the second is stored.
     Late(Word, Word),
@@ -157,7 +157,7 @@ fn word(at: usize, value: u64) -> Word {
             within if within >= entry::SLOT + slot::TICKET => Word::Body,
             _ => Word::Other,
         },
-        _ if at >= map.lease && at % 16 == 0 => Word::Generation,
+        _ if at >= map.lease && at.is_multiple_of(16) => Word::Generation,
         _ if at >= map.lease => Word::LeaseTicket,
         _ => Word::Other,
     }

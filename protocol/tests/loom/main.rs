@@ -3,8 +3,8 @@
 //!
 //! Each model runs as it ships and must pass; then once without each ordering that it is about (a
 //! letter of the table in `ring/mod.rs`), and must fail, for the reason given: otherwise the model
-//! could not tell whether the ordering is there. Only the two lanes are under test: bell and futex are
-//! stand-ins with the guarantees of eventfd and futex(2).
+//! could not tell whether the ordering is there. Only the two lanes are under test: bell and futex
+//! are stand-ins with the guarantees of eventfd and futex(2).
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 mod memory;
@@ -42,7 +42,8 @@ fn submit(client: &mut Client) -> bool {
     client.submit(Header { len: 8, ..Header::default() }, &body).is_ok()
 }
 
-/// Takes an answer if one is there, and checks that it is the next one in order. Its bell is dropped.
+/// Takes an answer if one is there, and checks that it is the next one in order. Its bell is
+/// dropped.
 fn take(client: &mut Client, expected: u64) -> bool {
     let Some(header) = client.peek().expect("the daemon is honest") else { return false };
     let mut body = [0; 8];
@@ -80,7 +81,8 @@ fn until(mut done: impl FnMut() -> bool) {
 /// A scenario, to be run without one of its orderings or with all.
 type Model = fn(Option<Letter>);
 
-/// Runs every execution of a model with up to `bound` preemptions; the message of the first that fails.
+/// Runs every execution of a model with up to `bound` preemptions; the message of the first that
+/// fails.
 fn explore(model: Model, bound: usize, without: Option<Letter>) -> Result<(), String> {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(bound);
@@ -258,8 +260,8 @@ fn k_l_a_sleeping_client_is_woken_for_its_answers() {
     prove(model, ASLEEP_FOR_EVER, &[Letter::K, Letter::L]);
 }
 
-/// Both sides sleep whenever they find nothing, and two answers are all that the client is owed: the
-/// whole of section P at once.
+/// Both sides sleep whenever they find nothing, and two answers are all that the client is owed:
+/// the whole of section P at once.
 #[test]
 fn p_two_sleepers_wake_each_other() {
     fn model(without: Option<Letter>) {

@@ -1,11 +1,11 @@
 //! [`Memory`] made of loom's primitives, with one ordering weakened on request.
 //!
-//! Control words (sequence words, positions, parking words, release words) are loom atomics: a Relaxed
-//! load may return any value that the memory model allows. All other words are loom cells: loom fails
-//! the model if two threads touch one without a happens-before between them, which is more than the
-//! rings need (their data words are Relaxed atomics) and exactly what the lettered pairs promise.
-//! Cells also see what loom's atomics cannot: a read that the hardware would move behind the store
-//! that hands the memory back.
+//! Control words (sequence words, positions, parking words, release words) are loom atomics: a
+//! Relaxed load may return any value that the memory model allows. All other words are loom cells:
+//! loom fails the model if two threads touch one without a happens-before between them, which is
+//! more than the rings need (their data words are Relaxed atomics) and exactly what the lettered
+//! pairs promise. Cells also see what loom's atomics cannot: a read that the hardware would move
+//! behind the store that hands the memory back.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -17,8 +17,8 @@ use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{down, entry, slot, up};
 use ringfence_protocol::memory::Memory;
 
-/// Two slots: every position wraps after two. Below the limit that `validated` enforces, which is for
-/// real lanes; the code knows no other minimum than a power of two.
+/// Two slots: every position wraps after two. Below the limit that `validated` enforces, which is
+/// for real lanes; the code knows no other minimum than a power of two.
 pub(crate) const GEOMETRY: Geometry = Geometry { slots: 2, up_blocks: 1, down_blocks: 1 };
 
 /// A letter of the table in `ring/mod.rs`: the one ordering that a run of a model goes without.

@@ -33,8 +33,8 @@ impl Bell {
     }
 }
 
-/// futex(2): compares the word and queues the sleeper under one lock, which the waker takes after its
-/// store.
+/// futex(2): compares the word and queues the sleeper under one lock, which the waker takes after
+/// its store.
 #[derive(Clone)]
 pub(crate) struct Futex {
     queue: Rc<(Mutex<()>, Condvar)>,

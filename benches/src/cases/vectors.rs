@@ -1,0 +1,211 @@
+//! Searching real rows through the daemon, and the same index in this process.
+//!
+//! 134 196 image patches of 108 dimensions (`python/patches.py`), ef 32, k = 10. Both indices are built
+//! by the same adds in the same order. A sample of the batch cases is one batch.
+
+use std::cell::RefCell;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::Command;
+use std::rc::{Rc, Weak};
+
+use ringfence::vectors::{Collection, CollectionHandle, Search};
+
+use super::ringfence::{Daemon, Shared, call_error, client};
+use crate::BenchError;
+use crate::harness::{Case, Context, Runner, Slice};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/patches.py");
+const NAME: &str = "patches";
+const EF: u32 = 32;
+const K: u32 = 10;
+const BATCH: usize = 200;
+
+/// The rows and the queries.
+struct Data {
+    dim: usize,
+    rows: Vec<f32>,
+    queries: Vec<f32>,
+}
+
+impl Data {
+    /// Has the interpreter write them to a file of its own.
+    fn load(context: &Context) -> Result<Self, BenchError> {
+        let path = std::env::temp_dir().join(format!("ringfence-bench-{}.f32", std::process::id()));
+        let written = Command::new(&context.python).arg(SCRIPT).arg(&path).output()?;
+        if !written.status.success() {
+            let text = String::from_utf8_lossy(&written.stderr);
+            let last = text.lines().last().unwrap_or_default();
+            return Err(BenchError::Skipped(format!("no rows: {last}")));
+        }
+        let data = Self::read(&path);
+        std::fs::remove_file(&path)?;
+        data
+    }
+
+    fn read(path: &Path) -> Result<Self, BenchError> {
+        let mut file = std::io::BufReader::new(std::fs::File::open(path)?);
+        let mut header = [0; 24];
+        file.read_exact(&mut header)?;
+        let mut sizes =
+            header.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes) as usize);
+        let mut next = || sizes.next().unwrap_or(0);
+        let (rows, queries, dim) = (next(), next(), next());
+        let mut floats = |count: usize| -> Result<Vec<f32>, BenchError> {
+            let mut bytes = vec![0; count * 4];
+            file.read_exact(&mut bytes)?;
+            Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+        };
+        Ok(Self { dim, rows: floats(rows * dim)?, queries: floats(queries * dim)? })
+    }
+}
+
+/// A collection with all rows, here or in the daemon.
+struct Loaded {
+    collection: CollectionHandle,
+    dim: usize,
+    queries: Vec<f32>,
+    daemon: Option<Rc<RefCell<Daemon>>>,
+}
+
+/// The collection of one side: loaded by its first case, gone with its last.
+#[derive(Clone, Default)]
+struct Side(Rc<RefCell<Weak<Loaded>>>);
+
+impl Side {
+    fn get(&self, context: &Context, shared: Option<&Shared>) -> Result<Rc<Loaded>, BenchError> {
+        if let Some(loaded) = self.0.borrow().upgrade() {
+            return Ok(loaded);
+        }
+        let data = Data::load(context)?;
+        let daemon = shared.map(|shared| shared.get(context)).transpose()?;
+        let target =
+            daemon.as_ref().map_or_else(|| "inproc:".into(), |daemon| daemon.borrow().target());
+        let client = client(&target)?;
+        let collection =
+            client.vectors().create(NAME, &Collection::new(data.dim as u32)).map_err(call_error)?;
+        let ids: Vec<u64> = (0..(data.rows.len() / data.dim) as u64).collect();
+        collection.add_in_parts(false, &ids, &data.rows).map_err(call_error)?;
+        let loaded = Rc::new(Loaded { collection, dim: data.dim, queries: data.queries, daemon });
+        *self.0.borrow_mut() = Rc::downgrade(&loaded);
+        Ok(loaded)
+    }
+}
+
+/// The cases.
+#[must_use]
+pub fn all(shared: &Shared) -> Vec<Box<dyn Case>> {
+    let (there, here) = (Side::default(), Side::default());
+    let case = |name, description, side: &Side, isolated: bool, batch| -> Box<dyn Case> {
+        let shared = isolated.then(|| shared.clone());
+        Box::new(Vectors { name, description, side: side.clone(), shared, batch })
+    };
+    vec![
+        case(
+            "vectors-search",
+            "Rust search of 134 196 x 108 rows, ef 32, through the daemon",
+            &there,
+            true,
+            false,
+        ),
+        case(
+            "vectors-search-inproc",
+            "the same search of the same index in process",
+            &here,
+            false,
+            false,
+        ),
+        case(
+            "vectors-batch",
+            "Rust search_batch of 200 queries, through the daemon",
+            &there,
+            true,
+            true,
+        ),
+        case("vectors-batch-inproc", "the same batch in process", &here, false, true),
+    ]
+}
+
+struct Vectors {
+    name: &'static str,
+    description: &'static str,
+    side: Side,
+    shared: Option<Shared>,
+    batch: bool,
+}
+
+impl Case for Vectors {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn description(&self) -> &'static str {
+        self.description
+    }
+    fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError> {
+        let loaded = self.side.get(context, self.shared.as_ref())?;
+        Ok(Box::new(Searcher { loaded, batch: self.batch, next: 0 }))
+    }
+}
+
+struct Searcher {
+    loaded: Rc<Loaded>,
+    batch: bool,
+    next: usize,
+}
+
+fn search() -> Search {
+    Search { ef: EF, ..Search::nearest(K) }
+}
+
+impl Searcher {
+    /// The next `count` queries, round and round.
+    fn queries(&mut self, count: usize) -> &[f32] {
+        let (dim, total) = (self.loaded.dim, self.loaded.queries.len() / self.loaded.dim);
+        if self.next + count > total {
+            self.next = 0;
+        }
+        let first = self.next * dim;
+        self.next += count;
+        &self.loaded.queries[first..first + count * dim]
+    }
+}
+
+impl Runner for Searcher {
+    /// The graph finds what a look at every row finds, nearly always.
+    fn check(&mut self) -> Result<(), BenchError> {
+        let loaded = Rc::clone(&self.loaded);
+        let queries = self.queries(BATCH);
+        let found = loaded.collection.search_batch(queries, search()).map_err(call_error)?;
+        let exact = Search { exact: true, ..search() };
+        let true_hits = loaded.collection.search_batch(queries, exact).map_err(call_error)?;
+        let k = K as usize;
+        let pairs = found.ids.chunks(k).zip(true_hits.ids.chunks(k));
+        let hits: usize = pairs.map(|(f, t)| f.iter().filter(|id| t.contains(id)).count()).sum();
+        if hits * 100 < BATCH * k * 90 {
+            let expected = String::from("recall of 0.9 and more");
+            let got = format!("{}", hits as f64 / (BATCH * k) as f64);
+            return Err(BenchError::WrongAnswer { request: 0, expected, got });
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, samples: usize, slice: &mut Slice) -> Result<(), BenchError> {
+        let loaded = Rc::clone(&self.loaded);
+        if self.batch {
+            return slice
+                .time(samples, || loaded.collection.search_batch(self.queries(BATCH), search()))
+                .map_err(call_error);
+        }
+        slice
+            .time(samples, || loaded.collection.search(self.queries(1), search()))
+            .map_err(call_error)
+    }
+
+    fn resume(&mut self) -> Result<(), BenchError> {
+        self.loaded.daemon.as_ref().map_or(Ok(()), |daemon| daemon.borrow_mut().resume())
+    }
+
+    fn pause(&mut self) -> Result<(), BenchError> {
+        self.loaded.daemon.as_ref().map_or(Ok(()), |daemon| daemon.borrow_mut().pause())
+    }
+}

@@ -1,0 +1,115 @@
+"""What a connection can do, beside the calls that the native half carries out itself."""
+
+from __future__ import annotations
+
+from ._core import Client as NativeClient
+from ._engine import Engine, Method
+
+# `typing` itself would be a third of the import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, NoReturn, Self
+
+    from ._core import Pending
+    from ._daemon import Daemon
+    from ._types import Timeout
+    from ._vectors import Vectors
+
+
+class _ClientType(type):
+    """Makes a client of the in-process core an instance of :class:`Client` too."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        if cls is Client:
+            return isinstance(instance, ClientMethods)
+        return super().__instancecheck__(instance)
+
+
+if TYPE_CHECKING:
+    _Base = NativeClient
+else:
+    _Base = object
+
+
+class ClientMethods(_Base):
+    """The part of a client that is written in Python; mixed into a native class."""
+
+    # Its place is in the classes that have a native half: only one base may have an own layout.
+    __slots__ = ()
+    _vectors: Vectors
+
+    @property
+    def vectors(self) -> Vectors:
+        """The vector engine: collections of vectors and their nearest neighbours (needs numpy)."""
+        try:
+            return self._vectors
+        except AttributeError:
+            from ._vectors import Vectors
+
+            self._vectors = Vectors(self)
+            return self._vectors
+
+    def engine(self, name: str) -> Engine:
+        """An engine by its name, packed and unpacked by the daemon's catalogue:
+        ``client.engine("greeter").hello(name="Ada", times=3)``."""
+        engines = self._engines()
+        for known, doc, methods in engines:
+            if known == name:
+                return Engine(self, name, doc, methods)
+        names = ", ".join(known for known, _, _ in engines)
+        raise KeyError(f"the daemon has no engine {name!r}; it has {names}")
+
+    def engines(self) -> list[str]:
+        """The names of the daemon's engines."""
+        return [name for name, _, _ in self._engines()]
+
+    def stats(self, *, timeout: Timeout = ...) -> Any:
+        """The daemon as it sees itself: uptime, sessions, calls, ``leased_bytes``, ..."""
+        return self._method("system", "stats").call({}, timeout=timeout)
+
+    def submit(
+        self, method: str | Method, /, *, timeout: Timeout = ..., **fields: Any
+    ) -> Pending:
+        """Sends a call and does not wait for its answer, so that many are in flight at once.
+        ``method`` is ``"engine.method"`` or what ``client.engine(...)`` gave."""
+        if isinstance(method, Method):
+            return method.submit(timeout=timeout, **fields)
+        engine, dot, name = method.partition(".")
+        if not dot:
+            raise ValueError(f"{method!r} names no method; write it as 'engine.method'")
+        return self._method(engine, name).submit(fields, timeout=timeout)
+
+    @property
+    def daemon(self) -> Daemon:
+        """The daemon that this client is connected to."""
+        from ._daemon import Daemon
+
+        return Daemon(*self._info())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a ringfence client cannot be pickled: connect in the other process instead")
+
+    def __repr__(self) -> str:
+        daemon = self.daemon
+        if daemon.inproc:
+            return "<ringfence.Client in process>"
+        return f"<ringfence.Client of {daemon.instance!r}, daemon pid {daemon.pid}>"
+
+
+class Client(ClientMethods, NativeClient, metaclass=_ClientType):
+    """A connection to a daemon, made by :func:`ringfence.connect`. Any thread may use it, and it
+    works again by itself after a restart of the daemon and in a forked child."""
+
+    __slots__ = ("_vectors",)

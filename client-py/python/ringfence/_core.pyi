@@ -1,0 +1,94 @@
+"""Native half of the package; not an API. The public classes derive from or wrap these."""
+
+import os
+import sys
+from collections.abc import Iterable
+from types import EllipsisType
+from typing import Any, Literal, Self, SupportsIndex, final
+
+from typing_extensions import Buffer, disjoint_base
+
+__version__: str
+
+@disjoint_base
+class Client:
+    """A connection to a daemon. Any thread may use it."""
+
+    def __new__(
+        cls,
+        target: str | None = None,
+        *,
+        autostart: str | os.PathLike[str] | None = None,
+        daemon: str | os.PathLike[str] | None = None,
+        timeout: float | None | EllipsisType = ...,
+        spin: Literal["adaptive", "always", "never"] = "adaptive",
+        name: str | None = None,
+    ) -> Self: ...
+    def echo(self, data: Buffer, /, *, timeout: float | None | EllipsisType = ...) -> bytes:
+        """Sends bytes and gives back what the daemon answers: the same."""
+
+    def echo_many(
+        self, items: Iterable[Buffer], /, *, timeout: float | None | EllipsisType = ...
+    ) -> list[bytes]:
+        """Sends every item, many in flight at a time, and gives the answers in the same order."""
+
+    def ping(self, *, timeout: float | None | EllipsisType = ...) -> None:
+        """Asks the daemon for a sign of life."""
+
+    def close(self) -> None:
+        """Lets go of the daemon. Later calls raise; a second `close` does nothing."""
+
+    def _method(self, engine: str, name: str) -> Method: ...
+    def _info(self) -> tuple[str | None, str | None, int, int, int, str, bool, bool, bool]: ...
+    def _engines(self) -> list[tuple[str, str, list[str]]]: ...
+
+@final
+class Method:
+    """A method of an engine of a client's daemon."""
+
+    def call(
+        self, fields: dict[str, Any], /, *, timeout: float | None | EllipsisType = ...
+    ) -> Any: ...
+    def invoke(
+        self, values: tuple[Any, ...], /, *, timeout: float | None | EllipsisType = ...
+    ) -> tuple[Any, ...]: ...
+    def submit(
+        self, fields: dict[str, Any], /, *, timeout: float | None | EllipsisType = ...
+    ) -> Pending: ...
+    def describe(
+        self,
+    ) -> tuple[str, list[tuple[str, str, str]], list[tuple[str, str, str]], bool, int | None]: ...
+
+@final
+class Pending:
+    """A call in flight. Dropped unanswered, it is cancelled."""
+
+    def result(self, *, timeout: float | None | EllipsisType = ...) -> Any:
+        """The answer: waits for it, `timeout` seconds at most (by default as long as the call may
+        take, `None` is for ever). If that time passes, `CallTimeout` is raised and the call goes
+        on: `result` may be called again."""
+
+    def done(self) -> bool:
+        """Has the answer arrived? Never waits."""
+
+    def cancel(self) -> None:
+        """Asks the daemon to stop working on it. `result` then raises `Cancelled`, or gives the
+        answer if that was quicker."""
+
+@final
+class Layout:
+    """The fields of a request or a reply, with the name that errors call it by."""
+
+    def __new__(cls, owner: str, fields: list[tuple[str, str]]) -> Self: ...
+    def pack(self, **values: Any) -> bytes: ...
+    def unpack(self, data: bytes, /) -> tuple[Any, ...]: ...
+
+@final
+class View:
+    """The bytes of one reply, read-only."""
+
+    def __len__(self) -> int: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: SupportsIndex, /) -> memoryview: ...
+
+def error_table() -> list[tuple[int, str, str, str]]: ...

@@ -1,0 +1,133 @@
+"""Calls by the catalogue: any engine of a daemon, also one that this package has never heard of."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from inspect import Signature
+    from typing import Any
+
+    from ._core import Client as NativeClient
+    from ._core import Method as NativeMethod
+    from ._core import Pending
+    from ._types import Timeout
+
+
+def result_type(engine: str, method: str, names: list[str]) -> type[tuple[Any, ...]]:
+    """The named tuple of a method's replies. Called by the native half."""
+    from collections import namedtuple
+
+    title = "".join(part.capitalize() for part in f"{engine}_{method}".split("_"))
+    # A field of a reply may be called what Python does not allow, `class` say: it becomes `_1`.
+    make: Callable[..., type[tuple[Any, ...]]] = namedtuple
+    return make(title, names, rename=True)
+
+
+class Method:
+    """A method of an engine. Call it with its request's fields by name; the reply is a named tuple,
+    or ``None`` where it has no fields."""
+
+    __slots__ = ("_native", "name")
+
+    def __init__(self, native: NativeMethod, name: str) -> None:
+        self._native = native
+        self.name = name
+        """Engine and method, with a dot between them."""
+
+    def __call__(self, *, timeout: Timeout = ..., **fields: Any) -> Any:
+        return self._native.call(fields, timeout=timeout)
+
+    def submit(self, *, timeout: Timeout = ..., **fields: Any) -> Pending:
+        """Sends the call and does not wait for its answer."""
+        return self._native.submit(fields, timeout=timeout)
+
+    @property
+    def idempotent(self) -> bool:
+        """May it be run again when nobody knows whether it took effect?"""
+        return self._native.describe()[3]
+
+    @property
+    def timeout(self) -> float | None:
+        """How many seconds a call waits by default; ``None`` is for ever."""
+        timeout_ms = self._native.describe()[4]
+        return None if timeout_ms is None else timeout_ms / 1000
+
+    @property
+    def request(self) -> dict[str, str]:
+        """The types of the request's fields, by name."""
+        return {name: ty for name, ty, _ in self._native.describe()[1]}
+
+    @property
+    def reply(self) -> dict[str, str]:
+        """The types of the reply's fields, by name."""
+        return {name: ty for name, ty, _ in self._native.describe()[2]}
+
+    @property
+    def help(self) -> str:
+        """What it does, takes and gives, as text."""
+        doc, request, reply, _, _ = self._native.describe()
+        lines = [self._head(), "", f"    {doc}"]
+        for title, fields in (("takes", request), ("gives", reply)):
+            lines += ["", f"    {title}:" if fields else f"    {title} nothing"]
+            lines += [f"        {name}: {ty}  {about}" for name, ty, about in fields]
+        return "\n".join(lines)
+
+    def _head(self) -> str:
+        takes = ", ".join(f"{name}: {ty}" for name, ty in self.request.items())
+        return f"{self.name}({takes})"
+
+    @property
+    def __signature__(self) -> Signature:
+        from inspect import Parameter, Signature
+
+        fields = [Parameter(name, Parameter.KEYWORD_ONLY) for name in self.request]
+        return Signature([*fields, Parameter("timeout", Parameter.KEYWORD_ONLY, default=...)])
+
+    def __repr__(self) -> str:
+        return f"<method {self.name}>"
+
+
+class Engine:
+    """An engine of a daemon: its methods are attributes."""
+
+    __slots__ = ("_client", "_methods", "_names", "doc", "name")
+
+    def __init__(self, client: NativeClient, name: str, doc: str, names: list[str]) -> None:
+        self._client = client
+        self._names = names
+        self._methods: dict[str, Method] = {}
+        self.name = name
+        """Its name in the catalogue."""
+        self.doc = doc
+        """What it is for."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its methods."""
+        return tuple(self._names)
+
+    def __getattr__(self, name: str) -> Method:
+        known = self._methods.get(name)
+        if known is not None:
+            return known
+        if name not in self._names:
+            methods = ", ".join(self._names)
+            raise AttributeError(f"engine {self.name!r} has no method {name!r}; it has {methods}")
+        method = Method(self._client._method(self.name, name), f"{self.name}.{name}")
+        self._methods[name] = method
+        return method
+
+    def __getitem__(self, name: str) -> Method:
+        """A method by its name; for the ones that are called like an attribute, ``name`` or
+        ``doc``."""
+        try:
+            return self.__getattr__(name)
+        except AttributeError as error:
+            raise KeyError(str(error)) from None
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *self._names})
+
+    def __repr__(self) -> str:
+        return f"<engine {self.name!r}: {', '.join(self._names)}>"

@@ -1,0 +1,209 @@
+//! The native class below `ringfence.Client`: connect, and the calls that must be fast.
+//!
+//! `ringfence.Client` is a subclass of it, so that no Python frame stands between a caller and
+//! [`Client::echo`]. It holds a client of client-rs and translates.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+use ringfence::{CallOptions, Error, Reply, Spin};
+
+use crate::error::raise;
+use crate::wait::{self, Limit};
+use crate::{buffer, method};
+
+/// Calls of one `echo_many` in flight at a time: half of a default ring.
+const WINDOW: usize = 64;
+
+/// A connection to a daemon. Any thread may use it.
+#[pyclass(frozen, subclass, weakref, module = "ringfence._core")]
+pub(crate) struct Client {
+    inner: ringfence::Client,
+    echo: ringfence::Method,
+    ping: ringfence::Method,
+}
+
+#[pymethods]
+impl Client {
+    /// Use `ringfence.connect`.
+    #[new]
+    #[pyo3(signature = (target = None, *, autostart = None, daemon = None, timeout = Limit::DEFAULT,
+        spin = "adaptive", name = None))]
+    #[allow(clippy::too_many_arguments)] // named ones in Python
+    fn connect(
+        py: Python<'_>,
+        target: Option<&str>,
+        autostart: Option<PathBuf>,
+        daemon: Option<PathBuf>,
+        timeout: Limit,
+        spin: &str,
+        name: Option<&str>,
+    ) -> PyResult<Self> {
+        let mut builder = crate::target::builder(target)
+            .map_err(|error| raise(py, &error))?
+            .spin(parse_spin(spin)?);
+        if let Some(binary) = autostart {
+            builder = builder.autostart(Some(binary));
+        }
+        if let Some(binary) = daemon {
+            builder = builder.daemon(binary);
+        }
+        if let Some(limit) = timeout.of_connect() {
+            builder = builder.timeout(limit);
+        }
+        if let Some(name) = name {
+            builder = builder.name(name);
+        }
+        let (inner, echo, ping) = wait::aside_or_raise(py, move || {
+            let client = builder.connect()?;
+            let echo = client.method("system", "echo")?;
+            let ping = client.method("system", "ping")?;
+            Ok::<_, Error>((client, echo, ping))
+        })?;
+        Ok(Self { inner, echo, ping })
+    }
+
+    /// Sends bytes and gives back what the daemon answers: the same.
+    #[pyo3(signature = (data, /, *, timeout = Limit::DEFAULT))]
+    fn echo<'py>(
+        &self,
+        py: Python<'py>,
+        data: &Bound<'py, PyAny>,
+        timeout: Limit,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let options = timeout.options();
+        let reply = match data.cast::<PyBytes>() {
+            Ok(bytes) => wait::call(py, &self.inner, &self.echo, bytes.as_bytes(), &options)?,
+            Err(_) => {
+                let copy = buffer::to_vec(data, "data")?;
+                wait::call(py, &self.inner, &self.echo, &copy, &options)?
+            }
+        };
+        Ok(PyBytes::new(py, &reply))
+    }
+
+    /// Sends every item, many in flight at a time, and gives the answers in the same order.
+    #[pyo3(signature = (items, /, *, timeout = Limit::DEFAULT))]
+    fn echo_many<'py>(
+        &self,
+        py: Python<'py>,
+        items: &Bound<'py, PyAny>,
+        timeout: Limit,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let options = timeout.options();
+        let answers = PyList::empty(py);
+        let mut flight = VecDeque::with_capacity(WINDOW);
+        for item in items.try_iter()? {
+            let item = item?;
+            if flight.len() == WINDOW {
+                self.take_oldest(&mut flight, &answers)?;
+            }
+            let pending = match item.cast::<PyBytes>() {
+                Ok(bytes) => self.send(bytes.as_bytes(), &options, &mut flight, &answers)?,
+                Err(_) => {
+                    let copy = buffer::to_vec(&item, "item")?;
+                    self.send(&copy, &options, &mut flight, &answers)?
+                }
+            };
+            flight.push_back(pending);
+        }
+        while !flight.is_empty() {
+            self.take_oldest(&mut flight, &answers)?;
+        }
+        Ok(answers)
+    }
+
+    /// Asks the daemon for a sign of life.
+    #[pyo3(signature = (*, timeout = Limit::DEFAULT))]
+    fn ping(&self, py: Python<'_>, timeout: Limit) -> PyResult<()> {
+        wait::call(py, &self.inner, &self.ping, &[], &timeout.options()).map(drop)
+    }
+
+    /// Lets go of the daemon. Later calls raise; a second `close` does nothing.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.inner.close());
+    }
+
+    /// A method of an engine; looked up at its first use.
+    fn _method(&self, engine: String, name: String) -> method::Method {
+        method::Method::new(self.inner.clone(), engine, name)
+    }
+
+    /// What it is connected to: instance, socket, session, epoch, the daemon's pid and version,
+    /// whether that daemon is private, whether this client started it, and whether it is this
+    /// process.
+    fn _info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let info = self.inner.info();
+        let socket = info.socket.map(|path| path.to_string_lossy().into_owned());
+        let ringfence::Info { instance, session, epoch, private, autostarted, inproc, .. } = info;
+        let (pid, version) = (info.daemon_pid, info.daemon_version);
+        (instance, socket, session, epoch, pid, version, private, autostarted, inproc)
+            .into_pyobject(py)
+    }
+
+    /// The engines of the daemon: name, documentation and names of methods each.
+    fn _engines(&self, py: Python<'_>) -> PyResult<Vec<(String, String, Vec<String>)>> {
+        let catalogue = method::catalogue(py, &self.inner)?;
+        let names = |engine: &ringfence::schema::EngineSchema| {
+            engine.methods.iter().map(|method| method.name.clone()).collect()
+        };
+        Ok(catalogue
+            .iter()
+            .map(|engine| (engine.name.clone(), engine.doc.clone(), names(engine)))
+            .collect())
+    }
+}
+
+impl Client {
+    /// Submits one echo. Where the ring has no room, the oldest answer is taken first.
+    fn send(
+        &self,
+        data: &[u8],
+        options: &CallOptions,
+        flight: &mut VecDeque<ringfence::Pending>,
+        answers: &Bound<'_, PyList>,
+    ) -> PyResult<ringfence::Pending> {
+        loop {
+            match self.inner.submit(&self.echo, data, options) {
+                Err(Error::WouldBlock) if !flight.is_empty() => {
+                    self.take_oldest(flight, answers)?;
+                }
+                Err(Error::WouldBlock) => {
+                    return wait::submit(answers.py(), &self.inner, &self.echo, data, options);
+                }
+                outcome => return outcome.map_err(|error| raise(answers.py(), &error)),
+            }
+        }
+    }
+
+    fn take_oldest(
+        &self,
+        flight: &mut VecDeque<ringfence::Pending>,
+        answers: &Bound<'_, PyList>,
+    ) -> PyResult<()> {
+        let Some(mut oldest) = flight.pop_front() else {
+            return Ok(());
+        };
+        let py = answers.py();
+        let reply: Reply = match oldest.wait_for(Duration::ZERO) {
+            Some(answer) => answer.map_err(|error| raise(py, &error))?,
+            None => wait::finish(py, oldest)?,
+        };
+        answers.append(PyBytes::new(py, &reply))
+    }
+}
+
+fn parse_spin(text: &str) -> PyResult<Spin> {
+    match text {
+        "adaptive" => Ok(Spin::Adaptive),
+        "always" => Ok(Spin::Always),
+        "never" => Ok(Spin::Never),
+        other => Err(PyValueError::new_err(format!(
+            "spin is {other:?}; it can be \"adaptive\", \"always\" or \"never\""
+        ))),
+    }
+}

@@ -1,0 +1,109 @@
+//! A call that was sent and may be answered already.
+//!
+//! Any thread may wait for it, several at once too: the one that holds the lock waits for the
+//! daemon, the others for the lock, all of them detached and in slices. The lock is never held
+//! while Python code runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use ringfence::{Error, Reply};
+
+use crate::error::{raise, still_pending};
+use crate::method::Resolved;
+use crate::wait::{self, Limit};
+
+enum State {
+    Waiting(ringfence::Pending),
+    Answered(Result<Reply, Error>),
+    /// The answer is in `Pending::result`, or on its way there.
+    Taken,
+}
+
+/// A call in flight. Dropped unanswered, it is cancelled.
+#[pyclass(frozen, module = "ringfence", weakref)]
+pub(crate) struct Pending {
+    state: Mutex<State>,
+    method: Arc<Resolved>,
+    result: PyOnceLock<PyResult<Py<PyAny>>>,
+}
+
+impl Pending {
+    pub(crate) fn new(pending: ringfence::Pending, method: Arc<Resolved>) -> Self {
+        Self { state: Mutex::new(State::Waiting(pending)), method, result: PyOnceLock::new() }
+    }
+
+    /// Waits at most about `slice`; true once the answer is there.
+    fn step(&self, slice: Duration) -> bool {
+        let Some(mut state) = self.state.try_lock_for(slice) else {
+            return false;
+        };
+        if let State::Waiting(pending) = &mut *state {
+            match pending.wait_for(slice) {
+                Some(answer) => *state = State::Answered(answer),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// The answer as Python sees it; made once. Only after `step` was true.
+    fn outcome(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let outcome = self.result.get_or_init(py, || {
+            let taken = std::mem::replace(&mut *self.state.lock(), State::Taken);
+            match taken {
+                State::Answered(Ok(reply)) => self.method.result(py, reply),
+                State::Answered(Err(error)) => Err(raise(py, &error)),
+                // Not reached: `step` was true, and this runs once.
+                State::Waiting(_) | State::Taken => Ok(py.None()),
+            }
+        });
+        match outcome {
+            Ok(value) => Ok(value.clone_ref(py)),
+            Err(error) => Err(error.clone_ref(py)),
+        }
+    }
+}
+
+#[pymethods]
+impl Pending {
+    /// The answer: waits for it, `timeout` seconds at most (by default as long as the call may
+    /// take, `None` is for ever). If that time passes, `CallTimeout` is raised and the call goes
+    /// on: `result` may be called again.
+    #[pyo3(signature = (*, timeout = Limit::DEFAULT))]
+    fn result(&self, py: Python<'_>, timeout: Limit) -> PyResult<Py<PyAny>> {
+        if self.result.get(py).is_some() {
+            return self.outcome(py);
+        }
+        let limit = timeout.or(None);
+        match wait::until(py, limit, |slice| self.step(slice).then_some(()))? {
+            Some(()) => self.outcome(py),
+            None => Err(still_pending(py, limit.unwrap_or_default())),
+        }
+    }
+
+    /// Has the answer arrived? Never waits.
+    fn done(&self, py: Python<'_>) -> bool {
+        if self.result.get(py).is_some() {
+            return true;
+        }
+        // Somebody who waits holds the lock: then it is not answered.
+        self.state.try_lock().is_some_and(|state| match &*state {
+            State::Waiting(pending) => pending.is_done(),
+            State::Answered(_) | State::Taken => true,
+        })
+    }
+
+    /// Asks the daemon to stop working on it. `result` then raises `Cancelled`, or gives the
+    /// answer if that was quicker.
+    fn cancel(&self, py: Python<'_>) {
+        py.detach(|| {
+            if let State::Waiting(pending) = &*self.state.lock() {
+                pending.cancel();
+            }
+        });
+    }
+}

@@ -1,0 +1,67 @@
+"""Daemons and clients for the tests. Most tests run twice: through a daemon and in process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+import ringfence as rf
+from ringfence.testing import PrivateDaemon, private_daemon
+
+SECONDS = 30.0
+
+
+@pytest.fixture(scope="session")
+def daemon() -> Iterator[PrivateDaemon]:
+    """One daemon for all tests that do it no harm."""
+    with private_daemon() as running:
+        yield running
+
+
+@pytest.fixture(params=["daemon", "inproc"])
+def client(request: pytest.FixtureRequest) -> Iterator[rf.Client]:
+    """A client of either kind."""
+    if request.param == "inproc":
+        connection = rf.connect("inproc:")
+    else:
+        running: PrivateDaemon = request.getfixturevalue("daemon")
+        connection = running.connect()
+    with connection:
+        yield connection
+
+
+@pytest.fixture(params=["daemon", "inproc"])
+def target(request: pytest.FixtureRequest) -> str:
+    """What a child process connects to."""
+    if request.param == "inproc":
+        return "inproc:"
+    running: PrivateDaemon = request.getfixturevalue("daemon")
+    return str(running.socket)
+
+
+def run_python(
+    script: str, *arguments: str, timeout: float = 60.0, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a script in a fresh interpreter that sees nothing of this one's settings."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("RINGFENCE_", "PYTEST_"))}
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=clean | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def eventually(condition: Callable[[], object], what: str) -> None:
+    """Waits until the condition holds."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
+        time.sleep(0.005)

@@ -1,0 +1,143 @@
+"""Leaving without a word: no close, with calls in flight, from a thread, by a signal. The process
+ends at once, says nothing, and the daemon forgets it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from conftest import eventually, run_python
+from ringfence.testing import PrivateDaemon
+
+START = """
+import os, sys, threading
+import numpy
+import ringfence as rf
+client = rf.connect(sys.argv[1])
+docs = client.vectors.create(f"exit-{os.getpid()}", dim=64)
+docs.add(range(1000), numpy.ones((1000, 64), numpy.float32))
+"""
+
+ENDINGS = {
+    "nothing": "",
+    "client forgotten": "del client, docs",
+    "view held": "rows = docs.get(range(1000)).rows",
+    "view outlives client": "rows = docs.get(range(1000)).rows; client.close(); del client",
+    "pending held": "flying = [client.submit('system.ping') for _ in range(50)]",
+    "pending dropped": "[client.submit('system.ping') for _ in range(50)]",
+    "engine held": "engine = client.engine('vectors'); method = engine.search",
+    "cycle": "loop = [client]; loop.append(loop)",
+    "two clients": "other = rf.connect(sys.argv[1]); other.ping()",
+    "sys.exit in with": "with client: sys.exit(0)",
+    "os._exit": "os._exit(0)",
+    "daemon thread in a loop": (
+        "def work():\n"
+        "    while True: client.echo(b'x')\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        "client.ping()"
+    ),
+    "atexit call": "import atexit; atexit.register(client.ping)",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS.keys())
+def test_a_process_just_ends(target: str, ending: str) -> None:
+    result = run_python(f"{START}\n{ending}", target)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_the_daemon_forgets_who_left(ringfence_daemon: PrivateDaemon) -> None:
+    with ringfence_daemon.connect() as client:
+        client.ping()
+        names = ringfence_daemon.leftovers()
+        for ending in ("", "os._exit(0)", "import signal; os.kill(os.getpid(), signal.SIGKILL)"):
+            run_python(f"{START}\n{ending}", str(ringfence_daemon.socket))
+            eventually(
+                lambda: ringfence_daemon.leftovers() == names,
+                "the names of the session that left are gone",
+            )
+        assert client.echo(b"still here") == b"still here"
+
+
+def test_leaving_while_a_thread_waits(ringfence_daemon: PrivateDaemon) -> None:
+    script = f"""{START}
+import signal, time
+def work():
+    print("waiting", flush=True)
+    client.echo(b'x', timeout=None)
+os.kill(client.daemon.pid, signal.SIGSTOP)
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.1)
+"""
+    try:
+        result = run_python(script, str(ringfence_daemon.socket))
+    finally:
+        ringfence_daemon.thaw()
+    assert (result.returncode, result.stdout, result.stderr) == (0, "waiting\n", "")
+
+
+def test_sigterm_ends_a_waiting_process(ringfence_daemon: PrivateDaemon) -> None:
+    script = f"""{START}
+import signal
+os.kill(client.daemon.pid, signal.SIGSTOP)
+print("waiting", flush=True)
+client.echo(b'x', timeout=None)
+"""
+    command = [sys.executable, "-c", script, str(ringfence_daemon.socket)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"waiting\n"
+            process.terminate()
+            assert process.wait(30) == -signal.SIGTERM
+        finally:
+            process.kill()
+            ringfence_daemon.thaw()
+
+
+def test_a_signal_handler_of_python_runs_during_a_call(ringfence_daemon: PrivateDaemon) -> None:
+    """An exception of any handler, not only Ctrl-C's, leaves the call."""
+
+    class Alarm(Exception):
+        pass
+
+    def ring(_number: int, _frame: object) -> None:
+        raise Alarm
+
+    with ringfence_daemon.connect() as client:
+        client.ping()
+        ringfence_daemon.freeze()
+        before = signal.signal(signal.SIGALRM, ring)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(Alarm):
+                client.echo(b"x", timeout=60)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+            ringfence_daemon.thaw()
+        assert client.echo(b"after") == b"after"
+
+
+def test_a_handler_that_returns_does_not_end_the_call(ringfence_daemon: PrivateDaemon) -> None:
+    rung: list[int] = []
+
+    def ring(number: int, _frame: object) -> None:
+        rung.append(number)
+        ringfence_daemon.thaw()
+
+    with ringfence_daemon.connect() as client:
+        client.ping()
+        ringfence_daemon.freeze()
+        before = signal.signal(signal.SIGALRM, ring)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            assert client.echo(b"x", timeout=60) == b"x"
+        finally:
+            signal.signal(signal.SIGALRM, before)
+            ringfence_daemon.thaw()
+    assert rung == [signal.SIGALRM]
+    assert os.getpid() != ringfence_daemon.pid

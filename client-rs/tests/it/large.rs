@@ -1,0 +1,101 @@
+//! Payloads that do not fit a slot.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use ringfence::{CallOptions, ErrorCode};
+
+use crate::mock::{Act, Mock, eventually};
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at as u32).wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect()
+}
+
+#[test]
+fn every_size_comes_back_unchanged() {
+    let mock = Mock::echoing();
+    let client = mock.client();
+    for len in [217, 4096, 4097, 65_535, 65_536, 65_537, 300_001, 3 << 20] {
+        let data = pattern(len);
+        for _ in 0..3 {
+            let reply = client.echo(&data).unwrap();
+            assert_eq!(reply.len(), len);
+            assert!(reply == data, "{len} bytes came back changed");
+            assert_eq!(reply.is_leased(), len > 65_536, "{len}");
+        }
+    }
+    // A segment each for 300 001 and 3 MiB, one for what fits the smallest; used again.
+    assert!(mock.shared.bulks.load(SeqCst) <= 3, "{}", mock.shared.bulks.load(SeqCst));
+}
+
+#[test]
+fn a_leased_reply_is_given_back_when_it_is_dropped() {
+    let mock = Mock::answering(|_, payload| Act::Bulk(vec![payload[0]; 100_000]));
+    let client = mock.client();
+    let held: Vec<_> = (0..5).map(|n| client.echo(&[n]).unwrap()).collect();
+    eventually("5 leases", || mock.shared.leased.load(SeqCst) == 500_000);
+    for (n, reply) in held.iter().enumerate() {
+        assert_eq!(*reply, vec![n as u8; 100_000]);
+    }
+    drop(held);
+    eventually("none", || mock.shared.leased.load(SeqCst) == 0);
+}
+
+#[test]
+fn a_leased_reply_outlives_session_and_client() {
+    let mock = Mock::answering(|_, _| Act::Bulk(vec![42; 100_000]));
+    let client = mock.client();
+    let reply = client.echo(b"x").unwrap();
+    std::fs::remove_dir_all(mock.die()).unwrap();
+    drop(client);
+    assert_eq!(reply, vec![42; 100_000]);
+}
+
+#[test]
+fn small_replies_in_segments_are_copied_and_given_back_at_once() {
+    let mock = Mock::answering(|_, _| Act::Bulk(vec![1; 300]));
+    let client = mock.client();
+    let held: Vec<_> = (0..100).map(|_| client.echo(b"x").unwrap()).collect();
+    assert!(held.iter().all(|reply| !reply.is_leased() && *reply == vec![1; 300]));
+}
+
+#[test]
+fn many_large_requests_at_once_wait_for_memory_and_arrive() {
+    let mock =
+        Mock::answering(|_, payload| Act::After(Duration::from_millis(1), vec![payload[0]; 3]));
+    let client = mock.client();
+    let echo = client.method("system", "echo").unwrap();
+    let submit = |n: u8| client.submit(&echo, &vec![n; 40_000], &CallOptions::default()).unwrap();
+    let all: Vec<_> = (0..60).map(submit).collect();
+    for (n, call) in all.into_iter().enumerate() {
+        assert_eq!(client.wait(call).unwrap(), [n as u8; 3]);
+    }
+}
+
+#[test]
+fn request_memory_is_not_used_again_before_the_answer_was_seen() {
+    let mock = Mock::answering(|_, payload| match payload.len() {
+        100_000 => Act::Never,
+        _ => Act::Reply(payload[..3].to_vec()),
+    });
+    let client = mock.client();
+    let echo = client.method("system", "echo").unwrap();
+    let options =
+        CallOptions { timeout: Duration::from_millis(5).into(), ..CallOptions::default() };
+    let error = client.call(&echo, &vec![1; 100_000], &options).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Expired);
+    assert_eq!(client.echo(&vec![2; 90_000]).unwrap(), [2; 3]);
+    // The first one's segment is still the daemon's, although nobody waits any more.
+    assert_eq!(mock.shared.bulks.load(SeqCst), 2);
+}
+
+#[test]
+fn what_no_segment_can_hold_is_refused_here() {
+    let mock = Mock::echoing();
+    let client = mock.client();
+    // Zero pages: not touched, so not there.
+    let data = vec![0; (1 << 30) + 1];
+    let error = client.echo(&data).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::TooLarge);
+    assert!(error.to_string().contains("split it"), "{error}");
+}

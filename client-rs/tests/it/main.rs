@@ -1,0 +1,15 @@
+//! The client against a daemon that is played, well or badly, by threads of this process.
+
+// Clippy knows tests by their attribute, not their helpers.
+#![allow(clippy::unwrap_used)]
+
+mod calls;
+mod fork;
+mod handshake;
+mod large;
+mod many;
+mod mock;
+mod mock_session;
+mod restart;
+mod threads;
+mod waiting;

@@ -1,0 +1,100 @@
+//! What an open session asks for over its control socket.
+
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ringfence_protocol::error::{Error, ErrorCode};
+use ringfence_protocol::fault::Fault;
+use ringfence_protocol::limits;
+use ringfence_protocol::sys::socket::TryReceived;
+use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage};
+
+use super::Running;
+use crate::handshake;
+use crate::inbox::Message;
+use crate::session::Session;
+
+/// Control messages that one session may send at once...
+const CONTROL_BURST: u32 = 1000;
+/// ... and how many a second it regains.
+const CONTROL_PER_SECOND: u32 = 100;
+
+impl Running {
+    pub(super) fn read(&mut self, id: u64) {
+        let mut buffer = vec![0; limits::CONTROL_BYTES];
+        // Bounded: what is left is announced again.
+        for _ in 0..16 {
+            let Some(client) = self.clients.get_mut(&id) else { return };
+            let received = match client.session.conn.try_recv(&mut buffer, 0) {
+                Ok(TryReceived::Nothing) => return,
+                Ok(TryReceived::Message(received)) => received,
+                Ok(TryReceived::HungUp) => return self.gone(id),
+                Err(_) => return self.end_for_fault(id, Fault::Control),
+            };
+            if received.fds_discarded {
+                return self.end_for_fault(id, Fault::Descriptors);
+            }
+            let seconds = client.since.elapsed().as_secs();
+            if seconds > 0 {
+                let regained = (seconds * u64::from(CONTROL_PER_SECOND)).min(CONTROL_BURST.into());
+                client.messages = client.messages.saturating_sub(regained as u32);
+                client.since = Instant::now();
+            }
+            client.messages += 1;
+            if client.messages > CONTROL_BURST {
+                let fault = Fault::ControlFlood { count: client.messages, limit: CONTROL_BURST };
+                return self.end_for_fault(id, fault);
+            }
+            match wire::decode(&buffer[..received.len]) {
+                Ok(message) => self.request(id, message),
+                Err(_) => return self.end_for_fault(id, Fault::Control),
+            }
+        }
+    }
+
+    fn request(&mut self, id: u64, message: ClientMessage) {
+        let Some(client) = self.clients.get(&id) else { return };
+        let session = Arc::clone(&client.session);
+        let sent = match message {
+            ClientMessage::Hello { .. } => return self.end_for_fault(id, Fault::Control),
+            ClientMessage::Goodbye => return self.gone(id),
+            ClientMessage::OpenLane => self.open_lane(id, &session),
+            ClientMessage::OpenBulk { len } => handshake::answer_open_bulk(&session, len),
+            ClientMessage::OpenBoard => self.server.sight.send_board(&session),
+        };
+        if let Err(error) = sent {
+            tracing::info!(session = id, %error, "a client could not be answered: its session ends");
+            self.gone(id);
+        }
+    }
+
+    fn open_lane(&mut self, id: u64, session: &Arc<Session>) -> Result<(), Error> {
+        let lanes = self.clients.get(&id).map_or(0, |client| client.lanes);
+        let max = self.server.config.lanes.max_per_session;
+        if lanes == max {
+            let text = format!(
+                "{lanes} lanes are open, which is [lanes] max_per_session: use them, or raise the limit"
+            );
+            return handshake::send(
+                session,
+                &handshake::refusal(&Error::new(ErrorCode::Quota, text)),
+                &[],
+            );
+        }
+        match handshake::open_lane(session, lanes, self.geometry, self.server.epoch) {
+            Err(error) => handshake::send(session, &handshake::refusal(&error), &[]),
+            Ok(lane) => {
+                self.inbox(id).push(Message::Lane { session: id, lane: lane.ring });
+                if let Some(client) = self.clients.get_mut(&id) {
+                    client.lanes += 1;
+                }
+                handshake::send(
+                    session,
+                    &DaemonMessage::Lane(lane.opened),
+                    &[lane.up.as_fd(), lane.down.as_fd()],
+                )
+            }
+        }
+    }
+}
