@@ -99,9 +99,9 @@ impl Collection {
 
     /// Pushes rows, hidden; returns the place of each.
     ///
-    /// A row that its id has or had, bit for bit, is used again: linking one row over and over, as
-    /// those do who replace all when little has changed, would surround it with its own tombstones
-    /// until no edge leads to it. Except a hidden one that a rebuild may have passed by.
+    /// A row that its id has or had, bit for bit, is used again: where those who replace all when
+    /// little has changed leave a hundred tombstones in one place, edges lead to these alone.
+    /// Except a hidden one that a rebuild may have passed by.
     fn push_all(&self, add: &Add<'_>, rebuilds: bool, call: &Call<'_>) -> Result<Vec<u32>, Error> {
         let all = self.state.read().table.len() as u64 + add.ids.len() as u64;
         if all > limits::ROWS {
@@ -140,8 +140,9 @@ impl Collection {
         Added { added: ids.len() as u64 - updated, updated }
     }
 
-    /// Carries a rebuild on, or starts one if there are many tombstones, after a change of `changed`
-    /// rows. What happens here is not the change's failure: it is tried again after the next one.
+    /// Carries a rebuild on, or starts one if there are many tombstones, after a change of
+    /// `changed` rows. What happens here is not the change's failure: it is tried again after the
+    /// next one.
     fn tidy(&self, turn: &mut Option<Rebuild>, changed: usize, call: &Call<'_>) {
         let old = self.state.read();
         if turn.is_none() && needs_rebuild(old.table.shown(), old.table.hidden()) {
@@ -212,8 +213,8 @@ fn same_bits(a: &[f32], b: &[f32]) -> bool {
 }
 
 impl State {
-    /// Adds a hidden row to table and graph and returns its place. If the graph refuses it, it stays
-    /// hidden for ever.
+    /// Adds a hidden row to table and graph and returns its place. If the graph refuses it, it
+    /// stays hidden for ever.
     fn push(&mut self, values: &[f32]) -> Result<u32, Error> {
         let rows = self.table.len() + 1;
         let row = self.table.push(values).map_err(|_| Refusal::Allocation { rows })?;

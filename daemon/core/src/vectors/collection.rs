@@ -1,8 +1,8 @@
 //! One collection: what is read from it. What changes it is in `change.rs`.
 //!
 //! Locks, always taken in this order: `turn` (one change at a time), `places` (id to row), `state`
-//! (rows and graph). A search takes `state` only, shared; a change takes it alone for a row at a time
-//! and for the moment when a whole batch is shown, which is what makes it all or none.
+//! (rows and graph). A search takes `state` only, shared; a change takes it alone for a row at a
+//! time and for the moment when a whole batch is shown, which is what makes it all or none.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -180,8 +180,8 @@ impl Collection {
         }
     }
 
-    /// About how many bytes `rows` further rows will take: each twice, once in the table and once in
-    /// the graph, with its edges, its id and its place.
+    /// About how many bytes `rows` further rows will take: each twice, once in the table and once
+    /// in the graph, with its edges, its id and its place.
     pub(super) fn bytes_of(&self, rows: usize) -> u64 {
         let values = self.shape.dim * size_of::<f32>();
         let edges = (2 * self.shape.connectivity + 4) * size_of::<u32>();
@@ -210,8 +210,8 @@ impl Drop for Collection {
 }
 
 impl State {
-    /// Candidates found by way of the graph, and how many rows were visited. `None` if it is better,
-    /// or the only way to find as many as there are, to look at every row.
+    /// Candidates found by way of the graph, and how many rows were visited. `None` if it is
+    /// better, or the only way to find as many as there are, to look at every row.
     fn walk(&self, query: &[f32], how: How) -> Result<Option<(Vec<u32>, u64)>, Error> {
         let (rows, shown) = (self.table.len(), self.table.shown());
         // A walk this wide meets nearly every row anyway; one among so many tombstones too.

@@ -1,7 +1,7 @@
 //! What a request will take, estimated from its sizes before it runs.
 //!
-//! Constants measured with `examples/vectors_latency.rs` on an AMD EPYC (1 MiB L2 a core, 32 MiB L3),
-//! 134 196 x 108. They decide where a call runs, not how: wrong by half does no harm.
+//! Constants measured with `examples/vectors_latency.rs` on an AMD EPYC (1 MiB L2 a core, 32 MiB
+//! L3), 134 196 x 108. They decide where a call runs, not how: wrong by half does no harm.
 
 use std::sync::atomic::Ordering::Relaxed;
 

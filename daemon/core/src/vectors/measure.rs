@@ -15,8 +15,8 @@ pub(super) fn length(values: &[f32]) -> f64 {
     sum(values, values, |a, b| f64::from(a) * f64::from(b)).sqrt()
 }
 
-/// A number that is smaller the nearer `row` is to `query`. Not a distance: what is the same for all
-/// rows is left out.
+/// A number that is smaller the nearer `row` is to `query`. Not a distance: what is the same for
+/// all rows is left out.
 pub(super) fn rank(metric: Metric, query: &[f32], row: &[f32]) -> f32 {
     match metric {
         Metric::L2 => sum(query, row, |a, b| (a - b) * (a - b)),

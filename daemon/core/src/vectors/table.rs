@@ -1,8 +1,8 @@
 //! The rows of a collection and their ids, side by side, in order of arrival.
 //!
 //! A row's place never changes. It is born hidden and shown later, together with all rows of its
-//! batch; deleting hides it again. A hidden row stays where it is, as a stepping stone in the graph,
-//! until the collection is built anew.
+//! batch; deleting hides it again. A hidden row stays where it is, as a stepping stone in the
+//! graph, until the collection is built anew.
 
 use std::collections::TryReserveError;
 

@@ -1,5 +1,7 @@
 //! Random changes, against a map.
 
+use std::collections::BTreeSet;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -21,7 +23,11 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 60,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_collection_is_a_map(changes in vec(change(), 1..30), seed in 1..u64::MAX) {
@@ -35,7 +41,7 @@ proptest! {
                         ids.iter().map(|_| [random.next(), random.next()]).collect();
                     let mut next = model.clone();
                     next.extend(ids.iter().copied().zip(rows.iter().copied()));
-                    let twice = ids.iter().collect::<std::collections::BTreeSet<_>>().len() < ids.len();
+                    let twice = BTreeSet::from_iter(&ids).len() < ids.len();
                     let there = ids.iter().filter(|id| model.contains_key(id)).count() as u64;
                     let outcome = add(&engine, upsert, &ids, rows.as_flattened());
                     if twice || (there > 0 && !upsert) {
@@ -55,7 +61,8 @@ proptest! {
         }
         let all: Vec<u64> = (0..60).collect();
         let (found, rows) = get(&engine, &all);
-        prop_assert!(all.iter().zip(found).all(|(id, found)| (found == 1) == model.contains_key(id)));
+        let there: Vec<u8> = all.iter().map(|id| u8::from(model.contains_key(id))).collect();
+        prop_assert_eq!(found, there);
         prop_assert_eq!(rows, model.values().flatten().copied().collect::<Vec<_>>());
         for exact in [false, true] {
             let mut ids = search(&engine, &[0.5, 0.5], 100, exact).unwrap().ids;
