@@ -2,6 +2,11 @@
 //!
 //! Distances, smaller is nearer: `l2` is the *squared* Euclidean distance, `cosine` is
 //! 1 - cos(a, b), `dot` is 1 - a.b (usearch's inner-product distance).
+//!
+//! `visited` is the number of rows whose distance was computed. Exact searches know it. A search by
+//! graph gives an upper estimate, usually 1.5 to 2 times the true number: usearch does not hand its
+//! own count out, so one search in 256 counts the rows next to all that it went on from, and the
+//! others are scaled from it by how many they went on from themselves.
 
 use crate::message;
 use crate::schema::{EngineSchema, MethodSchema};
@@ -186,7 +191,7 @@ message! {
 message! {
     /// The nearest rows, nearest first.
     pub struct Hits<'a> {
-        /// Rows whose distance was computed.
+        /// Rows whose distance was computed; by graph an upper estimate (see above).
         visited: u64,
         /// Their ids.
         ids: &'a [u64],
@@ -214,7 +219,7 @@ message! {
 message! {
     /// The nearest rows of each query, query after query, nearest first.
     pub struct BatchHits<'a> {
-        /// Rows whose distance was computed, over all queries.
+        /// Rows whose distance was computed, over all queries; by graph an upper estimate.
         visited: u64,
         /// Hits of each query (at most `k`).
         counts: &'a [u32],
@@ -246,7 +251,7 @@ message! {
         memory_bytes: u64,
         /// Queries answered by the graph.
         searches: u64,
-        /// Rows whose distance these computed.
+        /// Rows whose distance these computed, an upper estimate.
         visited: u64,
         /// Queries answered exactly.
         exact_searches: u64,

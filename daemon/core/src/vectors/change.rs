@@ -1,8 +1,11 @@
 //! What changes a collection: add, delete, and the rebuild that follows when enough was deleted.
 //!
-//! A batch is pushed and linked hidden, chunk by chunk, and shown in one moment at the end. If it
-//! ends early (deadline, cancel, no memory, a panic) its rows stay hidden for ever: nobody has seen
-//! them, and the next rebuild drops them like all tombstones.
+//! A batch is pushed hidden, row by row, and shown in one moment at the end. If it ends early
+//! (deadline, cancel, no memory) its rows stay hidden for ever: nobody has seen them, and the next
+//! rebuild drops them like all tombstones.
+//!
+//! A rebuild is done piece by piece, by the changes that make it necessary and those after it, each
+//! in proportion to its own size: deleting one row never takes as long as adding all the others.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,71 +21,66 @@ use super::refusal::Refusal;
 use super::table::HIDDEN;
 use crate::engine::Call;
 
-/// Rows added at a time, between two looks at the deadline; searches wait that long: 0.5 ms.
-const CHUNK: usize = 8;
-
-/// Tombstones are cleared away when there are more than these tenths of the rows that are left.
-/// They cost every search about their share of the time, and recall falls as they gather.
+/// A rebuild starts when there are more tombstones than these tenths of the rows that are left.
+/// They cost every search about their share of the time, and memory.
 const TOMBSTONE_TENTHS: usize = 3;
 
 /// Fewer tombstones than this are not worth a rebuild.
 const FEW_TOMBSTONES: usize = 64;
 
-/// How long a change keeps new readers waiting for old ones to leave, before it lets them pass and
-/// tries again: an exact search of a large collection takes longer, and others shall not wait for it.
-const PATIENCE: Duration = Duration::from_micros(200);
+/// Rows that a change moves for each row it changes. More than 1, or adding would keep ahead of the
+/// rebuild; 3 end it before tombstones and rows are equally many.
+pub(super) const MOVED_PER_CHANGED: usize = 3;
 
-/// After this many tries, 0.4 s, a change does keep readers waiting.
-const TRIES: usize = 1000;
+/// A new state on its way: the rows that were shown when it passed them.
+#[derive(Debug)]
+pub(super) struct Rebuild {
+    pub(super) state: State,
+    /// Where each of its rows is in the old state.
+    origins: Vec<u32>,
+    /// The first row of the old state that it has not looked at.
+    next: u32,
+}
 
 impl Collection {
     /// Adds rows, all or none.
     pub(super) fn add(&self, add: &Add<'_>, call: &Call<'_>) -> Result<Added, Error> {
         self.shape.check_rows(add.ids, add.rows)?;
-        let _turn = self.wait_for_turn(call)?;
+        let mut turn = self.wait_for_turn(call)?;
         if !add.upsert {
             self.check_new(add.ids)?;
         }
-        let _aside = self.meter.set_aside(self.bytes_of(add.ids.len()), add.ids.len())?;
-        let outcome = self.push_all(add, call).map(|first| self.show_all(first, add.ids));
-        if let Ok(added) = &outcome {
-            self.counters.added.fetch_add(added.added + added.updated, Relaxed);
-        }
-        self.tidy(call);
-        self.settle();
+        let count = add.ids.len();
+        let _aside = self.meter.set_aside(self.bytes_of(count), count)?;
+        let rows = self.push_all(add, turn.is_some(), call);
+        let outcome = rows.map(|rows| self.show_all(&rows, add.ids));
+        self.tidy(&mut turn, count, call);
+        self.settle(turn.as_ref());
         outcome
     }
 
     /// Deletes rows and returns how many there were.
     pub(super) fn delete(&self, ids: &[u64], call: &Call<'_>) -> Result<u64, Error> {
-        let _turn = self.wait_for_turn(call)?;
-        let rows: Vec<(u64, u32)> = {
+        let mut turn = self.wait_for_turn(call)?;
+        let mut deleted = 0;
+        {
             let places = self.places.read();
-            ids.iter().filter_map(|id| places.get(id).map(|row| (*id, *row))).collect()
-        };
-        let before = self.count();
-        {
-            let mut state = self.exclusive();
-            rows.iter().for_each(|(_, row)| state.table.hide(*row));
-        }
-        {
-            let mut places = self.places.write();
-            for (id, _) in &rows {
-                places.remove(id);
+            let mut state = self.state.write();
+            for id in ids {
+                if let Some(row) = state.place(&places, *id) {
+                    state.table.hide(row);
+                    deleted += 1;
+                }
             }
         }
-        self.settle();
-        let deleted = before - self.count();
-        self.counters.deleted.fetch_add(deleted, Relaxed);
-        if deleted > 0 {
-            self.tidy(call);
-            self.settle();
-        }
-        Ok(deleted)
+        self.counters.deleted.fetch_add(deleted as u64, Relaxed);
+        self.tidy(&mut turn, deleted, call);
+        self.settle(turn.as_ref());
+        Ok(deleted as u64)
     }
 
     /// Waits until no other change is under way, or the call should end.
-    fn wait_for_turn(&self, call: &Call<'_>) -> Result<MutexGuard<'_, ()>, Error> {
+    fn wait_for_turn(&self, call: &Call<'_>) -> Result<MutexGuard<'_, Option<Rebuild>>, Error> {
         loop {
             call.check()?;
             if let Some(turn) = self.turn.try_lock_for(Duration::from_millis(1)) {
@@ -91,107 +89,116 @@ impl Collection {
         }
     }
 
-    /// The state, for this thread alone.
-    fn exclusive(&self) -> RwLockWriteGuard<'_, State> {
-        for _ in 0..TRIES {
-            if let Some(state) = self.state.try_write_for(PATIENCE) {
-                return state;
-            }
-            std::thread::sleep(PATIENCE);
-        }
-        self.state.write()
-    }
-
     fn check_new(&self, ids: &[u64]) -> Result<(), Refusal> {
-        let places = self.places.read();
-        match ids.iter().position(|id| places.contains_key(id)) {
+        let (places, state) = (self.places.read(), self.state.read());
+        match ids.iter().position(|id| state.place(&places, *id).is_some()) {
             None => Ok(()),
             Some(row) => Err(Refusal::IdExists { row, id: ids[row] }),
         }
     }
 
-    /// Pushes and links all rows, hidden; returns the place of the first.
-    fn push_all(&self, add: &Add<'_>, call: &Call<'_>) -> Result<u32, Error> {
-        let (count, dim) = (add.ids.len(), self.shape.dim);
-        let first = self.state.read().table.len();
-        let rows = first as u64 + count as u64;
-        if rows > limits::ROWS {
-            return Err(Refusal::TooManyRows { rows }.into());
+    /// Pushes rows, hidden; returns the place of each.
+    ///
+    /// A row that its id has or had, bit for bit, is used again: where those who replace all when
+    /// little has changed leave a hundred tombstones in one place, edges lead to these alone.
+    /// Except a hidden one that a rebuild may have passed by.
+    fn push_all(&self, add: &Add<'_>, rebuilds: bool, call: &Call<'_>) -> Result<Vec<u32>, Error> {
+        let all = self.state.read().table.len() as u64 + add.ids.len() as u64;
+        if all > limits::ROWS {
+            return Err(Refusal::TooManyRows { rows: all }.into());
         }
-        let mut done = 0;
-        for chunk in add.rows.chunks(CHUNK * dim) {
+        let places = self.places.read();
+        let mut rows = Vec::with_capacity(add.ids.len());
+        for (id, values) in add.ids.iter().zip(add.rows.chunks_exact(self.shape.dim)) {
             call.check()?;
-            let mut state = self.exclusive();
-            for row in chunk.chunks_exact(dim) {
-                state.push(row)?;
-            }
-            drop(state);
-            done += chunk.len() / dim;
-            call.progress(done as u64);
+            let mut state = self.state.write();
+            let before = if rebuilds { state.place(&places, *id) } else { places.get(id).copied() };
+            let same = before.filter(|row| same_bits(state.table.row(*row), values));
+            rows.push(same.map_or_else(|| state.push(values), Ok)?);
+            // Whoever waited to search goes first: they wait for one row, not for the batch.
+            RwLockWriteGuard::unlock_fair(state);
+            call.progress(rows.len() as u64);
         }
-        Ok(first as u32)
+        Ok(rows)
     }
 
     /// Shows all rows of a batch at once, in place of those that had their ids.
-    fn show_all(&self, first: u32, ids: &[u64]) -> Added {
+    fn show_all(&self, rows: &[u32], ids: &[u64]) -> Added {
         let mut places = self.places.write();
         places.reserve(ids.len());
-        let mut replaced = Vec::new();
-        for (row, id) in (first..).zip(ids) {
-            replaced.extend(places.insert(*id, row));
+        let mut state = self.state.write();
+        let mut updated = 0;
+        for (row, id) in rows.iter().zip(ids) {
+            if let Some(replaced) = state.place(&places, *id) {
+                state.table.hide(replaced);
+                updated += 1;
+            }
+            places.insert(*id, *row);
+            state.table.show(*row, *id);
         }
-        let mut state = self.exclusive();
-        for row in &replaced {
-            state.table.hide(*row);
-        }
-        for (row, id) in (first..).zip(ids) {
-            state.table.show(row, *id);
-        }
-        let updated = replaced.len() as u64;
+        self.counters.added.fetch_add(ids.len() as u64, Relaxed);
         Added { added: ids.len() as u64 - updated, updated }
     }
 
-    /// Builds the graph anew if too much of it is tombstones. The change before it is done and
-    /// stays; if the call's time is up the rebuild is left to the next change.
-    fn tidy(&self, call: &Call<'_>) {
-        let (shown, hidden) = {
-            let state = self.state.read();
-            (state.table.shown(), state.table.hidden())
-        };
-        if !needs_rebuild(shown, hidden) {
+    /// Carries a rebuild on, or starts one if there are many tombstones, after a change of
+    /// `changed` rows. What happens here is not the change's failure: it is tried again after the
+    /// next one.
+    fn tidy(&self, turn: &mut Option<Rebuild>, changed: usize, call: &Call<'_>) {
+        let old = self.state.read();
+        if turn.is_none() && needs_rebuild(old.table.shown(), old.table.hidden()) {
+            let state = State::new(&self.shape).ok();
+            *turn = state.map(|state| Rebuild { state, origins: Vec::new(), next: 0 });
+        }
+        let Some(mut rebuild) = turn.take() else { return };
+        if rebuild.advance(&old, changed * MOVED_PER_CHANGED, call).is_err() {
             return;
         }
-        let Some((fresh, places)) = self.rebuilt(call) else { return };
+        if (rebuild.next as usize) < old.table.len() {
+            *turn = Some(rebuild);
+            return;
+        }
+        let places = rebuild.show_all(&old);
+        drop(old);
         let old = {
             let mut here = self.places.write();
-            let mut state = self.exclusive();
+            let mut state = self.state.write();
             *here = places;
-            std::mem::replace(&mut *state, fresh)
+            std::mem::replace(&mut *state, rebuild.state)
         };
         self.counters.rebuilds.fetch_add(1, Relaxed);
-        // Unmapping a large one takes milliseconds: not under the locks.
+        // Giving a large one back takes milliseconds: not under the locks.
         drop(old);
     }
+}
 
-    /// The shown rows in a state of their own. Searches go on in the old one.
-    fn rebuilt(&self, call: &Call<'_>) -> Option<(State, HashMap<u64, u32>)> {
-        let old = self.state.read();
-        let mut fresh = State::new(&self.shape).ok()?;
-        let mut places = HashMap::with_capacity(old.table.shown());
-        for row in 0..old.table.len() as u32 {
-            let id = old.table.id(row);
-            if id == HIDDEN {
-                continue;
+impl Rebuild {
+    /// Takes over up to `most` rows, fewer if the call's time is up.
+    fn advance(&mut self, old: &State, most: usize, call: &Call<'_>) -> Result<(), Error> {
+        let end = self.origins.len() + most;
+        while (self.next as usize) < old.table.len() && self.origins.len() < end {
+            if call.check().is_err() {
+                break;
             }
-            let place = fresh.table.len() as u32;
-            if (place as usize).is_multiple_of(CHUNK) && call.check().is_err() {
-                return None;
+            if old.table.id(self.next) != HIDDEN {
+                self.state.push(old.table.row(self.next))?;
+                self.origins.push(self.next);
             }
-            fresh.push(old.table.row(row)).ok()?;
-            fresh.table.show(place, id);
-            places.insert(id, place);
+            self.next += 1;
         }
-        Some((fresh, places))
+        Ok(())
+    }
+
+    /// Shows the rows that are still shown in the old state; returns the place of each id.
+    fn show_all(&mut self, old: &State) -> HashMap<u64, u32> {
+        let mut places = HashMap::with_capacity(self.origins.len());
+        for (row, origin) in (0..).zip(&self.origins) {
+            let id = old.table.id(*origin);
+            if id != HIDDEN {
+                self.state.table.show(row, id);
+                places.insert(id, row);
+            }
+        }
+        places
     }
 }
 
@@ -201,11 +208,17 @@ pub(super) fn needs_rebuild(shown: usize, hidden: usize) -> bool {
         && (shown == 0 || (hidden >= FEW_TOMBSTONES && hidden * 10 > shown * TOMBSTONE_TENTHS))
 }
 
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
 impl State {
-    /// Adds a hidden row to table and graph. If the graph refuses it, it stays hidden for ever.
-    fn push(&mut self, values: &[f32]) -> Result<(), Error> {
+    /// Adds a hidden row to table and graph and returns its place. If the graph refuses it, it
+    /// stays hidden for ever.
+    fn push(&mut self, values: &[f32]) -> Result<u32, Error> {
         let rows = self.table.len() + 1;
         let row = self.table.push(values).map_err(|_| Refusal::Allocation { rows })?;
-        self.index.add(row, values)
+        self.index.add(row, values)?;
+        Ok(row)
     }
 }

@@ -1,9 +1,8 @@
 //! One collection: what is read from it. What changes it is in `change.rs`.
 //!
 //! Locks, always taken in this order: `turn` (one change at a time), `places` (id to row), `state`
-//! (rows and graph). A search takes `state` only, shared. While rows are linked `state` is shared
-//! too, so searches go on; exclusive are the moments when rows are pushed (a chunk at a time) and
-//! when a whole batch is shown, which is what makes it all or none.
+//! (rows and graph). A search takes `state` only, shared; a change takes it alone for a row at a
+//! time and for the moment when a whole batch is shown, which is what makes it all or none.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,10 +12,11 @@ use parking_lot::{Mutex, RwLock};
 use ringfence_protocol::api::vectors::CollectionStats;
 use ringfence_protocol::error::Error;
 
-use super::index::Index;
+use super::change::Rebuild;
+use super::index::{Index, TABLE_BYTES};
 use super::measure::{distance, length};
 use super::memory::Meter;
-use super::scan::{SPARE, scan};
+use super::scan::scan;
 use super::table::{HIDDEN, Table};
 use super::validate::Shape;
 use crate::engine::Call;
@@ -31,6 +31,11 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(shape: &Shape) -> Result<Self, Error> {
         Ok(Self { table: Table::new(shape.dim), index: Index::new(shape)? })
+    }
+
+    /// Where the row of `id` is, if there is one.
+    pub(super) fn place(&self, places: &HashMap<u64, u32>, id: u64) -> Option<u32> {
+        places.get(&id).copied().filter(|row| self.table.id(*row) == id)
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
@@ -53,9 +58,9 @@ pub(super) struct Counters {
 #[derive(Debug)]
 pub(super) struct Collection {
     pub(super) shape: Shape,
-    /// Whose turn it is to change something.
-    pub(super) turn: Mutex<()>,
-    /// Where the row of an id is.
+    /// Whose turn it is to change something, and the rebuild under way.
+    pub(super) turn: Mutex<Option<Rebuild>>,
+    /// Where the row of an id is, or was: see [`State::place`].
     pub(super) places: RwLock<HashMap<u64, u32>>,
     pub(super) state: RwLock<State>,
     /// Rows shown, for whoever must not wait for `state`: estimates, `count`.
@@ -90,7 +95,7 @@ impl Collection {
     pub(super) fn new(shape: Shape, meter: Arc<Meter>) -> Result<Self, Error> {
         Ok(Self {
             shape,
-            turn: Mutex::new(()),
+            turn: Mutex::new(None),
             places: RwLock::default(),
             state: RwLock::new(State::new(&shape)?),
             shown: AtomicU64::new(0),
@@ -111,8 +116,7 @@ impl Collection {
         let places = self.places.read();
         let state = self.state.read();
         for id in ids {
-            // A row whose deletion is under way is hidden before its place is forgotten.
-            let row = places.get(id).copied().filter(|row| state.table.id(*row) == *id);
+            let row = state.place(&places, *id);
             found.push(u8::from(row.is_some()));
             if let Some(row) = row {
                 rows.extend_from_slice(state.table.row(row));
@@ -158,17 +162,16 @@ impl Collection {
 
     /// The collection as it is now.
     pub(super) fn stats(&self) -> CollectionStats {
-        let memory_bytes = self.memory_bytes();
-        let (state, shape, counters) = (self.state.read(), &self.shape, &self.counters);
+        let (shape, counters) = (&self.shape, &self.counters);
         CollectionStats {
-            count: state.table.shown() as u64,
+            count: self.count(),
             dim: shape.dim as u32,
             metric: shape.metric as u8,
             connectivity: shape.connectivity as u32,
             ef_add: shape.ef_add as u32,
             ef_search: shape.ef_search as u32,
-            capacity: state.index.capacity() as u64,
-            memory_bytes,
+            capacity: self.state.read().index.capacity() as u64,
+            memory_bytes: self.charged.load(Relaxed),
             searches: counters.searches.load(Relaxed),
             visited: counters.visited.load(Relaxed),
             exact_searches: counters.exact_searches.load(Relaxed),
@@ -177,26 +180,21 @@ impl Collection {
         }
     }
 
-    /// Bytes that rows, graph and ids take, room for further ones included.
-    pub(super) fn memory_bytes(&self) -> u64 {
-        let places = self.places.read().capacity() * PLACE_BYTES;
-        (places + self.state.read().memory_bytes()) as u64
-    }
-
-    /// About how many bytes `rows` further rows will take.
+    /// About how many bytes `rows` further rows will take: each twice, once in the table and once
+    /// in the graph, with its edges, its id and its place.
     pub(super) fn bytes_of(&self, rows: usize) -> u64 {
-        let links = 2 * self.shape.connectivity * size_of::<u32>();
-        let row = 2 * self.shape.dim * size_of::<f32>();
-        // One row in `connectivity` has a tower of usually that many links more; ids and tower
-        // numbers take 12 bytes.
-        (rows * (row + links + links / self.shape.connectivity + 12 + 2 * PLACE_BYTES)) as u64
+        let values = self.shape.dim * size_of::<f32>();
+        let edges = (2 * self.shape.connectivity + 4) * size_of::<u32>();
+        (rows * (2 * values + edges + TABLE_BYTES + size_of::<u64>() + 2 * PLACE_BYTES)) as u64
     }
 
     /// Tells the meter and the estimates how things stand after a change.
-    pub(super) fn settle(&self) {
-        let now = self.memory_bytes();
-        self.meter.settle(self.charged.swap(now, Relaxed), now);
+    pub(super) fn settle(&self, rebuild: Option<&Rebuild>) {
+        let places = self.places.read().capacity() * PLACE_BYTES;
         let state = self.state.read();
+        let fresh = rebuild.map_or(0, |rebuild| rebuild.state.memory_bytes());
+        let now = (places + state.memory_bytes() + fresh) as u64;
+        self.meter.settle(self.charged.swap(now, Relaxed), now);
         self.shown.store(state.table.shown() as u64, Relaxed);
         self.hidden.store(state.table.hidden() as u64, Relaxed);
     }
@@ -212,20 +210,20 @@ impl Drop for Collection {
 }
 
 impl State {
-    /// Candidates found by way of the graph, and how many rows were visited. `None` if it is better,
-    /// or the only way to find as many as there are, to look at every row.
+    /// Candidates found by way of the graph, and how many rows were visited. `None` if it is
+    /// better, or the only way to find as many as there are, to look at every row.
     fn walk(&self, query: &[f32], how: How) -> Result<Option<(Vec<u32>, u64)>, Error> {
         let (rows, shown) = (self.table.len(), self.table.shown());
         // A walk this wide meets nearly every row anyway; one among so many tombstones too.
         if rows <= 2 * how.width || 2 * shown < rows {
             return Ok(None);
         }
-        let visible = |row| self.table.id(row) != HIDDEN;
+        let visible = |row| shown == rows || self.table.id(row) != HIDDEN;
         let (found, visited) = self.index.search(query, how.width, visible)?;
         if found.len() < how.k.min(shown) {
             return Ok(None);
         }
-        let nearest = found.into_iter().take(how.k + SPARE).map(|row| row as u32);
+        let nearest = found.into_iter().take(how.k).map(|row| row as u32);
         Ok(Some((nearest.collect(), visited)))
     }
 }

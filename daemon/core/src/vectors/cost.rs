@@ -1,50 +1,51 @@
 //! What a request will take, estimated from its sizes before it runs.
 //!
-//! Constants measured with `examples/vectors_latency.rs` on an AMD EPYC (AVX-512, 1 MiB L2 a core,
-//! 32 MiB L3), 134 196 x 108. They decide where a call runs, not how: wrong by half does no harm.
+//! Constants measured with `examples/vectors_latency.rs` on an AMD EPYC (1 MiB L2 a core, 32 MiB
+//! L3), 134 196 x 108. They decide where a call runs, not how: wrong by half does no harm.
 
-use super::change::needs_rebuild;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::change::{MOVED_PER_CHANGED, needs_rebuild};
 use super::collection::Collection;
+use super::index::WAY_DOWN;
 
-/// Rows that a walk visits beside those that its width makes it visit: the way down.
-const WAY_DOWN: usize = 150;
+/// Rows really visited for each candidate kept, by a metric that counted them.
+const VISITED_PER_WIDTH: usize = 5;
 
-/// Rows visited for each candidate kept.
-const VISITED_PER_WIDTH: usize = 6;
+/// The same while adding, with the edges that other rows get.
+const VISITED_PER_WIDTH_ADDING: usize = 8;
 
 /// Nanoseconds for a row somewhere in memory: misses and the walk's own work.
 const ROW_NS: usize = 50;
 
-/// Nanoseconds for 16 dimensions of a row somewhere in memory.
+/// Nanoseconds for 16 dimensions of a row.
 const LINE_NS: usize = 6;
 
-/// Nanoseconds for 16 dimensions of the next row in memory.
-const NEXT_LINE_NS: usize = 2;
+/// Nanoseconds for the next row in memory, without its dimensions.
+const NEXT_ROW_NS: usize = 4;
 
 impl Collection {
     /// Microseconds of `queries` searches that keep `width` candidates.
     pub(super) fn search_micros(&self, queries: usize, width: usize, exact: bool) -> u32 {
         let rows = self.rows();
-        let lines = self.shape.dim.div_ceil(16);
         let nanos = if exact || rows <= 2 * width {
-            rows.saturating_mul(4 + NEXT_LINE_NS * lines)
+            rows.saturating_mul(NEXT_ROW_NS + self.line_nanos())
         } else {
-            self.walk_nanos(width)
+            self.walk_nanos(VISITED_PER_WIDTH * width).min(rows * (ROW_NS + self.line_nanos()))
         };
         micros(nanos.saturating_mul(queries))
     }
 
     /// Microseconds of adding `rows` rows, which may replace others.
     pub(super) fn add_micros(&self, rows: usize, upsert: bool) -> u32 {
-        let rebuild = if upsert { self.rebuild_after(rows) } else { 0 };
-        let rows = rows.saturating_add(rebuild);
-        micros(rows.saturating_mul(self.link_nanos()))
+        let moved = self.moved_after(rows, if upsert { rows } else { 0 });
+        micros(rows.saturating_add(moved).saturating_mul(self.link_nanos()))
     }
 
     /// Microseconds of deleting `rows` rows.
     pub(super) fn delete_micros(&self, rows: usize) -> u32 {
-        let rebuild = self.rebuild_after(rows).saturating_mul(self.link_nanos());
-        micros(rows.saturating_mul(100).saturating_add(rebuild))
+        let moved = self.moved_after(rows, rows).saturating_mul(self.link_nanos());
+        micros(rows.saturating_mul(100).saturating_add(moved))
     }
 
     /// Microseconds of reading `rows` rows.
@@ -52,29 +53,33 @@ impl Collection {
         micros(rows.saturating_mul(100 + self.shape.dim))
     }
 
+    /// Rows, hidden ones included.
     fn rows(&self) -> usize {
-        use std::sync::atomic::Ordering::Relaxed;
         (self.shown.load(Relaxed) + self.hidden.load(Relaxed)) as usize
     }
 
-    /// Rows linked anew if `more` are hidden.
-    fn rebuild_after(&self, more: usize) -> usize {
+    /// Rows that a change of `changed` rows which hides `more` moves in a rebuild.
+    fn moved_after(&self, changed: usize, more: usize) -> usize {
         let shown = self.count() as usize;
-        let hidden = self.rows() - shown.min(self.rows());
         let left = shown.saturating_sub(more);
-        if needs_rebuild(left, hidden + more.min(shown)) { left } else { 0 }
+        if needs_rebuild(left, self.hidden.load(Relaxed) as usize + more.min(shown)) {
+            left.min(changed.saturating_mul(MOVED_PER_CHANGED))
+        } else {
+            0
+        }
     }
 
-    /// A walk that keeps `width` candidates.
-    fn walk_nanos(&self, width: usize) -> usize {
-        let visited = (WAY_DOWN + VISITED_PER_WIDTH * width).min(self.rows().max(1));
-        visited * (ROW_NS + LINE_NS * self.shape.dim.div_ceil(16))
+    fn line_nanos(&self) -> usize {
+        LINE_NS * self.shape.dim.div_ceil(16)
     }
 
-    /// A walk that links a row; the collection may grow while it adds, so its size says nothing.
+    fn walk_nanos(&self, visited: usize) -> usize {
+        (WAY_DOWN + visited) * (ROW_NS + self.line_nanos())
+    }
+
+    /// The collection may grow while it adds, so its size says nothing.
     fn link_nanos(&self) -> usize {
-        let visited = WAY_DOWN + VISITED_PER_WIDTH * self.shape.ef_add;
-        visited * (ROW_NS + LINE_NS * self.shape.dim.div_ceil(16))
+        self.walk_nanos(VISITED_PER_WIDTH_ADDING * self.shape.ef_add)
     }
 }
 

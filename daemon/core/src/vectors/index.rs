@@ -11,9 +11,17 @@
 //! * More searches at a time than reserved threads are an error: a gate lets only so many in.
 //! * How many candidates a search keeps is a field of the index, but never less than the number of
 //!   rows asked for: so the field is 1 and each search asks for as many rows as it wants kept.
+//! * How many distances a search computed is counted but not handed out. Known is each *candidate*,
+//!   a row that was near enough to go on from, because `visible` is asked about it. A distance is
+//!   computed for the neighbours of candidates only, but not for all of them. So every
+//!   [`SAMPLE_EVERY`]th search counts the neighbours of all its candidates, each once; from it and
+//!   the number of its own candidates every search gets its *upper estimate* of rows visited. A
+//!   metric of our own that counts would be exact, but is handed raw pointers: it needs `unsafe`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use parking_lot::{Condvar, Mutex};
 use ringfence_protocol::api::vectors::Metric;
@@ -27,7 +35,15 @@ const FIRST_CAPACITY: usize = 64;
 
 /// Bytes of usearch's tables for each row of its capacity: node and vector pointers, and a pair of
 /// key and slot at most half of whose places are taken.
-const TABLE_BYTES: usize = 8 + 8 + 2 * 16;
+pub(super) const TABLE_BYTES: usize = 8 + 8 + 2 * 16;
+
+/// One search in so many counts the neighbours of its candidates: that doubles its time, and must
+/// stay rare enough not to show in a 99th percentile.
+const SAMPLE_EVERY: u32 = 256;
+
+/// Rows visited on the upper levels, on the way down to the ground level where candidates are
+/// known.
+pub(super) const WAY_DOWN: usize = 150;
 
 /// A graph over rows.
 pub(super) struct Index {
@@ -35,7 +51,14 @@ pub(super) struct Index {
     threads: usize,
     free: Mutex<usize>,
     freed: Condvar,
+    /// Searches since the last sample.
+    unsampled: AtomicU32,
+    /// Rows next to candidates for each candidate, in the last sample: an f32.
+    spread: AtomicU32,
 }
+
+/// Rows found, nearest first, and how many were visited at most.
+pub(super) type Walked = (Vec<u64>, u64);
 
 impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,7 +84,14 @@ impl Index {
         };
         let inner = usearch::Index::new(&options).map_err(failed)?;
         let threads = std::thread::available_parallelism().map_or(4, usize::from).clamp(4, 64);
-        Ok(Self { inner, threads, free: Mutex::new(threads), freed: Condvar::new() })
+        Ok(Self {
+            inner,
+            threads,
+            free: Mutex::new(threads),
+            freed: Condvar::new(),
+            unsampled: AtomicU32::new(SAMPLE_EVERY),
+            spread: AtomicU32::new(0),
+        })
     }
 
     /// Links a row. If that fails the row may or may not be found later; its number is spent.
@@ -69,12 +99,14 @@ impl Index {
         let size = self.inner.size();
         if size == self.inner.capacity() {
             self.reserve((2 * size).max(FIRST_CAPACITY))?;
+            // What was sampled in a much smaller graph says little about this one.
+            *self.unsampled.get_mut() = SAMPLE_EVERY;
         }
         self.inner.add(u64::from(row), values).map_err(failed)
     }
 
     /// Makes room for `rows` rows in all.
-    pub(super) fn reserve(&mut self, rows: usize) -> Result<(), Error> {
+    fn reserve(&mut self, rows: usize) -> Result<(), Error> {
         self.inner.reserve_capacity_and_threads(rows, self.threads).map_err(failed)?;
         if self.inner.capacity() < rows {
             return Err(failed(format_args!("out of memory for {rows} rows")));
@@ -82,20 +114,52 @@ impl Index {
         Ok(())
     }
 
-    /// The `width` visible rows nearest to `query`, nearest first, and how many rows were visited.
+    /// The `width` visible rows nearest to `query`. `visible` must not panic.
     pub(super) fn search(
         &self,
         query: &[f32],
         width: usize,
         visible: impl Fn(u32) -> bool,
-    ) -> Result<(Vec<u64>, u64), Error> {
+    ) -> Result<Walked, Error> {
         let _pass = self.enter();
-        let visited = Cell::new(0);
+        if self.unsampled.fetch_add(1, Relaxed) >= SAMPLE_EVERY {
+            return self.sample(query, width, visible);
+        }
+        let candidates = Cell::new(0);
         let matches = self.inner.filtered_search(query, width, |row| {
-            visited.set(visited.get() + 1);
+            candidates.set(candidates.get() + 1);
             visible(row as u32)
         });
-        Ok((matches.map_err(failed)?.keys, visited.get()))
+        let spread = f32::from_bits(self.spread.load(Relaxed));
+        let next_to = candidates.get() as f32 * spread;
+        Ok((matches.map_err(failed)?.keys, self.visited(next_to as usize)))
+    }
+
+    #[cold]
+    fn sample(
+        &self,
+        query: &[f32],
+        width: usize,
+        visible: impl Fn(u32) -> bool,
+    ) -> Result<Walked, Error> {
+        let candidates = RefCell::new(Vec::new());
+        let matches = self.inner.filtered_search(query, width, |row| {
+            candidates.borrow_mut().push(row);
+            visible(row as u32)
+        });
+        let candidates = candidates.into_inner();
+        let mut next_to: HashSet<u64> = candidates.iter().copied().collect();
+        for row in &candidates {
+            next_to.extend(self.inner.neighbors(*row, 0));
+        }
+        let spread = next_to.len() as f32 / candidates.len().max(1) as f32;
+        self.spread.store(spread.to_bits(), Relaxed);
+        self.unsampled.store(0, Relaxed);
+        Ok((matches.map_err(failed)?.keys, self.visited(next_to.len())))
+    }
+
+    fn visited(&self, next_to: usize) -> u64 {
+        (next_to + WAY_DOWN).min(self.inner.size()) as u64
     }
 
     fn enter(&self) -> Pass<'_> {
@@ -115,7 +179,10 @@ impl Index {
     /// Bytes that the graph and its copy of the rows take.
     pub(super) fn memory_bytes(&self) -> usize {
         let stats = self.inner.memory_stats();
-        stats.graph_allocated + stats.vectors_allocated + self.inner.capacity() * TABLE_BYTES
+        // Reserved is what usearch has mapped but not touched yet.
+        let graph = stats.graph_allocated.saturating_sub(stats.graph_reserved);
+        let vectors = stats.vectors_allocated.saturating_sub(stats.vectors_reserved);
+        graph + vectors + self.inner.capacity() * TABLE_BYTES
     }
 }
 

@@ -37,13 +37,13 @@ pub(super) const DEFAULT_CONNECTIVITY: u32 = 16;
 pub(super) const DEFAULT_EF_ADD: u32 = 128;
 
 /// Candidates kept while searching by default. Measured in `mod.rs`.
-pub(super) const DEFAULT_EF_SEARCH: u32 = 48;
+pub(super) const DEFAULT_EF_SEARCH: u32 = 64;
 
 /// What one instance of the engine may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of all collections together. A rebuild takes as much again as the collection's rows
-    /// while it runs.
+    /// Bytes of all collections together. A rebuild, which takes as much again as its collection's
+    /// rows while it goes on, counts but is not refused.
     pub memory_bytes: u64,
     /// Number of collections.
     pub collections: usize,

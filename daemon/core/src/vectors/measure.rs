@@ -3,7 +3,7 @@
 //! Plain loops over sixteen sums side by side, which the compiler turns into vector instructions.
 
 use std::iter::Sum;
-use std::ops::AddAssign;
+use std::ops::Add;
 
 use ringfence_protocol::api::vectors::Metric;
 
@@ -15,8 +15,8 @@ pub(super) fn length(values: &[f32]) -> f64 {
     sum(values, values, |a, b| f64::from(a) * f64::from(b)).sqrt()
 }
 
-/// A number that is smaller the nearer `row` is to `query`. Not a distance: what is the same for all
-/// rows is left out.
+/// A number that is smaller the nearer `row` is to `query`. Not a distance: what is the same for
+/// all rows is left out.
 pub(super) fn rank(metric: Metric, query: &[f32], row: &[f32]) -> f32 {
     match metric {
         Metric::L2 => sum(query, row, |a, b| (a - b) * (a - b)),
@@ -38,20 +38,16 @@ pub(super) fn distance(metric: Metric, query: &[f32], length_of_query: f64, row:
 }
 
 #[inline(always)]
-fn sum<T: Copy + Default + AddAssign + Sum>(
+fn sum<T: Copy + Default + Add<Output = T> + Sum>(
     a: &[f32],
     b: &[f32],
     step: impl Fn(f32, f32) -> T,
 ) -> T {
-    let mut sums = [T::default(); LANES];
     let ((whole_a, rest_a), (whole_b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let rest: T = rest_a.iter().zip(rest_b).map(|(a, b)| step(*a, *b)).sum();
+    let mut sums = [T::default(); LANES];
     for (a, b) in whole_a.iter().zip(whole_b) {
-        for at in 0..LANES {
-            sums[at] += step(a[at], b[at]);
-        }
+        sums = std::array::from_fn(|at| sums[at] + step(a[at], b[at]));
     }
-    for ((sum, a), b) in sums.iter_mut().zip(rest_a).zip(rest_b) {
-        *sum += step(*a, *b);
-    }
-    sums.into_iter().sum()
+    sums.into_iter().sum::<T>() + rest
 }

@@ -3,43 +3,51 @@
 //!
 //! # What it promises
 //!
-//! * **Rows come back as they were put in**, bit for bit. The one copy of a row is the one that is
-//!   searched.
-//! * **Distances are those of float64 arithmetic**, rounded to float32 once. Candidates are found in
-//!   float32; the `k` best and a few spare ones are measured again in float64 and sorted by distance,
-//!   then id. A graph search, an exact one and a batch give the same number for the same row.
-//! * **`add` is all or none**, also for those who search meanwhile: a batch is linked hidden and shown
-//!   in one moment. It does not wait for searches nor they for it.
-//! * **`visited` is exact**: the distances computed for this search, each counted where it is computed.
-//! * **`k` rows come back if `k` exist.** Where the graph finds fewer (too many tombstones around the
-//!   query, a part that no edge leads to), the search looks at every row.
-//! * **Recall is kept under change.** Deleted and replaced rows stay in the graph as stepping stones;
-//!   when they are more than 3/10 of the rows left, the change that made them so builds the graph
-//!   anew, while searches go on in the old one. If that change's time runs out, the next one tries.
+//! * **Rows come back as they were put in**, bit for bit.
+//! * **Distances are those of float64 arithmetic**, rounded to float32 once. Candidates are found
+//!   in float32; the best are measured again in float64 and sorted by distance, then id. A graph
+//!   search, an exact one and a batch give the same number for the same row.
+//! * **`add` is all or none**, also for those who search meanwhile: a batch is linked hidden and
+//!   shown in one moment. Searches wait for one row of it at a time, not for the batch.
+//! * **`visited` is never flattering**: exact searches count every row, others give an upper
+//!   estimate (`index` says how).
+//! * **`k` rows come back if `k` exist.** Where the graph finds fewer, or there are more tombstones
+//!   than rows, the search looks at every row.
+//! * **Recall is kept under change.** Deleted and replaced rows stay in the graph as stepping
+//!   stones; when they are more than 3/10 of the rows left, that change and the ones after it build
+//!   the graph anew, piece by piece, while searches go on in the old one.
 //!
 //! What it does not do: persist, filter, keep metadata, split a search over threads. It starts no
 //! thread; each call runs on its caller's, so concurrency is the number of callers.
 //!
 //! # Rooms
 //!
-//! `validate` checks requests before anything changes, `refusal` words what is wrong, `limits` has the
-//! bounds, `memory` the account. `collection` reads and `change` writes: together they own the locks.
-//! `table` holds rows and ids in `blocks`, `graph` the edges over them, `beam` what a walk remembers.
-//! `measure` computes distances, `scan` looks at every row, `cost` estimates.
-//!
-//! The boundary to the graph is narrow on purpose: `push`, `link`, `search`, `memory_bytes`. Why it is
-//! our own and not usearch 2.26: its binding does not tell how many rows a search visited (only a
-//! metric of our own behind raw pointers could count them), its base-level search reads neighbour
-//! lists that a concurrent `add` rewrites without a lock, more callers than reserved threads are an
-//! error, and it keeps a second copy of every row.
+//! `validate` checks requests before anything changes, `refusal` words what is wrong, `limits` has
+//! the bounds, `memory` the account. `collection` reads and `change` writes: together they own the
+//! locks. `table` holds rows and ids, `index` is the door to usearch, whose graph keeps a copy of
+//! each row of its own. `measure` computes distances, `scan` looks at every row, `cost` estimates.
 //!
 //! # Defaults, measured
 //!
 //! 134 196 image patches of 108 dimensions (6 x 6 x 3, every second position of two photographs),
-//! 1000 queries from the positions between, k = 10, one thread of a shared AMD EPYC; recall by
-//! distance. Reproduce with `examples/vectors_latency.rs`, which takes such files.
+//! 1000 queries from the positions between, k = 10, one thread of a shared AMD EPYC with twice as
+//! much to do as it has cores; recall by distance. Reproduce with
+//! `examples/vectors_latency.rs`.
+//!
+//! | `l2`, ef | 16 | 32 | 48 | 64 (default) | 128 |
+//! | --- | --- | --- | --- | --- | --- |
+//! | recall@10 | 0.923 | 0.951 | 0.964 | 0.971 | 0.983 |
+//! | visited, counted | 217 | 301 | | 438 | |
+//! | `visited`, as told | 431 | 575 | 710 | 820 | 1259 |
+//! | p50, us | 37 | 53 | 67 | 79 | 124 |
+//!
+//! `cosine` is harder (plain patches all have one direction): 0.914 at 64. `dot` stays at 0.981
+//! whatever ef, and about 0.89 when the patches are centred: a product is no distance, and rows
+//! that are nobody's nearest are badly connected. Where `dot` must not miss, search exactly.
+//!
+//! Known weakness: of dozens of rows that are all the same, deleted and added again under other ids
+//! a few times, a graph search may miss some until the next rebuild.
 
-mod blocks;
 mod change;
 mod collection;
 mod cost;
@@ -117,19 +125,10 @@ impl Vectors {
         check_name(create.name)?;
         let shape = Shape::of(create)?;
         let mut collections = self.collections.write();
-        let count = collections.len();
         if let Some(existing) = collections.get(create.name) {
-            let there = existing.shape.describe();
-            let name = create.name.to_owned();
-            let same = (existing.shape.dim, existing.shape.metric) == (shape.dim, shape.metric);
-            return match (create.exist_ok, same) {
-                (true, true) => Ok(()),
-                (true, false) => {
-                    Err(Refusal::ExistsOtherwise { name, there, asked: shape.describe() }.into())
-                }
-                (false, _) => Err(Refusal::Exists { name, there }.into()),
-            };
+            return Ok(existing.shape.check_same(&shape, create)?);
         }
+        let count = collections.len();
         if count >= self.limits.collections {
             return Err(Refusal::TooManyCollections { count }.into());
         }

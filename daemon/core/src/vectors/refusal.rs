@@ -65,12 +65,14 @@ pub(super) enum Refusal {
     #[error("{which}, column {column} is {value}: only finite numbers can be compared")]
     NotFinite { which: Which, column: usize, value: f32 },
     #[error(
-        "{which}, column {column} is {value}: numbers beyond {} overflow a float32 distance; scale the vectors down",
+        "{which}, column {column} is {value}: numbers beyond {} overflow a float32 distance; \
+         scale the vectors down",
         limits::MAGNITUDE
     )]
     TooFar { which: Which, column: usize, value: f32 },
     #[error(
-        "{which} has length {length:e}: cosine needs a direction, that is a length of at least {:e}",
+        "{which} has length {length:e}: cosine needs a direction, \
+         that is a length of at least {:e}",
         limits::SHORTEST
     )]
     Short { which: Which, length: f64 },
@@ -79,7 +81,8 @@ pub(super) enum Refusal {
     #[error("id {id} is in the batch twice, as row {first} and as row {second}: nothing was added")]
     Twice { id: u64, first: usize, second: usize },
     #[error(
-        "row {row} has id {id}, which exists: nothing was added; use upsert=True to replace it, or delete it first"
+        "row {row} has id {id}, which exists: nothing was added; \
+         use upsert=True to replace it, or delete it first"
     )]
     IdExists { row: usize, id: u64 },
     #[error("k is {k}: use 1 to {}", limits::K)]
@@ -87,11 +90,13 @@ pub(super) enum Refusal {
     #[error("the collection would have {rows} rows, it takes {}", limits::ROWS)]
     TooManyRows { rows: u64 },
     #[error(
-        "{rows} rows need about {need} bytes, {used} of the {limit} bytes for vectors are in use: delete rows, drop a collection, or raise the limit"
+        "{rows} rows need about {need} bytes, {used} of the {limit} bytes for vectors are in use: \
+         delete rows, drop a collection, or raise the limit"
     )]
     Memory { rows: usize, need: u64, used: u64, limit: u64 },
     #[error(
-        "a reply of {items} items of {item_bytes} bytes is larger than one payload of {most} bytes: ask for less at a time"
+        "a reply of {items} items of {item_bytes} bytes is larger than one payload of {most} \
+         bytes: ask for less at a time"
     )]
     Reply { items: usize, item_bytes: usize, most: usize },
     #[error("the system gives no more memory for {rows} rows: delete rows or drop a collection")]

@@ -52,6 +52,18 @@ impl Shape {
         format!("dim {} and metric {}", self.dim, self.metric.name())
     }
 
+    /// May `create` find this collection there, when it asks for `other`?
+    pub(super) fn check_same(&self, other: &Shape, create: &Create<'_>) -> Result<(), Refusal> {
+        let (name, there) = (create.name.to_owned(), self.describe());
+        if !create.exist_ok {
+            return Err(Refusal::Exists { name, there });
+        }
+        if (self.dim, self.metric) != (other.dim, other.metric) {
+            return Err(Refusal::ExistsOtherwise { name, there, asked: other.describe() });
+        }
+        Ok(())
+    }
+
     /// Is `values` a vector that this collection can compare?
     pub(super) fn check_vector(&self, values: &[f32], which: Which) -> Result<(), Refusal> {
         if values.len() != self.dim {
