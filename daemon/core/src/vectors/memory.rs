@@ -36,6 +36,11 @@ impl Meter {
     pub(super) fn settle(&self, before: u64, now: u64) {
         self.used.fetch_add(now.wrapping_sub(before), Relaxed);
     }
+
+    #[cfg(test)]
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
 }
 
 impl Drop for SetAside<'_> {
