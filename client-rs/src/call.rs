@@ -21,7 +21,7 @@ use crate::method::Method;
 use crate::options::{CallOptions, RESTART_GRACE, Timeout};
 use crate::pending::{Call, Entry, Pending};
 use crate::remote::Remote;
-use crate::reply::{AsReply, Reply, Sink};
+use crate::reply::{AsReply, AsWords, INLINE_WORDS, Reply, Sink};
 use crate::wait::CLOCK_EVERY;
 
 /// Looks at the answer before a call is put aside: about two microseconds.
@@ -85,9 +85,12 @@ impl Remote {
     /// away and is back in time.
     #[inline(always)]
     pub(crate) fn call(self: &Arc<Self>, request: Request<'_>) -> Answer {
-        match self.start(request, AsReply) {
-            Ok(Started::Done(reply)) => Ok(reply),
-            other => self.finish(other, request),
+        let (mut words, mut len, mut large) = ([0; INLINE_WORDS], 0, None);
+        let sink = AsWords { words: &mut words, len: &mut len, large: &mut large };
+        match self.start(request, sink) {
+            Ok(Started::Done(())) => Ok(large.unwrap_or_else(|| Reply::line(len, words))),
+            Ok(Started::Open(pending)) => self.finish(Ok(Started::Open(pending)), request),
+            Err(error) => self.finish(Err(error), request),
         }
     }
 

@@ -35,19 +35,41 @@ impl Sink for AsReply {
     type Out = Reply;
     #[inline(always)]
     fn bytes(self, bytes: &[u8]) -> Reply {
-        // Exactly a line: word by word, without a call of memcpy.
-        if let Ok(line) = <&[u8; INLINE_WORDS * 8]>::try_from(bytes) {
-            let mut words = [0; INLINE_WORDS];
-            for (word, bytes) in words.iter_mut().zip(line.as_chunks().0) {
-                *word = u64::from_le_bytes(*bytes);
-            }
-            return Reply::line(bytes.len(), words);
-        }
         Reply::inline(bytes.len(), |out| out.copy_from_slice(bytes))
     }
     #[inline(always)]
     fn reply(self, reply: Reply) -> Reply {
         reply
+    }
+}
+
+/// Leaves a short answer word by word in variables of its caller, who makes the [`Reply`] of them last of
+/// all: a reply that is moved from place to place is read back wider than it was written, and waits
+/// for it each time.
+pub(crate) struct AsWords<'a> {
+    pub(crate) words: &'a mut [u64; INLINE_WORDS],
+    pub(crate) len: &'a mut usize,
+    /// What is not short.
+    pub(crate) large: &'a mut Option<Reply>,
+}
+
+impl Sink for AsWords<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn bytes(self, bytes: &[u8]) {
+        *self.len = bytes.len();
+        match <&[u8; INLINE_WORDS * 8]>::try_from(bytes) {
+            Ok(line) => {
+                for (word, bytes) in self.words.iter_mut().zip(line.as_chunks().0) {
+                    *word = u64::from_le_bytes(*bytes);
+                }
+            }
+            Err(_) => *self.large = Some(AsReply.bytes(bytes)),
+        }
+    }
+    #[inline(always)]
+    fn reply(self, reply: Reply) {
+        *self.large = Some(reply);
     }
 }
 
