@@ -156,7 +156,7 @@ impl Inproc {
             with_aligned(payload, run)
         };
         if let Err(error) = done {
-            return Err(self.failed(error, timeout));
+            return Err(self.failed(*error, timeout));
         }
         let out = taken(&mut reply, sink);
         let _unless_the_thread_ends = REPLY.try_with(|cell| cell.set(reply));

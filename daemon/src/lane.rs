@@ -265,7 +265,10 @@ impl Lane {
         if let Some(started) = started {
             bench.counters.sample(method.index, started.elapsed().as_nanos() as u64);
         }
-        let answer = result.as_ref().map(|()| reply.as_slice());
+        let answer = match &result {
+            Ok(()) => Ok(reply.as_slice()),
+            Err(error) => Err(&**error),
+        };
         self.answer_light(request, method.index, answer, bench);
         self.ring.release();
     }

@@ -279,7 +279,9 @@ impl Workers {
             return Err(Failed::Error(self.registry.unknown(job.method)));
         };
         let mut reply = Vec::new();
-        method.call(&mut Call::new(request, &mut reply, &around)).map_err(Failed::Error)?;
+        method
+            .call(&mut Call::new(request, &mut reply, &around))
+            .map_err(|error| Failed::Error(*error))?;
         if reply.len() <= limits::COPY_REPLY_BYTES {
             return Ok(Reply::Bytes(reply));
         }

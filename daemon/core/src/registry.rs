@@ -193,13 +193,14 @@ impl Method<'_> {
     /// Runs the method. A panic becomes [`ErrorCode::EnginePanicked`]; nobody else notices.
     ///
     /// # Errors
-    /// The method's own.
+    /// The method's own. Boxed, so that what passes through `catch_unwind` is one word: an `Error` would
+    /// be read back wider than the `Ok` in it was written, and wait for that.
     #[inline]
-    pub fn call(&self, call: &mut Call<'_>) -> Result<(), Error> {
-        // AssertUnwindSafe holds: engines guard their state with locks that do not poison, and their contract
-        // is to stay usable after a panic; the reply is discarded.
-        catch_unwind(AssertUnwindSafe(|| self.engine.call(self.op, call)))
-            .unwrap_or_else(|payload| Err(panicked(&*payload)))
+    pub fn call(&self, call: &mut Call<'_>) -> Result<(), Box<Error>> {
+        // AssertUnwindSafe holds: engines guard their state with locks that do not poison, and their
+        // contract is to stay usable after a panic; the reply is discarded.
+        catch_unwind(AssertUnwindSafe(|| self.engine.call(self.op, call).map_err(Box::new)))
+            .unwrap_or_else(|payload| Err(Box::new(panicked(&*payload))))
     }
 }
 
