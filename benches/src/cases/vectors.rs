@@ -9,6 +9,9 @@ use std::path::Path;
 use std::process::Command;
 use std::rc::{Rc, Weak};
 
+use std::time::{Duration, Instant};
+
+use ringfence::Client;
 use ringfence::vectors::{Collection, CollectionHandle, Search};
 
 use super::ringfence::{Daemon, Shared, call_error, client};
@@ -62,6 +65,7 @@ impl Data {
 
 /// A collection with all rows, here or in the daemon.
 struct Loaded {
+    client: Client,
     collection: CollectionHandle,
     dim: usize,
     queries: Vec<f32>,
@@ -86,7 +90,8 @@ impl Side {
             client.vectors().create(NAME, &Collection::new(data.dim as u32)).map_err(call_error)?;
         let ids: Vec<u64> = (0..(data.rows.len() / data.dim) as u64).collect();
         collection.add_in_parts(false, &ids, &data.rows).map_err(call_error)?;
-        let loaded = Rc::new(Loaded { collection, dim: data.dim, queries: data.queries, daemon });
+        let loaded =
+            Rc::new(Loaded { client, collection, dim: data.dim, queries: data.queries, daemon });
         *self.0.borrow_mut() = Rc::downgrade(&loaded);
         Ok(loaded)
     }
@@ -143,7 +148,13 @@ impl Case for Vectors {
     }
     fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError> {
         let loaded = self.side.get(context, self.shared.as_ref())?;
-        Ok(Box::new(Searcher { loaded, batch: self.batch, next: 0 }))
+        Ok(Box::new(Searcher {
+            loaded,
+            batch: self.batch,
+            next: 0,
+            asked: (Duration::ZERO, 0),
+            served: (0, 0),
+        }))
     }
 }
 
@@ -151,6 +162,10 @@ struct Searcher {
     loaded: Rc<Loaded>,
     batch: bool,
     next: usize,
+    /// Time in and number of the searches of this run, as the client sees them.
+    asked: (Duration, u32),
+    /// Sum (ns) and number of the service times that the daemon had sampled when the run began.
+    served: (u64, u64),
 }
 
 fn search() -> Search {
@@ -167,6 +182,15 @@ impl Searcher {
         let first = self.next * dim;
         self.next += count;
         &self.loaded.queries[first..first + count * dim]
+    }
+}
+
+impl Searcher {
+    /// Sum (ns) and number of the service times of `vectors.search` on the daemon's board.
+    fn service_times(&self) -> Option<(u64, u64)> {
+        let snapshot = self.loaded.client.board().ok()?.snapshot().ok()?;
+        let row = snapshot.methods.iter().find(|row| row.name.to_string() == "vectors.search")?;
+        Some((row.service.sum_ns, row.service.samples))
     }
 }
 
@@ -196,9 +220,29 @@ impl Runner for Searcher {
                 .time(samples, || loaded.collection.search_batch(self.queries(BATCH), search()))
                 .map_err(call_error);
         }
-        slice
-            .time(samples, || loaded.collection.search(self.queries(1), search()))
-            .map_err(call_error)
+        let start = Instant::now();
+        let timed = slice.time(samples, || loaded.collection.search(self.queries(1), search()));
+        self.asked.0 += start.elapsed();
+        self.asked.1 += samples as u32;
+        timed.map_err(call_error)
+    }
+
+    /// The share of a search that is not the engine's: what the client waits less what the daemon, by
+    /// its own samples on the board, computes.
+    fn scalars(&mut self) -> Vec<(&'static str, f64)> {
+        if self.batch || self.loaded.daemon.is_none() {
+            return Vec::new();
+        }
+        let Some((sum, samples)) = self.service_times() else { return Vec::new() };
+        let (sum, samples) = (sum - self.served.0, samples - self.served.1);
+        let (time, count) = std::mem::replace(&mut self.asked, (Duration::ZERO, 0));
+        self.served = (self.served.0 + sum, self.served.1 + samples);
+        if samples == 0 || count == 0 {
+            return Vec::new();
+        }
+        let (waited, served) =
+            (time.as_nanos() as f64 / f64::from(count), sum as f64 / samples as f64);
+        vec![("vectors-boundary-share", (1.0 - served / waited).max(0.0))]
     }
 
     fn resume(&mut self) -> Result<(), BenchError> {
