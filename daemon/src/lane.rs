@@ -506,3 +506,6 @@ fn cut(text: &str) -> &[u8] {
     }
     &text.as_bytes()[..text.floor_char_boundary(INLINE_BYTES)]
 }
+
+#[cfg(test)]
+mod tests;
