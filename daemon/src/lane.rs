@@ -4,6 +4,8 @@
 //! the method, look at the deadline, ask the engine for the cost; then either run it in place or hand
 //! it to the workers. Everything decided here is decided on private copies.
 
+mod bench;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,11 +19,10 @@ use ringfence_protocol::ring::{Entry, Peek, Place, Request, ServerLane, WakeBy};
 use ringfence_protocol::sys::{clock, futex};
 use ringfence_protocol::{layout, memory::Memory as _};
 
-use crate::board::Counters;
-use crate::inbox::Inbox;
+pub(crate) use self::bench::{Bench, Scratch};
 use crate::session::Session;
 use crate::workers::{
-    Finished, Job, JobWords, LaneKey, Payload, Reply, Workers, copy_aligned, stopped_before,
+    Finished, Job, JobWords, LaneKey, Payload, Reply, copy_aligned, stopped_before,
 };
 
 /// Requests of one lane that are served before the next lane's turn.
@@ -35,57 +36,6 @@ const PANICS_PER_SWEEP: usize = 16;
 
 /// Payloads above this are copied by a worker, whatever their method says.
 const COPY_IN_PLACE: u32 = 64 * 1024;
-
-/// What every lane of a poller uses in turn.
-pub(crate) struct Bench {
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) workers: Arc<Workers>,
-    pub(crate) inbox: Arc<Inbox>,
-    pub(crate) counters: Counters,
-    pub(crate) inline_budget_us: u32,
-    pub(crate) draining: bool,
-    /// Now, in coarse ticks, as of the last look at the clock: that is as exact as the clock's own
-    /// tick, and spares the hot path a reading.
-    pub(crate) now: u32,
-    /// Panics of engines since the last sweep, for the board's error log; the first few.
-    pub(crate) panics: Vec<String>,
-    until_sample: u32,
-}
-
-/// Private memory that requests are copied to and replies are written to, in turn.
-pub(crate) struct Scratch {
-    request: Vec<u64>,
-    reply: Vec<u8>,
-}
-
-impl Scratch {
-    pub(crate) fn new() -> Self {
-        let request = vec![0; INLINE_BYTES.div_ceil(8)];
-        Self { request, reply: Vec::with_capacity(COPY_REPLY_BYTES) }
-    }
-}
-
-impl Bench {
-    pub(crate) fn new(
-        registry: Arc<Registry>,
-        workers: Arc<Workers>,
-        inbox: Arc<Inbox>,
-        inline_budget_us: u32,
-    ) -> Self {
-        let counters = Counters::new(registry.method_count());
-        Self {
-            registry,
-            workers,
-            inbox,
-            counters,
-            inline_budget_us,
-            draining: false,
-            now: clock::coarse_ticks(),
-            panics: Vec::new(),
-            until_sample: 0,
-        }
-    }
-}
 
 /// A heavy call of a lane that has not been answered.
 struct Running {

@@ -11,9 +11,11 @@ use ringfence_protocol::sys::socket::Conn;
 
 use super::*;
 use crate::config::Config;
+use crate::inbox::Inbox;
 use crate::policy::Policy;
 use crate::segments::Segments;
 use crate::session::NewSession;
+use crate::workers::Workers;
 
 fn lane() -> (Lane, ClientLane<Region, Region>, Bench, Arc<Registry>) {
     let mut registry = Registry::new();

@@ -1,0 +1,62 @@
+//! What the lanes of a poller share: engines, workers, counters, and memory to work in.
+
+use std::sync::Arc;
+
+use ringfence_core::Registry;
+use ringfence_protocol::limits::{COPY_REPLY_BYTES, INLINE_BYTES};
+use ringfence_protocol::sys::clock;
+
+use crate::board::Counters;
+use crate::inbox::Inbox;
+use crate::workers::Workers;
+
+/// What every lane of a poller uses in turn.
+pub(crate) struct Bench {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) workers: Arc<Workers>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) counters: Counters,
+    pub(crate) inline_budget_us: u32,
+    pub(crate) draining: bool,
+    /// Now, in coarse ticks, as of the last look at the clock: that is as exact as the clock's own
+    /// tick, and spares the hot path a reading.
+    pub(crate) now: u32,
+    /// Panics of engines since the last sweep, for the board's error log; the first few.
+    pub(crate) panics: Vec<String>,
+    pub(super) until_sample: u32,
+}
+
+/// Private memory that requests are copied to and replies are written to, in turn.
+pub(crate) struct Scratch {
+    pub(super) request: Vec<u64>,
+    pub(super) reply: Vec<u8>,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        let request = vec![0; INLINE_BYTES.div_ceil(8)];
+        Self { request, reply: Vec::with_capacity(COPY_REPLY_BYTES) }
+    }
+}
+
+impl Bench {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        workers: Arc<Workers>,
+        inbox: Arc<Inbox>,
+        inline_budget_us: u32,
+    ) -> Self {
+        let counters = Counters::new(registry.method_count());
+        Self {
+            registry,
+            workers,
+            inbox,
+            counters,
+            inline_budget_us,
+            draining: false,
+            now: clock::coarse_ticks(),
+            panics: Vec::new(),
+            until_sample: 0,
+        }
+    }
+}
