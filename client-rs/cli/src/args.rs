@@ -120,6 +120,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
 impl Global {
     /// The daemon that is meant.
     pub(crate) fn connect(&self) -> Result<Client, Failure> {
+        let environment = || std::env::var("RINGFENCE_TARGET").ok();
+        if self.target.clone().or_else(environment).as_deref() == Some("inproc:") {
+            let text = "target `inproc:` would be this command itself: name a daemon by its instance or \
+                        the path of its socket";
+            return Err(Failure::usage(text));
+        }
         let mut builder = Client::builder();
         if let Some(target) = &self.target {
             builder = builder.target(target).map_err(as_usage)?;
