@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -42,6 +44,11 @@ def target(request: pytest.FixtureRequest) -> str:
         return "inproc:"
     running: PrivateDaemon = request.getfixturevalue("daemon")
     return str(running.socket)
+
+
+def signal_soon() -> None:
+    """SIGUSR1 to this process in a moment. Not SIGALRM: that is the test runner's time-out."""
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
 
 
 def run_python(

@@ -10,13 +10,14 @@ import sys
 
 import pytest
 
-from conftest import eventually, run_python
+from conftest import eventually, run_python, signal_soon
 from ringfence.testing import PrivateDaemon
 
 START = """
 import os, sys, threading
 import numpy
 import ringfence as rf
+from ringfence._private import freeze_process
 client = rf.connect(sys.argv[1])
 docs = client.vectors.create(f"exit-{os.getpid()}", dim=64)
 docs.add(range(1000), numpy.ones((1000, 64), numpy.float32))
@@ -69,7 +70,7 @@ import signal, time
 def work():
     print("waiting", flush=True)
     client.echo(b'x', timeout=None)
-os.kill(client.daemon.pid, signal.SIGSTOP)
+freeze_process(client.daemon.pid)
 threading.Thread(target=work, daemon=True).start()
 time.sleep(0.1)
 """
@@ -83,7 +84,7 @@ time.sleep(0.1)
 def test_sigterm_ends_a_waiting_process(ringfence_daemon: PrivateDaemon) -> None:
     script = f"""{START}
 import signal
-os.kill(client.daemon.pid, signal.SIGSTOP)
+freeze_process(client.daemon.pid)
 print("waiting", flush=True)
 client.echo(b'x', timeout=None)
 """
@@ -111,13 +112,13 @@ def test_a_signal_handler_of_python_runs_during_a_call(ringfence_daemon: Private
     with ringfence_daemon.connect() as client:
         client.ping()
         ringfence_daemon.freeze()
-        before = signal.signal(signal.SIGALRM, ring)
+        before = signal.signal(signal.SIGUSR1, ring)
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            signal_soon()
             with pytest.raises(Alarm):
                 client.echo(b"x", timeout=60)
         finally:
-            signal.signal(signal.SIGALRM, before)
+            signal.signal(signal.SIGUSR1, before)
             ringfence_daemon.thaw()
         assert client.echo(b"after") == b"after"
 
@@ -132,12 +133,12 @@ def test_a_handler_that_returns_does_not_end_the_call(ringfence_daemon: PrivateD
     with ringfence_daemon.connect() as client:
         client.ping()
         ringfence_daemon.freeze()
-        before = signal.signal(signal.SIGALRM, ring)
+        before = signal.signal(signal.SIGUSR1, ring)
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            signal_soon()
             assert client.echo(b"x", timeout=60) == b"x"
         finally:
-            signal.signal(signal.SIGALRM, before)
+            signal.signal(signal.SIGUSR1, before)
             ringfence_daemon.thaw()
-    assert rung == [signal.SIGALRM]
+    assert rung == [signal.SIGUSR1]
     assert os.getpid() != ringfence_daemon.pid

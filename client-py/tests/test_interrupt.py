@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import ringfence as rf
+from conftest import signal_soon
 from ringfence.testing import PrivateDaemon
 
 WITHIN_SECONDS = 0.1
@@ -47,6 +48,7 @@ CALLS = {
 SCRIPT = """
 import os, signal, sys
 import ringfence as rf
+from ringfence._private import freeze_process
 target, call = sys.argv[1:]
 client = rf.connect(target)
 docs = client.vectors.create("docs", dim=2, exist_ok=True)
@@ -54,7 +56,7 @@ docs.upsert([1], [[0.0, 0.0]])
 docs.get([1]), docs.delete([7]), docs.count(), docs.search([0, 0]), docs.search_batch([[0, 0]])
 count = client.engine("vectors").count
 count(collection="docs"), client.vectors.list(), client.submit("system.ping").result()
-os.kill(client.daemon.pid, signal.SIGSTOP)
+freeze_process(client.daemon.pid)
 while True:
     print("waiting", flush=True)
     try:
@@ -134,16 +136,15 @@ def test_a_long_call_in_process_is_left_too() -> None:
     client = rf.connect("inproc:")
     docs = client.vectors.create("long", dim=64)
     rows = np.random.default_rng(1).random((60_000, 64), np.float32)
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGUSR1, ring)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        signal_soon()
         with pytest.raises(Alarm):
             docs.add(range(len(rows)), rows)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        signal_soon()
         with pytest.raises(Alarm):
             client.submit("vectors.add", upsert=True, collection="long", ids=[1], rows=rows[0])
             docs.search_batch(rows, exact=True)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGUSR1, before)
     assert client.echo(b"after") == b"after"

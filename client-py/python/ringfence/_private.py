@@ -72,7 +72,7 @@ class PrivateDaemon:
 
     def freeze(self) -> None:
         """Stops it running without ending it (SIGSTOP)."""
-        self._running().send_signal(signal.SIGSTOP)
+        freeze_process(self._running().pid)
 
     def thaw(self) -> None:
         """Lets it run again (SIGCONT)."""
@@ -164,3 +164,18 @@ def private_daemon(
                 f"the daemon left with code {code} and left behind: {left}\n"
                 + daemon.log.read_text()
             )
+
+
+def freeze_process(pid: int) -> None:
+    """Stops a process (SIGSTOP), and returns when all its threads stand still: the signal alone
+    leaves them time to answer."""
+    os.kill(pid, signal.SIGSTOP)
+    while not _stands_still(pid):
+        time.sleep(0.001)
+
+
+def _stands_still(pid: int) -> bool:
+    """Is every thread of the process in state T (proc_pid_stat(5))?"""
+    tasks = Path(f"/proc/{pid}/task")
+    states = (task.joinpath("stat").read_text().rpartition(")")[2].split()[0] for task in tasks.iterdir())
+    return all(state == "T" for state in states)
