@@ -49,6 +49,8 @@ SCRIPT = """
 import os, signal, sys
 import ringfence as rf
 from ringfence._private import freeze_process
+# A test run in the background of a shell has SIGINT ignored, and so has what it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 target, call = sys.argv[1:]
 client = rf.connect(target)
 docs = client.vectors.create("docs", dim=2, exist_ok=True)
