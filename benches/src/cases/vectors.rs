@@ -11,12 +11,13 @@ use std::rc::{Rc, Weak};
 
 use std::time::{Duration, Instant};
 
-use ringfence::Client;
+use ringfence::Board;
 use ringfence::vectors::{Collection, CollectionHandle, Search};
 
 use super::ringfence::{Daemon, Shared, call_error, client};
 use crate::BenchError;
 use crate::harness::{Case, Context, Runner, Slice};
+use crate::peer::{CLIENT_CORE, SERVER_CORE, pin};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/patches.py");
 const NAME: &str = "patches";
@@ -65,7 +66,8 @@ impl Data {
 
 /// A collection with all rows, here or in the daemon.
 struct Loaded {
-    client: Client,
+    /// The daemon's, mapped while it runs: it stands still when the run's figures are asked for.
+    board: Option<Board>,
     collection: CollectionHandle,
     dim: usize,
     queries: Vec<f32>,
@@ -90,8 +92,9 @@ impl Side {
             client.vectors().create(NAME, &Collection::new(data.dim as u32)).map_err(call_error)?;
         let ids: Vec<u64> = (0..(data.rows.len() / data.dim) as u64).collect();
         collection.add_in_parts(false, &ids, &data.rows).map_err(call_error)?;
+        let board = daemon.as_ref().and_then(|_| client.board().ok());
         let loaded =
-            Rc::new(Loaded { client, collection, dim: data.dim, queries: data.queries, daemon });
+            Rc::new(Loaded { board, collection, dim: data.dim, queries: data.queries, daemon });
         *self.0.borrow_mut() = Rc::downgrade(&loaded);
         Ok(loaded)
     }
@@ -188,7 +191,7 @@ impl Searcher {
 impl Searcher {
     /// Sum (ns) and number of the service times of `vectors.search` on the daemon's board.
     fn service_times(&self) -> Option<(u64, u64)> {
-        let snapshot = self.loaded.client.board().ok()?.snapshot().ok()?;
+        let snapshot = self.loaded.board.as_ref()?.snapshot().ok()?;
         let row = snapshot.methods.iter().find(|row| row.name.to_string() == "vectors.search")?;
         Some((row.service.sum_ns, row.service.samples))
     }
@@ -245,11 +248,19 @@ impl Runner for Searcher {
         vec![("vectors-boundary-share", (1.0 - served / waited).max(0.0))]
     }
 
+    /// In process the engine runs on the core that the daemon's poller has: the two cores of a machine
+    /// need not be equals.
     fn resume(&mut self) -> Result<(), BenchError> {
-        self.loaded.daemon.as_ref().map_or(Ok(()), |daemon| daemon.borrow_mut().resume())
+        match &self.loaded.daemon {
+            Some(daemon) => daemon.borrow_mut().resume(),
+            None => pin(SERVER_CORE),
+        }
     }
 
     fn pause(&mut self) -> Result<(), BenchError> {
-        self.loaded.daemon.as_ref().map_or(Ok(()), |daemon| daemon.borrow_mut().pause())
+        match &self.loaded.daemon {
+            Some(daemon) => daemon.borrow_mut().pause(),
+            None => pin(CLIENT_CORE),
+        }
     }
 }
