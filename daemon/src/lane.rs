@@ -130,7 +130,7 @@ impl Lane {
             Some(WakeBy::Futex) => {
                 futex::wake(self.ring.down().futex(layout::down::WAKE), u32::MAX);
             }
-            // Clients of this version never park that way (SPEC P4).
+            // Clients of this version never park that way (SPEC P1).
             Some(WakeBy::Byte) => {}
         }
     }
@@ -176,7 +176,9 @@ impl Lane {
             self.refuse(request, usize::MAX, &registry.unknown(header.method), bench);
             return true;
         };
-        if clock::expired(bench.now, header.deadline) {
+        // A cached reading would be as old as the poller's last sleep or loss of its core (SPEC F8).
+        if header.deadline != clock::NONE && clock::expired(clock::coarse_ticks(), header.deadline)
+        {
             self.refuse(request, method.index, &stopped_before(Stop::Expired), bench);
             return true;
         }
@@ -188,9 +190,6 @@ impl Lane {
             return true;
         }
         self.run_in_place(request, method, payload, reply, bench);
-        if cost.micros > 0 {
-            bench.now = clock::coarse_ticks();
-        }
         // What took about a budget of time already gives way to the other lanes.
         cost.micros <= bench.inline_budget_us / 8
     }

@@ -20,7 +20,6 @@ use ringfence_protocol::limits::SWEEP_MS;
 use ringfence_protocol::region::Region;
 use ringfence_protocol::ring::ServerLane;
 use ringfence_protocol::sys::bell::Bell;
-use ringfence_protocol::sys::clock;
 use ringfence_protocol::wait::{Patience, Spin, Step};
 
 use crate::config::Polling;
@@ -294,7 +293,6 @@ impl Poller {
 
     /// Bells, quiet lanes and, when it is time, the sweep.
     fn look_around(&mut self, now: Instant) {
-        self.bench.now = clock::coarse_ticks();
         self.poll_bells(EpollTimeout::ZERO);
         let budget = Duration::from_micros(self.polling.spin_us + self.polling.yield_us);
         if self.polling.spin == crate::config::Spin::Adaptive {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use ringfence_core::Registry;
 use ringfence_protocol::limits::{COPY_REPLY_BYTES, INLINE_BYTES};
-use ringfence_protocol::sys::clock;
 
 use crate::board::Counters;
 use crate::inbox::Inbox;
@@ -18,9 +17,6 @@ pub(crate) struct Bench {
     pub(crate) counters: Counters,
     pub(crate) inline_budget_us: u32,
     pub(crate) draining: bool,
-    /// Now, in coarse ticks, as of the last look at the clock: that is as exact as the clock's own
-    /// tick, and spares the hot path a reading.
-    pub(crate) now: u32,
     /// Panics of engines since the last sweep, for the board's error log; the first few.
     pub(crate) panics: Vec<String>,
     pub(super) until_sample: u32,
@@ -54,7 +50,6 @@ impl Bench {
             counters,
             inline_budget_us,
             draining: false,
-            now: clock::coarse_ticks(),
             panics: Vec::new(),
             until_sample: 0,
         }
