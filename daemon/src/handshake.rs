@@ -16,7 +16,7 @@ use ringfence_protocol::ring::{self, ServerLane};
 use ringfence_protocol::schema::Digest;
 use ringfence_protocol::sys::random::random_u128;
 use ringfence_protocol::sys::window::Access;
-use ringfence_protocol::wire::{self, DaemonMessage, EngineId, LaneOpened, Refusal};
+use ringfence_protocol::wire::{DaemonMessage, EngineId, LaneOpened, Refusal};
 
 use crate::session::Session;
 
@@ -100,29 +100,12 @@ fn remedy(code: ErrorCode) -> &'static str {
     }
 }
 
-/// Sends without waiting; an answer that finds no room ends the session.
-pub(crate) fn send(
-    session: &Session,
-    message: &DaemonMessage,
-    fds: &[BorrowedFd<'_>],
-) -> Result<(), Error> {
-    let bytes = wire::encode(message)
-        .map_err(|error| Error::new(ErrorCode::Internal, error.to_string()))?;
-    match session.conn.try_send(&bytes, fds) {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            Err(Error::new(ErrorCode::Backpressure, "the client does not read its control socket"))
-        }
-        Err(error) => Err(Error::new(ErrorCode::Io, error.to_string())),
-    }
-}
-
 /// Answers `OpenBulk`.
 pub(crate) fn answer_open_bulk(session: &Arc<Session>, len: u64) -> Result<(), Error> {
     match session.open_request_bulk(len.min(limits::PAYLOAD_BYTES as u64 + 1)) {
         Ok((segment, len, fd)) => {
-            send(session, &DaemonMessage::Bulk { segment, len }, &[fd.as_fd()])
+            session.tell(&DaemonMessage::Bulk { segment, len }, &[fd.as_fd()])
         }
-        Err(error) => send(session, &refusal(&error), &[]),
+        Err(error) => session.tell(&refusal(&error), &[]),
     }
 }

@@ -22,7 +22,6 @@ use ringfence_protocol::sys::socket::Listener;
 use ringfence_protocol::wire::DaemonMessage;
 
 use crate::config::Config;
-use crate::handshake;
 use crate::inbox::{Inbox, Message};
 use crate::policy::Policy;
 use crate::reports::{Report, Reports};
@@ -210,7 +209,7 @@ impl Running {
         self.server.sight.fault(&fault);
         let killed = DaemonMessage::Killed { fault: fault.code().into(), text: fault.to_string() };
         // A client that does not read does not hear why.
-        let _ = handshake::send(session, &killed, &[]);
+        let _ = session.tell(&killed, &[]);
         self.gone(id);
     }
 
@@ -258,7 +257,7 @@ impl Running {
         }
         for id in self.clients.keys().copied().collect::<Vec<_>>() {
             if let Some(client) = self.clients.get(&id) {
-                let _ = handshake::send(&client.session, &DaemonMessage::ShuttingDown, &[]);
+                let _ = client.session.tell(&DaemonMessage::ShuttingDown, &[]);
             }
             self.gone(id);
         }

@@ -3,6 +3,7 @@
 //! The control thread reads its socket; others only send on it without waiting. Lanes are not here:
 //! they belong to the poller. `closed` is set once, by the control thread, and ends everything.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -106,7 +107,7 @@ impl Session {
 
     /// Lets the client see that it is over, even while a job still holds the session.
     pub(crate) fn hang_up(&self) {
-        use std::os::fd::{AsFd as _, AsRawFd as _};
+        use std::os::fd::AsRawFd as _;
         // ENOTCONN if it is gone already.
         let _ = nix::sys::socket::shutdown(
             self.conn.as_fd().as_raw_fd(),
@@ -160,7 +161,6 @@ impl Session {
             return Err(Error::new(ErrorCode::Quota, text));
         }
         let (region, fd) = self.make(SegmentKind::Bulk, bytes, Access::ReadOnly, |segment| {
-            use std::os::fd::AsFd as _;
             segment
                 .fd()
                 .as_fd()
@@ -205,7 +205,10 @@ impl Session {
         let number = open as u32 + 1;
         let (region, ()) = self.make(SegmentKind::Bulk, bytes, Access::ReadWrite, |segment| {
             let fd = segment.reopen_read_only().map_err(|error| refused(error.into()))?;
-            self.tell(&DaemonMessage::ReplyBulk { segment: number, len: bytes as u64 }, &[&fd])
+            self.tell(
+                &DaemonMessage::ReplyBulk { segment: number, len: bytes as u64 },
+                &[fd.as_fd()],
+            )
         })?;
         Ok(region)
     }
@@ -228,21 +231,20 @@ impl Session {
         Ok((len as usize).max(BULK_BYTES_MIN).next_power_of_two())
     }
 
-    /// Sends a message without waiting; a client that does not read loses its session's answers.
+    /// Sends a message without waiting; an answer that finds no room is an error, and ends the session.
     pub(crate) fn tell(
         &self,
         message: &DaemonMessage,
-        fds: &[&std::os::fd::OwnedFd],
+        fds: &[BorrowedFd<'_>],
     ) -> Result<(), Error> {
-        use std::os::fd::AsFd as _;
-        let full =
-            || Error::new(ErrorCode::Backpressure, "the client does not read its control socket");
         let bytes = wire::encode(message)
             .map_err(|error| Error::new(ErrorCode::Internal, error.to_string()))?;
-        let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
-        match self.conn.try_send(&bytes, &fds) {
+        match self.conn.try_send(&bytes, fds) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(full()),
+            Ok(false) => Err(Error::new(
+                ErrorCode::Backpressure,
+                "the client does not read its control socket",
+            )),
             Err(error) => Err(Error::new(ErrorCode::Io, error.to_string())),
         }
     }

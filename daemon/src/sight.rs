@@ -173,17 +173,14 @@ impl Sight {
                 remedy: "name a group of that user as [board] group, or ask for `system.stats`"
                     .into(),
             });
-            return handshake::send(session, &refused, &[]);
+            return session.tell(&refused, &[]);
         }
         match self.segment.reopen_read_only() {
-            Ok(fd) => handshake::send(
-                session,
-                &DaemonMessage::Board { len: self.segment.len() as u64 },
-                &[fd.as_fd()],
-            ),
+            Ok(fd) => session
+                .tell(&DaemonMessage::Board { len: self.segment.len() as u64 }, &[fd.as_fd()]),
             Err(error) => {
                 let error = Error::new(ErrorCode::Io, error.to_string());
-                handshake::send(session, &handshake::refusal(&error), &[])
+                session.tell(&handshake::refusal(&error), &[])
             }
         }
     }

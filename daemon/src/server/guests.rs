@@ -154,7 +154,7 @@ impl Running {
             Err(error) => {
                 tracing::warn!(uid, pid, %error, "session refused");
                 self.server.sight.refused();
-                let _ = handshake::send(&session, &handshake::refusal(&error), &[]);
+                let _ = session.tell(&handshake::refusal(&error), &[]);
                 session.close();
                 self.inbox(id).push(Message::Close { session: id });
                 self.policy.close_session(uid);
@@ -178,7 +178,7 @@ impl Running {
             engines: handshake::engine_ids(&self.server.registry, engines),
             lane: lane.opened,
         };
-        handshake::send(session, &welcome, &[bell.as_fd(), lane.up.as_fd(), lane.down.as_fd()])
+        session.tell(&welcome, &[bell.as_fd(), lane.up.as_fd(), lane.down.as_fd()])
     }
 }
 

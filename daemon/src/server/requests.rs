@@ -76,24 +76,17 @@ impl Running {
             let text = format!(
                 "{lanes} lanes are open, which is [lanes] max_per_session: use them, or raise the limit"
             );
-            return handshake::send(
-                session,
-                &handshake::refusal(&Error::new(ErrorCode::Quota, text)),
-                &[],
-            );
+            return session.tell(&handshake::refusal(&Error::new(ErrorCode::Quota, text)), &[]);
         }
         match handshake::open_lane(session, lanes, self.geometry, self.server.epoch) {
-            Err(error) => handshake::send(session, &handshake::refusal(&error), &[]),
+            Err(error) => session.tell(&handshake::refusal(&error), &[]),
             Ok(lane) => {
                 self.inbox(id).push(Message::Lane { session: id, lane: lane.ring });
                 if let Some(client) = self.clients.get_mut(&id) {
                     client.lanes += 1;
                 }
-                handshake::send(
-                    session,
-                    &DaemonMessage::Lane(lane.opened),
-                    &[lane.up.as_fd(), lane.down.as_fd()],
-                )
+                session
+                    .tell(&DaemonMessage::Lane(lane.opened), &[lane.up.as_fd(), lane.down.as_fd()])
             }
         }
     }
