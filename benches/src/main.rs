@@ -97,7 +97,8 @@ fn bench(cli: &Cli) -> Result<bool, BenchError> {
     let plan = plan(cli);
     let context = Context {
         exe: std::env::current_exe()?,
-        python: cli.python.clone().unwrap_or_else(default_python),
+        // Absolute, because it is also given to cargo, which runs elsewhere.
+        python: cli.python.as_ref().map_or_else(|| Ok(default_python()), std::path::absolute)?,
         target: cli.target.clone(),
     };
     let cores = std::thread::available_parallelism()?;
