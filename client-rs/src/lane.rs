@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use parking_lot::{Mutex, MutexGuard};
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{self, Header};
-use ringfence_protocol::limits::{BLOCK_BYTES, COPY_REPLY_BYTES, INLINE_BYTES};
+use ringfence_protocol::limits::{
+    BLOCK_BYTES, COPY_REPLY_BYTES, INLINE_WORDS, LINE_BYTES, LINE_WORDS,
+};
 use ringfence_protocol::memory::Memory;
 use ringfence_protocol::ring::{Nap, WakeBy};
 use zerocopy::IntoBytes;
@@ -23,7 +25,7 @@ use crate::error::Error;
 use crate::many::Results;
 use crate::pending::Entry;
 use crate::remote::Remote;
-use crate::reply::{INLINE_WORDS, Lease, Reply};
+use crate::reply::{Lease, Reply};
 use crate::session::{Death, Opened, Ring, Session};
 
 /// The answer of a call.
@@ -237,13 +239,27 @@ impl Lane {
         }
     }
 
+    /// Is this answer no error, and short enough for [`take_line`](Self::take_line)?
+    #[inline(always)]
+    pub(crate) fn is_line(&self, header: Header) -> bool {
+        header.status == 0 && header.block == 0 && header.len as usize <= LINE_BYTES
+    }
+
+    /// Takes the answer that [`Ring::peek`] found, of one line.
+    #[inline(always)]
+    pub(crate) fn take_line(&mut self) -> [u64; LINE_WORDS] {
+        let words = self.ring.read_line();
+        self.collect();
+        words
+    }
+
     /// Reads the answer that [`Ring::peek`] found into `out`, if it is no error and fits a slot: its
     /// bytes.
     #[inline(always)]
     pub(crate) fn take_inline<'o>(
         &mut self,
         header: Header,
-        out: &'o mut [u64; INLINE_BYTES / 8],
+        out: &'o mut [u64; INLINE_WORDS],
     ) -> Option<&'o [u8]> {
         if header.status != 0 || header.block != 0 {
             return None;
@@ -261,7 +277,7 @@ impl Lane {
             return self.take_other(header, remote);
         }
         let len = header.len as usize;
-        let reply = if len <= INLINE_WORDS * 8 {
+        let reply = if len <= LINE_BYTES {
             Reply::line(len, self.ring.read_line())
         } else {
             Reply::copied(len, |out| self.ring.read(header, out))

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ringfence_protocol::limits::DEFAULT_TIMEOUT_MS;
 use ringfence_protocol::schema::MethodSchema;
+use ringfence_protocol::sys::clock;
 
 use crate::options::Timeout;
 
@@ -118,6 +119,16 @@ impl Method {
             Timeout::Default => self.default_timeout(),
             Timeout::After(after) => Some(after),
             Timeout::Never => None,
+        }
+    }
+
+    /// The deadline word of a call that starts now.
+    #[inline]
+    pub(crate) fn deadline(&self, asked: Timeout) -> u32 {
+        match asked {
+            Timeout::Default => clock::deadline_after_ms(self.inner.timeout_ms.load(Relaxed)),
+            Timeout::After(after) => clock::deadline_after(after),
+            Timeout::Never => clock::NONE,
         }
     }
 

@@ -9,14 +9,12 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
+use ringfence_protocol::limits::{LINE_BYTES, LINE_WORDS};
 use ringfence_protocol::memory::Memory;
 use ringfence_protocol::region::Region;
 use zerocopy::IntoBytes;
 
 use crate::remote::Remote;
-
-/// Payload words in the first line of a slot.
-pub(crate) const INLINE_WORDS: usize = 3;
 
 /// What becomes of an answer: a [`Reply`], or what a caller makes of its bytes without one being built
 /// and moved.
@@ -24,6 +22,14 @@ pub(crate) trait Sink {
     type Out;
     /// From bytes that lie on the stack.
     fn bytes(self, bytes: &[u8]) -> Self::Out;
+    /// From the first `len` bytes, at most 24, of words that lie in registers.
+    #[inline(always)]
+    fn line(self, len: usize, words: [u64; LINE_WORDS]) -> Self::Out
+    where
+        Self: Sized,
+    {
+        self.bytes(&words.as_bytes()[..len])
+    }
     /// From what is a reply already.
     fn reply(self, reply: Reply) -> Self::Out;
 }
@@ -38,38 +44,12 @@ impl Sink for AsReply {
         Reply::inline(bytes.len(), |out| out.copy_from_slice(bytes))
     }
     #[inline(always)]
+    fn line(self, len: usize, words: [u64; LINE_WORDS]) -> Reply {
+        Reply::line(len, words)
+    }
+    #[inline(always)]
     fn reply(self, reply: Reply) -> Reply {
         reply
-    }
-}
-
-/// Leaves a short answer word by word in variables of its caller, who makes the [`Reply`] of them last of
-/// all: a reply that is moved from place to place is read back wider than it was written, and waits
-/// for it each time.
-pub(crate) struct AsWords<'a> {
-    pub(crate) words: &'a mut [u64; INLINE_WORDS],
-    pub(crate) len: &'a mut usize,
-    /// What is not short.
-    pub(crate) large: &'a mut Option<Reply>,
-}
-
-impl Sink for AsWords<'_> {
-    type Out = ();
-    #[inline(always)]
-    fn bytes(self, bytes: &[u8]) {
-        *self.len = bytes.len();
-        match <&[u8; INLINE_WORDS * 8]>::try_from(bytes) {
-            Ok(line) => {
-                for (word, bytes) in self.words.iter_mut().zip(line.as_chunks().0) {
-                    *word = u64::from_le_bytes(*bytes);
-                }
-            }
-            Err(_) => *self.large = Some(AsReply.bytes(bytes)),
-        }
-    }
-    #[inline(always)]
-    fn reply(self, reply: Reply) {
-        *self.large = Some(reply);
     }
 }
 
@@ -97,18 +77,12 @@ impl<T, F: FnOnce(&[u8]) -> T> Sink for Through<F> {
 /// # Ok::<(), ringfence::Error>(())
 /// ```
 pub struct Reply {
-    repr: Repr,
-}
-
-enum Repr {
-    /// What fits the first line of a slot. Larger ones are boxed: a reply passes through several
-    /// enums on its way out, and moving many words each time, as wide loads of what was just stored
-    /// narrowly, stalls (measured: 25 ns a call with 27 words).
-    Inline {
-        len: u8,
-        words: [u64; INLINE_WORDS],
-    },
-    Large(Box<Large>),
+    // What fits the first line of a slot lies here, all else in `large`. A plain struct and no enum: the
+    // fields travel in registers. An enum is moved through memory as a block, and a block that is loaded
+    // wider than its words were just stored waits for the stores (measured: 25 ns a call).
+    words: [u64; LINE_WORDS],
+    len: usize,
+    large: Option<Box<Large>>,
 }
 
 enum Large {
@@ -143,17 +117,21 @@ pub(crate) struct Lease {
 impl Reply {
     /// The first `len` bytes, at most 24, of these words.
     #[inline(always)]
-    pub(crate) fn line(len: usize, words: [u64; INLINE_WORDS]) -> Self {
-        Self { repr: Repr::Inline { len: len as u8, words } }
+    pub(crate) fn line(len: usize, words: [u64; LINE_WORDS]) -> Self {
+        Self { words, len, large: None }
+    }
+
+    fn large(large: Large) -> Self {
+        Self { words: [0; LINE_WORDS], len: large.len(), large: Some(Box::new(large)) }
     }
 
     /// `len` bytes that `fill` writes: in the reply itself if they are few.
     #[inline(always)]
     pub(crate) fn inline(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
-        if len > INLINE_WORDS * 8 {
+        if len > LINE_BYTES {
             return Self::copied(len, fill);
         }
-        let mut words = [0; INLINE_WORDS];
+        let mut words = [0; LINE_WORDS];
         fill(&mut words.as_mut_bytes()[..len]);
         Self::line(len, words)
     }
@@ -162,21 +140,21 @@ impl Reply {
     pub(crate) fn copied(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
         let mut words = vec![0; len.div_ceil(8)];
         fill(&mut words.as_mut_bytes()[..len]);
-        Self { repr: Repr::Large(Box::new(Large::Words { len, words })) }
+        Self::large(Large::Words { len, words })
     }
 
     /// Bytes that an engine of this process wrote.
     #[cfg(feature = "inproc")]
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
         if bytes.as_ptr().addr().is_multiple_of(8) {
-            return Self { repr: Repr::Large(Box::new(Large::Bytes(bytes))) };
+            return Self::large(Large::Bytes(bytes));
         }
         Self::copied(bytes.len(), |out| out.copy_from_slice(&bytes))
     }
 
     pub(crate) fn leased(region: Region, len: usize, lease: Lease) -> Self {
         let leased = Leased { region, len, copy: OnceLock::new(), _lease: lease };
-        Self { repr: Repr::Large(Box::new(Large::Leased(leased))) }
+        Self::large(Large::Leased(leased))
     }
 
     /// Its bytes as a slice. The first look at a leased reply copies it.
@@ -189,9 +167,9 @@ impl Reply {
     #[inline]
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
-        match &self.repr {
-            Repr::Inline { len, words } => &words.as_bytes()[..usize::from(*len)],
-            Repr::Large(large) => large.as_slice(),
+        match &self.large {
+            None => &self.words.as_bytes()[..self.len],
+            Some(large) => large.as_slice(),
         }
     }
 
@@ -199,10 +177,7 @@ impl Reply {
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        match &self.repr {
-            Repr::Inline { len, .. } => usize::from(*len),
-            Repr::Large(large) => large.len(),
-        }
+        self.len
     }
 
     /// No bytes at all?
@@ -223,16 +198,16 @@ impl Reply {
     /// ```
     #[must_use]
     pub fn as_ptr(&self) -> *const u8 {
-        match &self.repr {
-            Repr::Inline { words, .. } => words.as_bytes().as_ptr(),
-            Repr::Large(large) => large.as_ptr(),
+        match &self.large {
+            None => self.words.as_bytes().as_ptr(),
+            Some(large) => large.as_ptr(),
         }
     }
 
     /// Does it lie in the daemon's memory, under a lease that the reply holds?
     #[must_use]
     pub fn is_leased(&self) -> bool {
-        matches!(&self.repr, Repr::Large(large) if matches!(**large, Large::Leased(_)))
+        matches!(self.large.as_deref(), Some(Large::Leased(_)))
     }
 
     /// Its bytes as a vector.
@@ -244,14 +219,14 @@ impl Reply {
     /// ```
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
-        match self.repr {
-            #[cfg(feature = "inproc")]
-            Repr::Large(large) if matches!(*large, Large::Bytes(_)) => match *large {
+        #[cfg(feature = "inproc")]
+        if let Some(large) = self.large {
+            return match *large {
                 Large::Bytes(bytes) => bytes,
                 other => other.as_slice().to_vec(),
-            },
-            _ => self.as_slice().to_vec(),
+            };
         }
+        self.as_slice().to_vec()
     }
 }
 

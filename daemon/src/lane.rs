@@ -18,6 +18,7 @@ use ringfence_protocol::region::Region;
 use ringfence_protocol::ring::{Entry, Peek, Place, Request, ServerLane, WakeBy};
 use ringfence_protocol::sys::{clock, futex};
 use ringfence_protocol::{layout, memory::Memory as _};
+use zerocopy::IntoBytes as _;
 
 pub(crate) use self::bench::{Bench, Scratch};
 use crate::session::Session;
@@ -35,7 +36,7 @@ const SAMPLE_EVERY: u32 = 64;
 const PANICS_PER_SWEEP: usize = 16;
 
 /// Payloads above this are copied by a worker, whatever their method says.
-const COPY_IN_PLACE: u32 = 64 * 1024;
+const COPY_IN_PLACE: usize = 64 * 1024;
 
 /// A heavy call of a lane that has not been answered.
 struct Running {
@@ -110,7 +111,7 @@ impl Lane {
         while served < BATCH {
             let Peek::Request(request) = self.ring.peek()? else { break };
             served += 1;
-            if !self.serve(&request, registry, scratch, bench)? {
+            if !self.serve(request, registry, scratch, bench)? {
                 break;
             }
         }
@@ -139,54 +140,56 @@ impl Lane {
     #[inline(always)]
     fn serve(
         &mut self,
-        request: &Request,
+        request: Request,
         registry: &Registry,
         scratch: &mut Scratch,
         bench: &mut Bench,
     ) -> Result<bool, Fault> {
-        // By reference: copying the header whole would read it back wider than it was written, and wait.
-        let header = &request.header;
-        let in_place = header.len <= COPY_IN_PLACE && !matches!(request.place, Place::Bulk { .. });
-        if !in_place {
-            let payload = self.shared_payload(request)?;
-            self.admit(request, &[], payload, bench);
-            return Ok(false);
-        }
-        let Scratch { request: words, reply } = scratch;
-        copy_aligned(words, header.len as usize, |out| self.ring.read(request, out));
+        let len = request.header.len as usize;
+        let Scratch { inline, arena, reply } = scratch;
+        let payload = match request.place {
+            Place::Inline => {
+                self.ring.read_inline(&request, inline);
+                &inline.as_bytes()[..len]
+            }
+            Place::Arena { .. } if len <= COPY_IN_PLACE => {
+                copy_aligned(arena, len, |out| self.ring.read(&request, out));
+                &arena.as_bytes()[..len]
+            }
+            Place::Arena { .. } | Place::Bulk { .. } => {
+                let payload = self.shared_payload(request)?;
+                self.admit(request, &[], payload, bench);
+                return Ok(false);
+            }
+        };
         // Asked after the copy: zeros of a truncated segment are never taken for data.
         if self.ring.up().is_dead() {
             return Err(Fault::Truncated { segment: "up" });
         }
-        Ok(self.decide(request, words, reply, registry, bench))
+        Ok(self.decide(request, payload, reply, registry, bench))
     }
 
     #[inline(always)]
     fn decide(
         &mut self,
-        request: &Request,
-        words: &[u64],
+        request: Request,
+        payload: &[u8],
         reply: &mut Vec<u8>,
         registry: &Registry,
         bench: &mut Bench,
     ) -> bool {
-        let header = &request.header;
-        let payload = &zerocopy::IntoBytes::as_bytes(words)[..header.len as usize];
+        let header = request.header;
         let Some(method) = registry.method(header.method) else {
             self.refuse(request, usize::MAX, &registry.unknown(header.method), bench);
             return true;
         };
-        // A cached reading would be as old as the poller's last sleep or loss of its core (SPEC F8).
-        if header.deadline != clock::NONE && clock::expired(clock::coarse_ticks(), header.deadline)
-        {
+        if clock::expired(bench.now, header.deadline) {
             self.refuse(request, method.index, &stopped_before(Stop::Expired), bench);
             return true;
         }
         let cost = method.cost(payload);
         if cost.micros > bench.inline_budget_us {
-            let copy = Payload::Copied(words[..payload.len().div_ceil(8)].to_vec(), payload.len());
-            let inline = if request.place == Place::Inline { payload } else { &[] };
-            self.admit(request, inline, copy, bench);
+            self.admit_copied(request, payload, bench);
             return true;
         }
         self.run_in_place(request, method, payload, reply, bench);
@@ -198,7 +201,7 @@ impl Lane {
     #[inline(always)]
     fn run_in_place(
         &mut self,
-        request: &Request,
+        request: Request,
         method: Method<'_>,
         payload: &[u8],
         reply: &mut Vec<u8>,
@@ -223,9 +226,9 @@ impl Lane {
     }
 
     #[cold]
-    fn refuse(&mut self, request: &Request, method: usize, error: &Error, bench: &mut Bench) {
+    fn refuse(&mut self, request: Request, method: usize, error: &Error, bench: &mut Bench) {
         self.ring.claim();
-        self.answer(request.ticket, &request.header, method, Err(error), None, bench);
+        self.answer(request.ticket, request.header, method, Err(error), None, bench);
         self.ring.release();
     }
 
@@ -233,12 +236,12 @@ impl Lane {
     #[inline(always)]
     fn answer_light(
         &mut self,
-        request: &Request,
+        request: Request,
         method: usize,
         result: Result<&[u8], &Error>,
         bench: &mut Bench,
     ) {
-        let (ticket, asked) = (request.ticket, &request.header);
+        let (ticket, asked) = (request.ticket, request.header);
         match result {
             Ok(reply) if reply.len() <= INLINE_BYTES => {
                 let (method_number, trace, len) = (asked.method, asked.trace, reply.len() as u32);
@@ -257,7 +260,7 @@ impl Lane {
     fn answer(
         &mut self,
         ticket: u64,
-        asked: &Header,
+        asked: Header,
         method: usize,
         result: Result<&[u8], &Error>,
         entry: Option<Entry>,
@@ -326,7 +329,8 @@ impl Lane {
         });
     }
 
-    fn shared_payload(&self, request: &Request) -> Result<Payload, Fault> {
+    #[inline(never)]
+    fn shared_payload(&self, request: Request) -> Result<Payload, Fault> {
         let len = request.header.len as usize;
         match request.place {
             Place::Arena { at } => Ok(Payload::Shared { region: self.ring.up().clone(), at, len }),
@@ -342,11 +346,20 @@ impl Lane {
         }
     }
 
+    #[inline(never)]
+    fn admit_copied(&mut self, request: Request, payload: &[u8], bench: &mut Bench) {
+        let mut words = Vec::new();
+        copy_aligned(&mut words, payload.len(), |out| out.copy_from_slice(payload));
+        let inline = if request.place == Place::Inline { payload } else { &[] };
+        self.admit(request, inline, Payload::Copied(words, payload.len()), bench);
+    }
+
     /// Heavy: into the in-flight table, and to the workers.
-    fn admit(&mut self, request: &Request, inline: &[u8], payload: Payload, bench: &mut Bench) {
+    #[inline(never)]
+    fn admit(&mut self, request: Request, inline: &[u8], payload: Payload, bench: &mut Bench) {
         self.reclaim_bulk();
         let Header { method, trace, deadline, .. } = request.header;
-        let entry = self.ring.admit(request, inline);
+        let entry = self.ring.admit(&request, inline);
         let up = (self.ring.up().clone(), self.ring.cancel_at(entry));
         let down = (self.ring.down().clone(), self.ring.progress_at(entry));
         let words = Arc::new(JobWords::new(request.ticket, deadline, up, down));
@@ -373,7 +386,7 @@ impl Lane {
         let call = self.running.swap_remove(at);
         let asked = Header { method: call.method, trace: call.trace, ..Header::default() };
         let index = bench.registry.method(call.method).map_or(usize::MAX, |method| method.index);
-        self.answer(call.words.ticket, &asked, index, Err(error), Some(entry), bench);
+        self.answer(call.words.ticket, asked, index, Err(error), Some(entry), bench);
     }
 
     /// A worker is done with a call.
@@ -388,8 +401,8 @@ impl Lane {
         bench.counters.sample(index, finished.service_ns);
         let (ticket, entry) = (finished.ticket, Some(finished.entry));
         match finished.result {
-            Ok(Reply::Bytes(reply)) => self.answer(ticket, &asked, index, Ok(&reply), entry, bench),
-            Err(error) => self.answer(ticket, &asked, index, Err(&error), entry, bench),
+            Ok(Reply::Bytes(reply)) => self.answer(ticket, asked, index, Ok(&reply), entry, bench),
+            Err(error) => self.answer(ticket, asked, index, Err(&error), entry, bench),
             Ok(Reply::Bulk { segment, len }) => {
                 let block = self.lease_bulk(segment, len, ticket);
                 let header = Header {

@@ -20,6 +20,7 @@ use ringfence_protocol::limits::SWEEP_MS;
 use ringfence_protocol::region::Region;
 use ringfence_protocol::ring::ServerLane;
 use ringfence_protocol::sys::bell::Bell;
+use ringfence_protocol::sys::clock;
 use ringfence_protocol::wait::{Patience, Spin, Step};
 
 use crate::config::Polling;
@@ -31,6 +32,9 @@ use crate::workers::LaneKey;
 
 /// Turns of the loop between two looks at the clock and at the bells.
 const CLOCK_EVERY: u32 = 2048;
+
+/// Looks at a lane that is alone, before all else that a turn looks at: half a microsecond.
+const LONE_LOOKS: u32 = 64;
 
 /// Bells of one session without work, between two sweeps, before it is served by the sweep alone.
 const USELESS_BELLS: u32 = 1000;
@@ -156,6 +160,7 @@ impl Poller {
     fn turn_of_all(&mut self) -> bool {
         let mut served = false;
         let mut at = 0;
+        self.look_at_lone_lane();
         while at < self.hot.len() {
             let index = self.hot[at];
             at += 1;
@@ -173,6 +178,24 @@ impl Poller {
             }
         }
         served
+    }
+
+    /// Reads the clock; with one hot lane, looks at it some more times, each right after the clock.
+    ///
+    /// The clock is read before the look and not after it: off the way of a request, and no older than
+    /// the look that finds one.
+    #[inline(always)]
+    fn look_at_lone_lane(&mut self) {
+        self.bench.now = clock::coarse_ticks();
+        let &[only] = self.hot.as_slice() else { return };
+        let Some(lane) = self.lanes[only].as_ref() else { return };
+        for _ in 0..LONE_LOOKS {
+            if lane.ring.is_ready() {
+                return;
+            }
+            // No pause: the clock is one, a fifth as long (measured: 5 % at p50).
+            self.bench.now = clock::coarse_ticks();
+        }
     }
 
     #[cold]
@@ -272,6 +295,7 @@ impl Poller {
     /// Serves a lane that may not be hot until it is empty, a bounded number of turns, and parks it.
     fn serve_parked(&mut self, index: usize) {
         for _ in 0..4 {
+            self.bench.now = clock::coarse_ticks();
             let Some(lane) = self.lanes[index].as_mut() else { return };
             let parked =
                 lane.turn(&self.registry, &mut self.scratch, &mut self.bench).and_then(|_| {

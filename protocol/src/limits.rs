@@ -9,6 +9,16 @@ pub const STRIDE: usize = 256;
 /// Payload bytes that travel in the slot itself.
 pub const INLINE_BYTES: usize = STRIDE - 40;
 
+/// Payload words in the first line of a slot, behind its header: what a short payload costs no second
+/// line for.
+pub const LINE_WORDS: usize = 3;
+
+/// Payload bytes in the first line of a slot.
+pub const LINE_BYTES: usize = LINE_WORDS * 8;
+
+/// Payload words of a slot.
+pub const INLINE_WORDS: usize = INLINE_BYTES / 8;
+
 /// Slots of one ring: a power of two in this range.
 pub const SLOTS: std::ops::RangeInclusive<u32> = 8..=4096;
 

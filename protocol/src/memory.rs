@@ -52,6 +52,28 @@ pub trait Memory {
         value
     }
 
+    /// Loads consecutive words, each once, Relaxed.
+    #[inline(always)]
+    fn load_words<const N: usize>(&self, at: usize) -> [u64; N] {
+        std::array::from_fn(|index| self.load(at + index * 8))
+    }
+
+    /// Stores consecutive words in ascending order, Relaxed.
+    #[inline(always)]
+    fn store_words<const N: usize>(&self, at: usize, words: [u64; N]) {
+        for (index, word) in words.into_iter().enumerate() {
+            self.store(at + index * 8, word);
+        }
+    }
+
+    /// Copies words out, each loaded once.
+    #[inline]
+    fn read_words(&self, at: usize, out: &mut [u64]) {
+        for (index, word) in out.iter_mut().enumerate() {
+            *word = self.load(at + index * 8);
+        }
+    }
+
     /// Copies bytes out, from an 8-aligned offset. Each word is loaded once, into private memory:
     /// the optimiser may not read it again after a check (SPEC R4).
     #[inline]

@@ -106,29 +106,40 @@ impl Region {
         unsafe { crate::sys::futex::Word::shared(half.cast()) }
     }
 
+    /// The words of `count` * 8 bytes at `at`. One check for all of them: with one a word, a quarter
+    /// of a call's instructions were checks.
+    #[inline(always)]
+    fn words(&self, at: usize, count: usize) -> &[AtomicU64] {
+        // The word's number; turned right, an offset that is no multiple of 8 is a number beyond all.
+        let (first, all) = (at.rotate_right(3), self.len / 8);
+        if first >= all || count > all - first {
+            outside(at, count * 8, self.len);
+        }
+        // SAFETY: `first + count <= len / 8`, so the bytes lie inside the mapping, which `_backing`
+        // keeps alive as long as `self`; its base is 8-aligned (`Backing`), so is `at`, which is
+        // `first * 8`. References to `AtomicU64` assert nothing about values not changing.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(at).cast(), count) }
+    }
+
     #[inline(always)]
     fn word(&self, at: usize) -> &AtomicU64 {
-        assert!(
-            at.is_multiple_of(8) && at < self.len && self.len - at >= 8,
-            "word {at} outside {} bytes",
-            self.len
-        );
-        // SAFETY: checked above: 8 bytes at `at` lie inside the mapping, which `_backing` keeps alive
-        // as long as `self`; its base is 8-aligned (`Backing`), so is `at`. An `AtomicU64` reference
-        // asserts nothing about the value not changing.
-        unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(at).cast()) }
+        &self.words(at, 1)[0]
     }
 
     #[inline(always)]
     fn half(&self, at: usize) -> &AtomicU32 {
-        assert!(
-            at.is_multiple_of(4) && at < self.len && self.len - at >= 4,
-            "half-word {at} outside {} bytes",
-            self.len
-        );
-        // SAFETY: as for `word`, with 4 bytes.
+        if at.rotate_right(2) >= self.len / 4 {
+            outside(at, 4, self.len);
+        }
+        // SAFETY: as for `words`, with 4 bytes.
         unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(at).cast()) }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn outside(at: usize, bytes: usize, len: usize) -> ! {
+    panic!("{bytes} aligned bytes at {at} are not in {len}");
 }
 
 impl Memory for Region {
@@ -155,6 +166,55 @@ impl Memory for Region {
     #[inline(always)]
     fn store_u32(&self, at: usize, value: u32) {
         self.half(at).store(value, Ordering::Release);
+    }
+
+    #[inline(always)]
+    fn load_words<const N: usize>(&self, at: usize) -> [u64; N] {
+        let words = self.words(at, N);
+        std::array::from_fn(|index| words[index].load(Ordering::Relaxed))
+    }
+    #[inline(always)]
+    fn store_words<const N: usize>(&self, at: usize, values: [u64; N]) {
+        for (word, value) in self.words(at, N).iter().zip(values) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+    #[inline(always)]
+    fn read_words(&self, at: usize, out: &mut [u64]) {
+        let words = self.words(at, out.len());
+        for (to, word) in out.iter_mut().zip(words) {
+            *to = word.load(Ordering::Relaxed);
+        }
+    }
+    #[inline(always)]
+    fn read(&self, at: usize, out: &mut [u8]) {
+        let mut rest = out;
+        for word in self.words(at, (rest.len() + 7) >> 3) {
+            let bytes = word.load(Ordering::Relaxed).to_le_bytes();
+            let left = std::mem::take(&mut rest);
+            if left.len() < 8 {
+                left.copy_from_slice(&bytes[..left.len()]);
+                break;
+            }
+            let (whole, behind) = left.split_at_mut(8);
+            whole.copy_from_slice(&bytes);
+            rest = behind;
+        }
+    }
+    #[inline(always)]
+    fn write(&self, at: usize, bytes: &[u8]) {
+        let mut rest = bytes;
+        for word in self.words(at, (rest.len() + 7) >> 3) {
+            let mut value = [0; 8];
+            match rest.split_first_chunk() {
+                Some((whole, behind)) => {
+                    value = *whole;
+                    rest = behind;
+                }
+                None => value[..rest.len()].copy_from_slice(rest),
+            }
+            word.store(u64::from_le_bytes(value), Ordering::Relaxed);
+        }
     }
 
     fn read_block(&self, at: usize, out: &mut [u8]) {
@@ -274,7 +334,15 @@ mod tests {
     fn offsets_outside_are_our_own_bug() {
         for at in [512, 508, 4, usize::MAX & !7] {
             assert!(std::panic::catch_unwind(|| region().load(at)).is_err(), "{at}");
+            assert!(std::panic::catch_unwind(|| region().load_words::<4>(at)).is_err(), "{at}");
         }
+        for at in [512, 2, usize::MAX & !3] {
+            assert!(std::panic::catch_unwind(|| region().load_u32(at)).is_err(), "{at}");
+        }
+        assert!(std::panic::catch_unwind(|| region().load_words::<4>(488)).is_err());
+        assert!(std::panic::catch_unwind(|| region().read(504, &mut [0; 9])).is_err());
+        assert!(std::panic::catch_unwind(|| region().write(504, &[0; 9])).is_err());
+        region().load_words::<4>(480);
         assert!(std::panic::catch_unwind(|| region().read_block(500, &mut [0; 13])).is_err());
         region().read_block(500, &mut [0; 12]);
     }

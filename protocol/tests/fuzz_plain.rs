@@ -14,7 +14,7 @@ use chance::Chance;
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{Header, down, slot, up};
-use ringfence_protocol::limits::{BULK_SEGMENTS, INLINE_BYTES, STRIDE};
+use ringfence_protocol::limits::{BULK_SEGMENTS, INLINE_BYTES, INLINE_WORDS, STRIDE};
 use ringfence_protocol::memory::{Heap, Memory};
 use ringfence_protocol::ring::{
     ClientLane, Entry, Peek, Place, Request, ServerLane, WakeBy, initialise,
@@ -89,6 +89,12 @@ fn payload(server: &Server, request: &Request) -> Vec<u8> {
     let here = !matches!(request.place, Place::Bulk { .. });
     let mut payload = vec![0; if here { request.header.len as usize } else { 0 }];
     server.read(request, &mut payload);
+    if request.place == Place::Inline {
+        let mut words = [0; INLINE_WORDS];
+        server.read_inline(request, &mut words);
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!(bytes[..payload.len()], payload, "both ways to read agree");
+    }
     payload
 }
 

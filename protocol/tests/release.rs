@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{Header, slot, up};
-use ringfence_protocol::limits::INLINE_BYTES;
+use ringfence_protocol::limits::{INLINE_BYTES, INLINE_WORDS};
 use ringfence_protocol::memory::{Heap, Memory};
 use ringfence_protocol::region::{Backing, Region};
 use ringfence_protocol::ring::{ClientLane, Peek, Place, ServerLane, initialise};
@@ -111,7 +111,7 @@ fn r4_a_header_that_changes_is_never_accepted_out_of_bounds() {
     let valid = Header { len: INLINE_BYTES as u32, ..Header::default() };
     let invalid = Header { len: u32::MAX, block: 3, flags: 1, status: 9, ..Header::default() };
     let (mut accepted, mut refused) = (0_u64, 0_u64);
-    let mut out = vec![0; 3 * 4096];
+    let (mut out, mut words) = (vec![0; 3 * 4096], [0; INLINE_WORDS]);
     against(&flipped(valid, invalid), &up, TURNS, || {
         match server.peek() {
             Ok(Peek::Request(request)) => {
@@ -123,6 +123,9 @@ fn r4_a_header_that_changes_is_never_accepted_out_of_bounds() {
                 };
                 assert!(end && (flags, status, ticket) == (0, 0, 0), "{:?}", request.header);
                 server.read(&request, &mut out[..len as usize]);
+                if request.place == Place::Inline {
+                    server.read_inline(&request, &mut words); // panics beyond the words
+                }
                 accepted += 1;
             }
             Ok(other) => panic!("{other:?}"),

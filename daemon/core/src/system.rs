@@ -62,6 +62,17 @@ impl Engine for System {
                 let request: Bytes<'_> = call.request()?;
                 call.reply(&request);
             }
+            _ => return self.rare(op, call),
+        }
+        Ok(())
+    }
+}
+
+impl System {
+    /// What nobody is in a hurry for, out of the way of what everybody is.
+    #[inline(never)]
+    fn rare(&self, op: u16, call: &mut Call<'_>) -> Result<(), Error> {
+        match op {
             api::CATALOGUE => {
                 let Nothing {} = call.request()?;
                 let data = self.facts.catalogue.get().map_or(&[][..], Vec::as_slice);
@@ -73,10 +84,8 @@ impl Engine for System {
                 call.reply(&stats);
             }
             _ => {
-                return Err(Error::new(
-                    ErrorCode::UnknownMethod,
-                    format!("system has no method {op}"),
-                ));
+                let text = format!("system has no method {op}");
+                return Err(Error::new(ErrorCode::UnknownMethod, text));
             }
         }
         Ok(())

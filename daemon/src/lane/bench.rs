@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use ringfence_core::Registry;
-use ringfence_protocol::limits::{COPY_REPLY_BYTES, INLINE_BYTES};
+use ringfence_protocol::limits::{COPY_REPLY_BYTES, INLINE_WORDS};
+use ringfence_protocol::sys::clock;
 
 use crate::board::Counters;
 use crate::inbox::Inbox;
@@ -17,6 +18,8 @@ pub(crate) struct Bench {
     pub(crate) counters: Counters,
     pub(crate) inline_budget_us: u32,
     pub(crate) draining: bool,
+    /// The clock of deadlines, read by the poller right before it looks for requests (SPEC F8).
+    pub(crate) now: u32,
     /// Panics of engines since the last sweep, for the board's error log; the first few.
     pub(crate) panics: Vec<String>,
     pub(super) until_sample: u32,
@@ -24,14 +27,15 @@ pub(crate) struct Bench {
 
 /// Private memory that requests are copied to and replies are written to, in turn.
 pub(crate) struct Scratch {
-    pub(super) request: Vec<u64>,
+    pub(super) inline: [u64; INLINE_WORDS],
+    pub(super) arena: Vec<u64>,
     pub(super) reply: Vec<u8>,
 }
 
 impl Scratch {
     pub(crate) fn new() -> Self {
-        let request = vec![0; INLINE_BYTES.div_ceil(8)];
-        Self { request, reply: Vec::with_capacity(COPY_REPLY_BYTES) }
+        let reply = Vec::with_capacity(COPY_REPLY_BYTES);
+        Self { inline: [0; INLINE_WORDS], arena: Vec::new(), reply }
     }
 }
 
@@ -49,6 +53,7 @@ impl Bench {
             inbox,
             counters,
             inline_budget_us,
+            now: clock::coarse_ticks(),
             draining: false,
             panics: Vec::new(),
             until_sample: 0,

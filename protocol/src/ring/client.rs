@@ -13,9 +13,9 @@ use crate::crash;
 use crate::fault::Fault;
 use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{Header, down, entry, slot, up};
-use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, STRIDE};
+use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, LINE_WORDS, STRIDE};
 use crate::memory::Memory;
-use crate::ring::{ASLEEP, BY_BYTE, Blocks, NEXT_SLEEP, WakeBy};
+use crate::ring::{ASLEEP, BY_BYTE, Blocks, NEXT_SLEEP, WakeBy, write_slot};
 
 /// No slot is free: take answers first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,10 +140,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         }
         let ticket = self.submitted;
         let at = self.up_map.ring + self.geometry.index(ticket) * STRIDE;
-        for (index, word) in header.words().into_iter().enumerate() {
-            self.up.store(at + slot::TICKET + index * 8, word);
-        }
-        self.up.write(at + slot::PAYLOAD, inline);
+        write_slot(&self.up, at, header, inline);
         self.submitted = ticket.wrapping_add(1);
         crash::point("client.submit.words");
         // A, pairs with B: the words above happen before the daemon sees this one.
@@ -197,8 +194,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         }
         // D, pairs with C.
         self.down.fence(Ordering::Acquire);
-        let word = |index: usize| self.down.load(at + slot::TICKET + index * 8);
-        let header = Header::from_words([word(0), word(1), word(2), word(3)]);
+        let header = Header::from_words(self.down.load_words(at + slot::TICKET));
         if header.block == 0 && header.len as usize > INLINE_BYTES {
             return Err(Fault::InlineLength { len: header.len, max: INLINE_BYTES as u32 });
         }
@@ -240,9 +236,8 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     /// The payload words in the first line of the answer that [`peek`](Self::peek) found, whatever its
     /// length: for short inline answers, without a loop.
     #[inline(always)]
-    pub fn read_line(&self) -> [u64; 3] {
-        let at = self.answer_at() + slot::PAYLOAD;
-        [self.down.load(at), self.down.load(at + 8), self.down.load(at + 16)]
+    pub fn read_line(&self) -> [u64; LINE_WORDS] {
+        self.down.load_words(self.answer_at() + slot::PAYLOAD)
     }
 
     /// Gives lease number `number` back: copies its generation into our word.

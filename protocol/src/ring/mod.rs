@@ -44,8 +44,8 @@ pub use request::{Place, Request};
 pub use server::{Entry, Peek, ServerLane};
 
 use crate::geometry::Geometry;
-use crate::layout::{self, slot};
-use crate::limits::STRIDE;
+use crate::layout::{self, Header, slot};
+use crate::limits::{LINE_BYTES, LINE_WORDS, STRIDE};
 use crate::memory::{Heap, Memory};
 
 /// How a sleeping client wants to be woken: bit 1 of its parking word.
@@ -63,6 +63,34 @@ const ASLEEP: u32 = 1;
 const BY_BYTE: u32 = 2;
 /// What a parking word grows by, so that every sleep has a value of its own.
 const NEXT_SLEEP: u32 = 4;
+
+/// Writes the words of the slot at `at` behind its `seq`. A payload that fits the first line is written
+/// with the header, as words in registers.
+#[inline(always)]
+fn write_slot(memory: &impl Memory, at: usize, header: Header, inline: &[u8]) {
+    let [ticket, method, flags, deadline] = header.words();
+    if inline.len() <= LINE_BYTES {
+        let [first, second, third] = line_words(inline);
+        let words = [ticket, method, flags, deadline, first, second, third];
+        memory.store_words(at + slot::TICKET, words);
+    } else {
+        memory.store_words(at + slot::TICKET, [ticket, method, flags, deadline]);
+        memory.write(at + slot::PAYLOAD, inline);
+    }
+}
+
+/// At most [`LINE_BYTES`] bytes as words, filled up with zeros.
+#[inline(always)]
+fn line_words(bytes: &[u8]) -> [u64; LINE_WORDS] {
+    let (whole, rest) = bytes.as_chunks();
+    std::array::from_fn(|index| match whole.get(index) {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None if index == whole.len() => {
+            rest.iter().rfold(0, |word, byte| word << 8 | u64::from(*byte))
+        }
+        None => 0,
+    })
+}
 
 /// Makes `down` of a fresh lane ready: no slot may look like a commit, none like an answer. The
 /// creator calls it before it hands descriptors over.

@@ -6,7 +6,7 @@
 use crate::fault::Fault;
 use crate::geometry::Geometry;
 use crate::layout::Header;
-use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES};
+use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, LINE_WORDS};
 
 /// Where a request's payload lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Request {
     pub header: Header,
     /// Where its payload lies.
     pub place: Place,
+    /// The payload words in the slot's first line, whether or not they are payload.
+    pub line: [u64; LINE_WORDS],
 }
 
 /// Checks the private copy of a request's header.

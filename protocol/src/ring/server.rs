@@ -16,11 +16,12 @@ use crate::crash;
 use crate::fault::Fault;
 use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{ENTRY_BYTES, Header, down, entry, slot, up};
-use crate::limits::{BLOCK_BYTES, INLINE_BYTES, STRIDE};
+use crate::limits::{BLOCK_BYTES, INLINE_BYTES, INLINE_WORDS, LINE_BYTES, LINE_WORDS, STRIDE};
 use crate::memory::Memory;
 use crate::ring::request::place_of;
 use crate::ring::{
     ASLEEP, BY_BYTE, Leases, NEXT_SLEEP, Open, Place, RecoveryError, Request, WakeBy, recovery,
+    write_slot,
 };
 
 /// What the submission ring holds next.
@@ -159,25 +160,33 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         self.claimed.wrapping_sub(self.done)
     }
 
+    /// Is there a request? One load: for a loop that polls.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.up.load(self.request_at() + slot::SEQ) == self.claimed.wrapping_add(1)
+    }
+
     /// The next request, validated, not yet claimed.
     ///
     /// # Errors
     /// A [`Fault`]: the session ends.
     #[inline(always)]
     pub fn peek(&mut self) -> Result<Peek, Fault> {
-        let at = self.request_at();
-        if self.up.load(at + slot::SEQ) != self.claimed.wrapping_add(1) {
+        if !self.is_ready() {
             return Ok(Peek::Empty);
         }
         if !self.has_credit()? {
             return Ok(Peek::NoCredit);
         }
+        let at = self.request_at();
         // B, pairs with A.
         self.up.fence(Ordering::Acquire);
-        let word = |index: usize| self.up.load(at + slot::TICKET + index * 8);
-        let header = Header::from_words([word(0), word(1), word(2), word(3)]);
+        let words: [u64; 4 + LINE_WORDS] = self.up.load_words(at + slot::TICKET);
+        let [ticket, method, flags, deadline, line @ ..] = words;
+        let header = Header::from_words([ticket, method, flags, deadline]);
         let place = place_of(header, self.geometry)?;
-        Ok(Peek::Request(Request { ticket: self.claimed, header, place }))
+        Ok(Peek::Request(Request { ticket: self.claimed, header, place, line }))
     }
 
     /// Copies a request's payload, as far as `out` goes, from the slot or the arena.
@@ -187,6 +196,19 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
             Place::Inline => self.up.read(self.request_at() + slot::PAYLOAD, out),
             Place::Arena { at } => self.up.read_block(at, out),
             Place::Bulk { .. } => {}
+        }
+    }
+
+    /// Copies an inline request's payload: what [`peek`](Self::peek) has read of it, and the lines
+    /// behind.
+    #[inline(always)]
+    pub fn read_inline(&self, request: &Request, out: &mut [u64; INLINE_WORDS]) {
+        let (line, behind) = out.split_at_mut(LINE_WORDS);
+        line.copy_from_slice(&request.line);
+        let words = (request.header.len as usize + 7) >> 3;
+        if words > LINE_WORDS {
+            let at = self.request_at() + slot::PAYLOAD + LINE_BYTES;
+            self.up.read_words(at, &mut behind[..words - LINE_WORDS]);
         }
     }
 
@@ -242,9 +264,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         let at = self.entry_at(index);
         self.down.store(at + entry::ATTEMPTS, 1);
         self.down.store(at + entry::PROGRESS, 0);
-        for (word, value) in request.header.words().into_iter().enumerate() {
-            self.down.store(at + entry::SLOT + slot::TICKET + word * 8, value);
-        }
+        self.down.store_words(at + entry::SLOT + slot::TICKET, request.header.words());
         self.down.write(at + entry::SLOT + slot::PAYLOAD, inline);
         crash::point("daemon.entry.body");
         self.down.store_release(at + entry::TICKET, request.ticket.wrapping_add(1));
@@ -276,10 +296,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     pub fn answer(&mut self, header: Header, inline: &[u8]) {
         debug_assert!(inline.len() <= INLINE_BYTES);
         let at = self.down_map.ring + self.geometry.index(self.done) * STRIDE;
-        for (index, word) in header.words().into_iter().enumerate() {
-            self.down.store(at + slot::TICKET + index * 8, word);
-        }
-        self.down.write(at + slot::PAYLOAD, inline);
+        write_slot(&self.down, at, header, inline);
         crash::point("daemon.answer.words");
         self.done = self.done.wrapping_add(1);
         // C, pairs with D.

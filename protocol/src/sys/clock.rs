@@ -21,6 +21,9 @@ const TICKS_PER_S: u64 = 1_000_000_000 / TICK_NS;
 /// ones are none.
 pub const MAX_SPAN: Duration = Duration::from_nanos(((1 << 31) - 2) * TICK_NS);
 
+/// The most milliseconds whose ticks times eight fit 32 bits: 9.5 hours.
+const EASY_MS: u32 = u32::MAX / 125;
+
 /// No deadline.
 pub const NONE: u32 = 0;
 
@@ -45,6 +48,17 @@ pub fn deadline_after(timeout: Duration) -> u32 {
     deadline_from(coarse_ticks(), timeout)
 }
 
+/// The same for whole milliseconds, without arithmetic of 64 bits and more.
+#[inline]
+#[must_use]
+pub fn deadline_after_ms(timeout_ms: u32) -> u32 {
+    if timeout_ms > EASY_MS {
+        return deadline_after(Duration::from_millis(timeout_ms.into()));
+    }
+    // A millisecond is 125 / 8 ticks, exactly.
+    deadline_in(coarse_ticks(), (timeout_ms * 125).div_ceil(8))
+}
+
 #[inline]
 fn deadline_from(now: u32, timeout: Duration) -> u32 {
     if timeout > MAX_SPAN {
@@ -52,8 +66,12 @@ fn deadline_from(now: u32, timeout: Duration) -> u32 {
     }
     // At most 2^31 - 1 with the tick added, because of the check above, which also makes the
     // nanoseconds fit 64 bits (a division of 128 bits costs as much as a system clock).
-    let span = (timeout.as_nanos() as u64).div_ceil(TICK_NS) as u32 + 1;
-    match now.wrapping_add(span) {
+    deadline_in(now, (timeout.as_nanos() as u64).div_ceil(TICK_NS) as u32)
+}
+
+#[inline]
+fn deadline_in(now: u32, ticks: u32) -> u32 {
+    match now.wrapping_add(ticks + 1) {
         NONE => 1,
         deadline => deadline,
     }
@@ -98,6 +116,23 @@ mod tests {
         }
         let rounded = deadline_from(100, TICK + Duration::from_nanos(1));
         assert_eq!(rounded, 103);
+    }
+
+    #[test]
+    fn milliseconds_are_the_same_span() {
+        for ms in [0, 1, 8, 30_000, EASY_MS, EASY_MS + 1, 120_000_000, u32::MAX] {
+            let exact = Duration::from_millis(ms.into());
+            let both = || (deadline_after(exact), deadline_after_ms(ms));
+            // The clock may tick between the two readings, not three times in a row.
+            assert!(
+                (0..3).any(|_| {
+                    let (a, b) = both();
+                    a == b
+                }),
+                "{ms}: {:?}",
+                both()
+            );
+        }
     }
 
     #[test]

@@ -131,10 +131,9 @@ impl LoomMemory {
     }
 }
 
-/// `seq`, the four words of the header, and the first of the payload.
-fn slot_words(at: usize) -> [usize; 6] {
-    [slot::SEQ, slot::TICKET, slot::METHOD, slot::FLAGS, slot::DEADLINE, slot::PAYLOAD]
-        .map(|word| at + word)
+/// The words of a slot's first line: `seq`, the header, and what of the payload is with them.
+fn slot_words(at: usize) -> [usize; 8] {
+    std::array::from_fn(|word| at + slot::SEQ + word * 8)
 }
 
 fn ring(at: usize) -> Vec<(usize, Word)> {
