@@ -75,7 +75,7 @@ pub trait Runner {
 }
 
 /// The samples of one turn.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Slice {
     ticks: Vec<u64>,
     ps: Vec<u64>,
@@ -101,6 +101,11 @@ impl Slice {
             last = now;
         }
         Ok(())
+    }
+
+    /// Adds samples that were timed in another process, by the same counter.
+    pub fn push_ticks(&mut self, ticks: &[u64]) {
+        self.ticks.extend_from_slice(ticks);
     }
 
     /// Adds a sample that was timed elsewhere, in picoseconds.

@@ -27,6 +27,16 @@ pub fn pin(core: usize) -> Result<(), BenchError> {
     pinned.map_err(|source| BenchError::Pin { core, source })
 }
 
+/// Lets the calling thread run on any core again.
+pub fn unpin() -> Result<(), BenchError> {
+    let mut all = CpuSet::new();
+    for core in 0..std::thread::available_parallelism()?.get().max(2) {
+        let _beyond_the_machine = all.set(core);
+    }
+    sched_setaffinity(Pid::from_raw(0), &all)
+        .map_err(|source| BenchError::Pin { core: SERVER_CORE, source })
+}
+
 /// Called first in a peer: takes the server's core and ties its life to the harness.
 pub fn become_peer() -> Result<(), BenchError> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)

@@ -347,7 +347,8 @@ impl Remote {
         mut index: usize,
         request: Request<'_>,
     ) -> Result<(usize, Holder<'_>, u64, Held), Error> {
-        let mut room = Room::new(self.settings.spin);
+        // Made when it is needed: it reads the exact clock.
+        let mut waiting: Option<Room> = None;
         let mut in_bulk = None;
         loop {
             let mut holder = self.lanes[index].hold();
@@ -357,6 +358,7 @@ impl Remote {
                     return Err(Error::WouldBlock);
                 }
                 in_bulk = None;
+                let room = waiting.get_or_insert_with(|| Room::new(self.settings.spin));
                 self.ensure(index, room.until(&request))?;
                 index = self.lane_index();
                 continue;
@@ -379,12 +381,18 @@ impl Remote {
                     self.bury(&session);
                     match placed? {
                         Some(segment) => in_bulk = Some((session.serial, segment)),
-                        None => room.wait(self, &request, session.serial, bulk::ALL_BUSY)?,
+                        None => waiting.get_or_insert_with(|| Room::new(self.settings.spin)).wait(
+                            self,
+                            &request,
+                            session.serial,
+                            bulk::ALL_BUSY,
+                        )?,
                     }
                 }
                 Tried::Full => {
                     let serial = lane.serial;
                     self.lanes[index].let_go(holder, self);
+                    let room = waiting.get_or_insert_with(|| Room::new(self.settings.spin));
                     if let Err(error) = room.wait(self, &request, serial, RING_FULL) {
                         if let Some((_, segment)) = in_bulk {
                             segment.give_back();

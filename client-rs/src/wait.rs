@@ -88,7 +88,7 @@ impl Remote {
                 Time::WaitOver => return None,
                 Time::CallOver => return Some(self.give_up(call)),
             };
-            if step == Step::Park {
+            if step == Step::Park || step == Step::Crowded && self.is_heavy(call, cell) {
                 match self.sleep(call, cell, left.min(SLICE)) {
                     Wait::Interrupted => return call.entry.take(),
                     Wait::Woken | Wait::Changed => patience.reset(),
@@ -100,6 +100,13 @@ impl Remote {
                 checked = Instant::now();
             }
         }
+    }
+
+    /// Has a worker of the daemon this call? Then it takes a while, and the worker may need this core.
+    fn is_heavy(&self, call: &Call, cell: &LaneCell) -> bool {
+        let Some(holder) = cell.try_hold() else { return false };
+        let lane = holder.as_ref().filter(|lane| lane.serial == call.serial);
+        lane.is_some_and(|lane| lane.ring.progress(call.ticket).is_some())
     }
 
     /// Takes what is in the lane, for everybody, if no other thread is at it.

@@ -148,10 +148,25 @@ impl Poller {
             }
             if served {
                 self.patience.reset();
-            } else if self.hot.is_empty() || self.patience.step() == Step::Park {
+                if std::mem::take(&mut self.bench.handed_over) {
+                    // A worker needs a core, perhaps this one.
+                    self.patience.stop_spinning();
+                }
+            } else if self.hot.is_empty() || self.is_to_sleep() {
                 self.sleep();
                 self.patience.reset();
             }
+        }
+    }
+
+    /// After a turn in vain: is it time to sleep?
+    #[inline]
+    fn is_to_sleep(&mut self) -> bool {
+        match self.patience.step() {
+            Step::Look | Step::Yielded => false,
+            Step::Park => true,
+            // If a worker runs on this core, every look of ours is time that a client waits for.
+            Step::Crowded => self.lanes.iter().flatten().any(|lane| lane.running() > 0),
         }
     }
 

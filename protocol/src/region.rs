@@ -19,6 +19,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::memory::Memory;
 
+/// Blocks up to this are read word by word: loads of lines that another core has overlap, those of
+/// `rep movsb` do less (measured: 8 % of an echo of 432 bytes). Not so for stores.
+const FEW_BYTES: usize = 2048;
+
 /// What keeps the mapping behind a [`Region`] alive.
 ///
 /// # Safety
@@ -218,6 +222,9 @@ impl Memory for Region {
     }
 
     fn read_block(&self, at: usize, out: &mut [u8]) {
+        if out.len() <= FEW_BYTES && at.is_multiple_of(8) {
+            return self.read(at, out);
+        }
         let from = self.address(at, out.len());
         // SAFETY: `from` is readable for `out.len()` bytes (`address` checked, `Backing` promises),
         // `out` is exclusively ours and cannot overlap a mapping that no Rust object lives in.

@@ -23,8 +23,19 @@ pub enum Spin {
 /// Looks without giving up the core before yielding: about 2 us.
 const SPIN_TURNS: u32 = 150;
 
-/// Looks between two readings of the clock while yielding.
+/// Looks between two readings of the clock once the first spin is over.
 const CLOCK_EVERY: u32 = 16;
+
+/// Looks between two yields as long as nobody else wants the core: about ten microseconds. A yield is a
+/// system call, and an answer that comes meanwhile waits for its end.
+const YIELD_EVERY: u32 = 64;
+
+/// Pauses between two looks once the first spin is over: what is waited for takes a while, and perhaps
+/// runs on the other half of this very core.
+const PAUSES: u32 = 4;
+
+/// A yield that took longer gave the core to somebody.
+const CROWDED: Duration = Duration::from_micros(10);
 
 /// How long to yield before parking.
 pub const YIELD_FOR: Duration = Duration::from_millis(1);
@@ -34,8 +45,11 @@ pub const YIELD_FOR: Duration = Duration::from_millis(1);
 pub enum Step {
     /// Look again at once.
     Look,
-    /// The core was given up once: look again.
+    /// The core was given up once, and nobody wanted it: look again.
     Yielded,
+    /// The core was given up once, and somebody else used it: look again. Who waits for work that
+    /// needs this core had better sleep.
+    Crowded,
     /// Sleep until woken.
     Park,
 }
@@ -50,6 +64,8 @@ pub struct Patience {
     since: Option<Instant>,
     /// Is the time of spinning over?
     yielding: bool,
+    /// Did somebody else want the core when it was last given up?
+    crowded: bool,
 }
 
 impl Patience {
@@ -64,6 +80,7 @@ impl Patience {
             yield_for: YIELD_FOR,
             since: None,
             yielding: false,
+            crowded: false,
         }
     }
 
@@ -111,8 +128,21 @@ impl Patience {
             std::hint::spin_loop();
             return Step::Look;
         }
+        if !self.crowded && !self.turns.is_multiple_of(YIELD_EVERY) {
+            (0..PAUSES).for_each(|_| std::hint::spin_loop());
+            return Step::Look;
+        }
+        let before = Instant::now();
         std::thread::yield_now();
-        Step::Yielded
+        self.crowded = before.elapsed() >= CROWDED;
+        if self.crowded { Step::Crowded } else { Step::Yielded }
+    }
+
+    /// Gives up the core from the next step on: who was waited for is known to need one.
+    pub fn stop_spinning(&mut self) {
+        self.turns = self.turns.max(SPIN_TURNS);
+        self.yielding = true;
+        self.crowded = true;
     }
 
     /// Is the time of spinning over? Once it is, it stays so until the next reset.
@@ -129,6 +159,7 @@ impl Patience {
         self.turns = 0;
         self.since = None;
         self.yielding = false;
+        self.crowded = false;
     }
 }
 
@@ -141,9 +172,14 @@ mod tests {
         let mut patience = Patience::yielding_for(Spin::Adaptive, Duration::from_micros(50));
         let steps: Vec<Step> =
             std::iter::repeat_with(|| patience.step()).take_while(|s| *s != Step::Park).collect();
-        let first_yield = steps.iter().position(|s| *s == Step::Yielded).unwrap();
-        assert_eq!(first_yield as u32, SPIN_TURNS - 1);
-        assert!(steps[first_yield..].iter().all(|s| *s == Step::Yielded));
+        let yielded = |step: &Step| matches!(step, Step::Yielded | Step::Crowded);
+        let first_yield = steps.iter().position(yielded).unwrap() as u32;
+        assert!((SPIN_TURNS - 1..SPIN_TURNS + YIELD_EVERY).contains(&first_yield), "{first_yield}");
+        let rest = &steps[first_yield as usize..];
+        assert!(
+            rest.chunks(YIELD_EVERY as usize).all(|looks| looks.iter().any(yielded)),
+            "{rest:?}"
+        );
         patience.reset();
         assert_eq!(patience.step(), Step::Look);
     }
@@ -153,5 +189,14 @@ mod tests {
         let mut patience = Patience::yielding_for(Spin::Always, Duration::ZERO);
         assert!((0..10 * SPIN_TURNS).all(|_| patience.step() != Step::Park));
         assert_eq!(Patience::new(Spin::Never).step(), Step::Park);
+    }
+
+    #[test]
+    fn who_stops_spinning_yields_at_the_next_step() {
+        let mut patience = Patience::yielding_for(Spin::Adaptive, Duration::from_secs(60))
+            .spinning_for(Duration::from_secs(60));
+        assert_eq!(patience.step(), Step::Look);
+        patience.stop_spinning();
+        assert!(matches!(patience.step(), Step::Yielded | Step::Crowded));
     }
 }

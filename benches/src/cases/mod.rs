@@ -6,6 +6,7 @@ pub mod limit;
 pub mod python;
 pub mod raw_sync;
 pub mod ringfence;
+mod twin;
 pub mod unix;
 pub mod vectors;
 

@@ -9,10 +9,12 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use ringfence::{CallOptions, Client, Method};
 use ringfenced::{Call, Engine, EngineSchema, Error, MethodSchema, message};
 
+use super::twin::Twin;
 use super::{Payload, check_echo};
 use crate::BenchError;
 use crate::harness::{Case, Context, Runner, Slice};
@@ -43,19 +45,18 @@ impl Engine for Greeter {
 pub(super) fn serve(place: &str) -> Result<(), BenchError> {
     let broken = |detail: String| BenchError::Peer { what: "daemon".into(), detail };
     // The harness pinned us; only the poller is meant to stay there.
-    let mut all = nix::sched::CpuSet::new();
-    for core in 0..std::thread::available_parallelism()?.get().max(2) {
-        let _beyond_the_machine = all.set(core);
-    }
-    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &all)
-        .map_err(|source| BenchError::Pin { core: SERVER_CORE, source })?;
+    crate::peer::unpin()?;
     ringfenced::sigbus::install().map_err(|error| broken(error.to_string()))?;
     let dir = PathBuf::from(place);
     let mut config = ringfenced::config::Config::default();
     config.instance = String::from("bench");
     config.runtime_dir = dir;
     config.polling.cpus = Some(vec![SERVER_CORE as u32]);
-    let builder = ringfenced::Daemon::builder().builtin_engines().engine(Greeter);
+    // The engine that comes with the daemon, shared with the twin.
+    let limits = ringfence_core::vectors::Limits::default();
+    let vectors: Arc<dyn Engine> = Arc::new(ringfence_core::vectors::Vectors::new(limits));
+    let twin = Twin::new(Arc::clone(&vectors))?;
+    let builder = ringfenced::Daemon::builder().engine(vectors).engine(Greeter).engine(twin);
     let daemon = builder.build(config).map_err(|error| broken(error.to_string()))?;
     say_ready()?;
     std::thread::spawn(|| {

@@ -1,7 +1,7 @@
-//! Searching real rows through the daemon, and the same index in this process.
+//! Searching real rows through the daemon, and the same index in process.
 //!
-//! 134 196 image patches of 108 dimensions (`python/patches.py`), ef 32, k = 10. Both indices are built
-//! by the same adds in the same order. A sample of the batch cases is one batch.
+//! 134 196 image patches of 108 dimensions (`python/patches.py`), ef 32, k = 10. In process is inside the
+//! daemon's process (`twin`), so both search one index. A sample of the batch cases is one batch.
 
 use std::cell::RefCell;
 use std::io::Read as _;
@@ -11,13 +11,14 @@ use std::rc::{Rc, Weak};
 
 use std::time::{Duration, Instant};
 
-use ringfence::Board;
 use ringfence::vectors::{Collection, CollectionHandle, Search};
+use ringfence::{Board, CallOptions, Client, Method, Spin};
+use ringfence_protocol::message::Message;
 
 use super::ringfence::{Daemon, Shared, call_error, client};
+use super::twin::{self, Setup, Times, Turn};
 use crate::BenchError;
 use crate::harness::{Case, Context, Runner, Slice};
-use crate::peer::{CLIENT_CORE, SERVER_CORE, pin};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/patches.py");
 const NAME: &str = "patches";
@@ -64,82 +65,116 @@ impl Data {
     }
 }
 
-/// A collection with all rows, here or in the daemon.
+/// A collection with all rows in the daemon.
 struct Loaded {
     /// The daemon's, mapped while it runs: it stands still when the run's figures are asked for.
     board: Option<Board>,
+    client: Client,
     collection: CollectionHandle,
+    /// Another client of the daemon, whose calls never let go of their core.
+    awake: Client,
+    turn: Method,
     dim: usize,
     queries: Vec<f32>,
-    daemon: Option<Rc<RefCell<Daemon>>>,
+    daemon: Rc<RefCell<Daemon>>,
 }
 
-/// The collection of one side: loaded by its first case, gone with its last.
+/// The collection: loaded by the first case, gone with the last.
 #[derive(Clone, Default)]
-struct Side(Rc<RefCell<Weak<Loaded>>>);
+struct Rows(Rc<RefCell<Weak<Loaded>>>);
 
-impl Side {
-    fn get(&self, context: &Context, shared: Option<&Shared>) -> Result<Rc<Loaded>, BenchError> {
+impl Rows {
+    fn get(&self, context: &Context, shared: &Shared) -> Result<Rc<Loaded>, BenchError> {
         if let Some(loaded) = self.0.borrow().upgrade() {
             return Ok(loaded);
         }
-        let data = Data::load(context)?;
-        let daemon = shared.map(|shared| shared.get(context)).transpose()?;
-        let target =
-            daemon.as_ref().map_or_else(|| "inproc:".into(), |daemon| daemon.borrow().target());
+        let Data { dim, rows, queries } = Data::load(context)?;
+        let daemon = shared.get(context)?;
+        let target = daemon.borrow().target();
         let client = client(&target)?;
+        let awake = Client::builder().target(&target).map(|builder| builder.spin(Spin::Always));
+        let awake = awake.and_then(ringfence::Builder::connect).map_err(call_error)?;
         let collection =
-            client.vectors().create(NAME, &Collection::new(data.dim as u32)).map_err(call_error)?;
-        let ids: Vec<u64> = (0..(data.rows.len() / data.dim) as u64).collect();
-        collection.add_in_parts(false, &ids, &data.rows).map_err(call_error)?;
-        let board = daemon.as_ref().and_then(|_| client.board().ok());
+            client.vectors().create(NAME, &Collection::new(dim as u32)).map_err(call_error)?;
+        let ids: Vec<u64> = (0..(rows.len() / dim) as u64).collect();
+        collection.add_in_parts(false, &ids, &rows).map_err(call_error)?;
+        let board = client.board().ok();
+        let setup = client.method(twin::ENGINE, "setup").map_err(call_error)?;
+        let turn = client.method(twin::ENGINE, "turn").map_err(call_error)?;
+        let what = Setup { dim: dim as u32, k: K, ef: EF, queries: &queries, collection: NAME };
+        client.call(&setup, &encoded(&what), &CallOptions::default()).map_err(call_error)?;
         let loaded =
-            Rc::new(Loaded { board, collection, dim: data.dim, queries: data.queries, daemon });
+            Rc::new(Loaded { board, client, awake, collection, turn, dim, queries, daemon });
         *self.0.borrow_mut() = Rc::downgrade(&loaded);
         Ok(loaded)
     }
 }
 
+fn encoded<'m, M: Message<'m>>(message: &M) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes);
+    bytes
+}
+
 /// The cases.
 #[must_use]
 pub fn all(shared: &Shared) -> Vec<Box<dyn Case>> {
-    let (there, here) = (Side::default(), Side::default());
-    let case = |name, description, side: &Side, isolated: bool, batch| -> Box<dyn Case> {
-        let shared = isolated.then(|| shared.clone());
-        Box::new(Vectors { name, description, side: side.clone(), shared, batch })
+    let rows = Rows::default();
+    let case = |name, description, count, way| -> Box<dyn Case> {
+        let (rows, shared) = (rows.clone(), shared.clone());
+        Box::new(Vectors { name, description, rows, shared, count, way })
     };
     vec![
         case(
             "vectors-search",
             "Rust search of 134 196 x 108 rows, ef 32, through the daemon",
-            &there,
-            true,
-            false,
+            1,
+            Way::Daemon,
         ),
         case(
             "vectors-search-inproc",
-            "the same search of the same index in process",
-            &here,
-            false,
-            false,
+            "the same search of the same index, inside the daemon's process",
+            1,
+            Way::Twin,
+        ),
+        case(
+            "vectors-search-inproc-awake",
+            "the same inside the daemon's process, while the other core spins as a waiting client does",
+            1,
+            Way::TwinBesideSpinner,
         ),
         case(
             "vectors-batch",
             "Rust search_batch of 200 queries, through the daemon",
-            &there,
-            true,
-            true,
+            BATCH,
+            Way::Daemon,
         ),
-        case("vectors-batch-inproc", "the same batch in process", &here, false, true),
+        case(
+            "vectors-batch-inproc",
+            "the same batch inside the daemon's process",
+            BATCH,
+            Way::Twin,
+        ),
     ]
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Daemon,
+    Twin,
+    /// Where two cores of the machine are halves of one, a search beside a spinning neighbour is slower,
+    /// whoever the neighbour is: what is lost that way is no boundary.
+    TwinBesideSpinner,
 }
 
 struct Vectors {
     name: &'static str,
     description: &'static str,
-    side: Side,
-    shared: Option<Shared>,
-    batch: bool,
+    rows: Rows,
+    shared: Shared,
+    /// Queries at a time.
+    count: usize,
+    way: Way,
 }
 
 impl Case for Vectors {
@@ -150,20 +185,57 @@ impl Case for Vectors {
         self.description
     }
     fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError> {
-        let loaded = self.side.get(context, self.shared.as_ref())?;
-        Ok(Box::new(Searcher {
-            loaded,
-            batch: self.batch,
-            next: 0,
-            asked: (Duration::ZERO, 0),
-            served: (0, 0),
-        }))
+        let loaded = self.rows.get(context, &self.shared)?;
+        let count = self.count;
+        Ok(match self.way {
+            Way::Daemon => {
+                let (asked, served) = ((Duration::ZERO, 0), (0, 0));
+                Box::new(Searcher { loaded, count, next: 0, asked, served })
+            }
+            Way::Twin => Box::new(TwinSearcher { client: loaded.client.clone(), loaded, count }),
+            Way::TwinBesideSpinner => {
+                Box::new(TwinSearcher { client: loaded.awake.clone(), loaded, count })
+            }
+        })
+    }
+}
+
+/// Has the twin search.
+struct TwinSearcher {
+    loaded: Rc<Loaded>,
+    client: Client,
+    count: usize,
+}
+
+impl Runner for TwinSearcher {
+    /// What the twin finds is checked where the daemon's answers are: it is the same engine.
+    fn check(&mut self) -> Result<(), BenchError> {
+        self.run(1, &mut Slice::default())
+    }
+
+    fn run(&mut self, samples: usize, slice: &mut Slice) -> Result<(), BenchError> {
+        let wanted = encoded(&Turn { samples: samples as u32, queries: self.count as u32 });
+        let reply = self.client.call(&self.loaded.turn, &wanted, &CallOptions::default());
+        let reply = reply.map_err(call_error)?;
+        let times = Times::decode(&reply)
+            .map_err(|wrong| BenchError::Peer { what: "twin".into(), detail: wrong.to_string() })?;
+        slice.push_ticks(times.ticks);
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), BenchError> {
+        self.loaded.daemon.borrow_mut().resume()
+    }
+
+    fn pause(&mut self) -> Result<(), BenchError> {
+        self.loaded.daemon.borrow_mut().pause()
     }
 }
 
 struct Searcher {
     loaded: Rc<Loaded>,
-    batch: bool,
+    /// Queries at a time.
+    count: usize,
     next: usize,
     /// Time in and number of the searches of this run, as the client sees them.
     asked: (Duration, u32),
@@ -218,9 +290,11 @@ impl Runner for Searcher {
 
     fn run(&mut self, samples: usize, slice: &mut Slice) -> Result<(), BenchError> {
         let loaded = Rc::clone(&self.loaded);
-        if self.batch {
+        if self.count > 1 {
             return slice
-                .time(samples, || loaded.collection.search_batch(self.queries(BATCH), search()))
+                .time(samples, || {
+                    loaded.collection.search_batch(self.queries(self.count), search())
+                })
                 .map_err(call_error);
         }
         let start = Instant::now();
@@ -233,7 +307,7 @@ impl Runner for Searcher {
     /// The share of a search that is not the engine's: what the client waits less what the daemon, by
     /// its own samples on the board, computes.
     fn scalars(&mut self) -> Vec<(&'static str, f64)> {
-        if self.batch || self.loaded.daemon.is_none() {
+        if self.count > 1 {
             return Vec::new();
         }
         let Some((sum, samples)) = self.service_times() else { return Vec::new() };
@@ -248,19 +322,11 @@ impl Runner for Searcher {
         vec![("vectors-boundary-share", (1.0 - served / waited).max(0.0))]
     }
 
-    /// In process the engine runs on the core that the daemon's poller has: the two cores of a machine
-    /// need not be equals.
     fn resume(&mut self) -> Result<(), BenchError> {
-        match &self.loaded.daemon {
-            Some(daemon) => daemon.borrow_mut().resume(),
-            None => pin(SERVER_CORE),
-        }
+        self.loaded.daemon.borrow_mut().resume()
     }
 
     fn pause(&mut self) -> Result<(), BenchError> {
-        match &self.loaded.daemon {
-            Some(daemon) => daemon.borrow_mut().pause(),
-            None => pin(CLIENT_CORE),
-        }
+        self.loaded.daemon.borrow_mut().pause()
     }
 }

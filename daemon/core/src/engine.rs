@@ -6,6 +6,7 @@
 //! boundaries. It knows nothing of segments, sockets or Python.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfence_protocol::error::{Error, ErrorCode};
@@ -176,6 +177,21 @@ fn stopped(stop: Stop) -> Error {
 #[inline]
 pub fn decode<'a, M: Message<'a>>(bytes: &'a [u8]) -> Result<M, Error> {
     M::decode(bytes).map_err(|wrong| Error::new(ErrorCode::Malformed, wrong.to_string()))
+}
+
+/// An engine that several registries share: a daemon, and an in-process client of the same state.
+impl<E: Engine + ?Sized> Engine for Arc<E> {
+    fn schema(&self) -> EngineSchema {
+        (**self).schema()
+    }
+
+    fn cost(&self, op: u16, request: &[u8]) -> Cost {
+        (**self).cost(op, request)
+    }
+
+    fn call(&self, op: u16, call: &mut Call<'_>) -> Result<(), Error> {
+        (**self).call(op, call)
+    }
 }
 
 /// A compute engine. Shared by all threads that call it; what it owns it guards itself, without

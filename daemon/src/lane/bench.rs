@@ -18,6 +18,8 @@ pub(crate) struct Bench {
     pub(crate) counters: Counters,
     pub(crate) inline_budget_us: u32,
     pub(crate) draining: bool,
+    /// A job went to the workers since the poller last asked.
+    pub(crate) handed_over: bool,
     /// The clock of deadlines, read by the poller right before it looks for requests (SPEC F8).
     pub(crate) now: u32,
     /// Panics of engines since the last sweep, for the board's error log; the first few.
@@ -55,6 +57,7 @@ impl Bench {
             inline_budget_us,
             now: clock::coarse_ticks(),
             draining: false,
+            handed_over: false,
             panics: Vec::new(),
             until_sample: 0,
         }

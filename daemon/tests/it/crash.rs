@@ -115,7 +115,7 @@ fn a_client_killed_at_each_point_leaves_nothing() {
         assert_eq!(status.signal(), Some(9), "{point}: {status}");
         until("names and descriptors are at the baseline", || {
             neighbour.echo(point.as_bytes());
-            daemon.names() == names && daemon.descriptors() == descriptors
+            daemon.names() == names && daemon.descriptors() <= descriptors
         });
         // The daemon is told by the kernel and has nothing to wait for.
         assert!(died.elapsed() < Duration::from_secs(1), "{point}: {:?}", died.elapsed());

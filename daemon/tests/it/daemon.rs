@@ -119,7 +119,7 @@ impl Daemon {
         names
     }
 
-    /// How many descriptors it has open.
+    /// How many descriptors it has open. Right after a handshake it may hold some for a moment longer.
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }

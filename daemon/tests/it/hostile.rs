@@ -32,7 +32,7 @@ fn attack(fault: &str, attack: impl FnOnce(&mut Raw)) {
     }
     drop(attacker);
     until("the attacker's names and descriptors are gone", || {
-        daemon.names() == names && daemon.descriptors() == descriptors
+        daemon.names() == names && daemon.descriptors() <= descriptors
     });
     assert!(daemon.is_running());
 }
@@ -277,7 +277,7 @@ fn strangers_and_half_messages_are_refused_or_forgotten() {
     let silent = Conn::connect(&daemon.socket(), PATIENCE).unwrap();
     assert!(hear(&silent).is_none(), "after the handshake's time-out");
     drop((stranger, silent));
-    until("both are forgotten", || daemon.descriptors() == descriptors);
+    until("both are forgotten", || daemon.descriptors() <= descriptors);
 }
 
 #[test]

@@ -64,19 +64,17 @@ const BY_BYTE: u32 = 2;
 /// What a parking word grows by, so that every sleep has a value of its own.
 const NEXT_SLEEP: u32 = 4;
 
-/// Writes the words of the slot at `at` behind its `seq`. A payload that fits the first line is written
-/// with the header, as words in registers.
+/// Writes the words of the slot at `at` behind its `seq`. The first line comes last, right before `seq`:
+/// the other side polls it, and takes it away from a writer who turns to another line meanwhile.
 #[inline(always)]
 fn write_slot(memory: &impl Memory, at: usize, header: Header, inline: &[u8]) {
-    let [ticket, method, flags, deadline] = header.words();
-    if inline.len() <= LINE_BYTES {
-        let [first, second, third] = line_words(inline);
-        let words = [ticket, method, flags, deadline, first, second, third];
-        memory.store_words(at + slot::TICKET, words);
-    } else {
-        memory.store_words(at + slot::TICKET, [ticket, method, flags, deadline]);
-        memory.write(at + slot::PAYLOAD, inline);
+    let (line, behind) = inline.split_at(inline.len().min(LINE_BYTES));
+    if !behind.is_empty() {
+        memory.write(at + slot::PAYLOAD + LINE_BYTES, behind);
     }
+    let [ticket, method, flags, deadline] = header.words();
+    let [first, second, third] = line_words(line);
+    memory.store_words(at + slot::TICKET, [ticket, method, flags, deadline, first, second, third]);
 }
 
 /// At most [`LINE_BYTES`] bytes as words, filled up with zeros.

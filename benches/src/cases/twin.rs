@@ -1,0 +1,120 @@
+//! The in-process half of the vectors cases: an engine of the benchmark's own daemon that searches the
+//! daemon's very index by an in-process client, and answers the times.
+//!
+//! Two copies of one index differ by several percent for as long as they live, by where their pages
+//! lie; a boundary of one percent shows only on one and the same copy.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ringfence::Client;
+use ringfence::vectors::{CollectionHandle, Search};
+use ringfenced::{Call, Cost, Engine, EngineSchema, Error, ErrorCode, MethodSchema, message};
+
+use crate::BenchError;
+use crate::peer::{SERVER_CORE, pin, unpin};
+use crate::raw::ticks;
+
+pub(super) const ENGINE: &str = "twin";
+
+message! {
+    /// What to search, and for what.
+    pub(super) struct Setup<'a> { dim: u32, k: u32, ef: u32, queries: &'a [f32], collection: &'a str }
+}
+
+message! {
+    /// How often, and how many queries at a time.
+    pub(super) struct Turn { samples: u32, queries: u32 }
+}
+
+message! {
+    /// Ticks of the time stamp counter, one for each sample.
+    pub(super) struct Times<'a> { ticks: &'a [u64] }
+}
+
+/// The queries, taken round and round.
+struct Work {
+    collection: CollectionHandle,
+    search: Search,
+    dim: usize,
+    queries: Vec<f32>,
+    next: usize,
+}
+
+/// The engine.
+pub(super) struct Twin {
+    client: Client,
+    work: Mutex<Option<Work>>,
+}
+
+impl Twin {
+    /// Over the engine that the daemon serves.
+    pub(super) fn new(vectors: Arc<dyn Engine>) -> Result<Self, BenchError> {
+        let broken = |detail: String| BenchError::Peer { what: ENGINE.into(), detail };
+        let mut registry = ringfence_core::Registry::new();
+        registry.add(Box::new(vectors)).map_err(|error| broken(error.to_string()))?;
+        let client = Client::builder().inproc_engines(registry).connect();
+        let client = client.map_err(|error| broken(error.to_string()))?;
+        Ok(Self { client, work: Mutex::default() })
+    }
+}
+
+impl Engine for Twin {
+    fn schema(&self) -> EngineSchema {
+        let setup = MethodSchema::new::<Setup<'_>, Turn>(0, "setup", "Says what to search.");
+        let turn =
+            MethodSchema::new::<Turn, Times<'_>>(1, "turn", "Searches, and tells the times.");
+        EngineSchema::new(ENGINE, "Searches in the daemon's own process.", vec![setup, turn])
+    }
+
+    /// Everything goes to a worker.
+    fn cost(&self, _op: u16, _request: &[u8]) -> Cost {
+        Cost::micros(u32::MAX)
+    }
+
+    fn call(&self, op: u16, call: &mut Call<'_>) -> Result<(), Error> {
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        if op == 0 {
+            let Setup { dim, k, ef, queries, collection } = call.request()?;
+            let collection = self.client.vectors().get(collection);
+            let search = Search { ef, ..Search::nearest(k) };
+            let (dim, queries) = (dim as usize, queries.to_vec());
+            *work = Some(Work { collection, search, dim, queries, next: 0 });
+            call.reply(&Turn { samples: 0, queries: 0 });
+            return Ok(());
+        }
+        let Turn { samples, queries } = call.request()?;
+        let failed = |text: String| Error::new(ErrorCode::Internal, text);
+        let work = work.as_mut().ok_or_else(|| failed("no setup".into()))?;
+        // A single search runs on the poller's core, as through the daemon; a batch wherever a worker runs.
+        if queries == 1 {
+            pin(SERVER_CORE).map_err(|error| failed(error.to_string()))?;
+        }
+        let times = work.times(samples as usize, queries as usize);
+        unpin().map_err(|error| failed(error.to_string()))?;
+        let times = times.map_err(|error| failed(error.to_string()))?;
+        call.reply(&Times { ticks: &times });
+        Ok(())
+    }
+}
+
+impl Work {
+    fn times(&mut self, samples: usize, queries: usize) -> Result<Vec<u64>, ringfence::Error> {
+        let mut times = Vec::with_capacity(samples);
+        let mut last = ticks();
+        for _ in 0..samples {
+            let (length, total) = (queries * self.dim, self.queries.len());
+            self.next = if self.next + length > total { 0 } else { self.next };
+            let these = &self.queries[self.next..self.next + length];
+            self.next += length;
+            if queries == 1 {
+                std::hint::black_box(self.collection.search(these, self.search)?);
+            } else {
+                std::hint::black_box(self.collection.search_batch(these, self.search)?);
+            }
+            let now = ticks();
+            times.push(now.saturating_sub(last));
+            last = now;
+        }
+        Ok(times)
+    }
+}
