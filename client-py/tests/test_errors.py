@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,18 @@ def test_the_numbers_are_those_of_the_table() -> None:
     assert {code.name: code.value for code in rf.ErrorCode} == {
         constant(name): number for number, name, _, _ in TABLE
     }
+
+
+def test_every_code_has_a_paragraph_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "errors.md").read_text()
+    # Number, name and body of each heading in turn.
+    parts = re.split(r"^### RF(\d{4}) (\w+)\n", text, flags=re.MULTILINE)[1:]
+    headings = list(zip(map(int, parts[0::3]), parts[1::3], strict=True))
+    assert headings == [(number, name) for number, name, _, _ in TABLE]
+    for body, (_, name, python, _) in zip(parts[2::3], TABLE, strict=True):
+        also = OWN.get(python) or getattr(builtins, python)
+        assert f"`{also.__name__}`" in body, f"{name} says what Python raises"
+        assert "Effect:" in body, f"{name} says what it did"
 
 
 def test_every_class_of_the_table_is_used_and_no_other() -> None:
