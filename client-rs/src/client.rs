@@ -14,7 +14,7 @@ use crate::info::{Info, Stats};
 use crate::method::Method;
 use crate::options::{Builder, CallOptions, Timeout};
 use crate::pending::Pending;
-use crate::reply::{AsReply, Reply, Through};
+use crate::reply::{AsReply, Reply, Sink, Through};
 use crate::services::vectors::{Methods, Vectors};
 use crate::way::Way;
 
@@ -269,16 +269,7 @@ impl Client {
         payload: &[u8],
         options: &CallOptions,
     ) -> Result<Called, Error> {
-        match &self.inner.way {
-            Way::Remote(remote) => {
-                let remote = remote.here();
-                let turns = remote.turns(options);
-                let request = Request { method, payload, options, turns };
-                remote.start(request, AsReply).map(Called::from)
-            }
-            #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => inproc.call(method, payload, options, AsReply).map(Called::Done),
-        }
+        self.start(method, payload, options, AsReply)
     }
 
     /// As [`call_or_pend`](Self::call_or_pend), with the answer handed to `take` instead of being
@@ -303,17 +294,26 @@ impl Client {
         options: &CallOptions,
         take: impl FnOnce(&[u8]) -> T,
     ) -> Result<Called<T>, Error> {
+        self.start(method, payload, options, Through(take))
+    }
+
+    #[inline(always)]
+    fn start<S: Sink>(
+        &self,
+        method: &Method,
+        payload: &[u8],
+        options: &CallOptions,
+        sink: S,
+    ) -> Result<Called<S::Out>, Error> {
         match &self.inner.way {
             Way::Remote(remote) => {
                 let remote = remote.here();
                 let turns = remote.turns(options);
                 let request = Request { method, payload, options, turns };
-                remote.start(request, Through(take)).map(Called::from)
+                remote.start(request, sink).map(Called::from)
             }
             #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => {
-                inproc.call(method, payload, options, Through(take)).map(Called::Done)
-            }
+            Way::Inproc(inproc) => inproc.call(method, payload, options, sink).map(Called::Done),
         }
     }
 
