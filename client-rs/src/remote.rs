@@ -263,6 +263,7 @@ impl Remote {
             other => socket_error(other),
         })?;
         candidate.check_owner(&conn)?;
+        let (pid, asked) = (conn.peer_cred().map_err(socket_error)?.pid, Instant::now());
         match Session::open(conn, candidate.clone(), &self.settings) {
             Err(Error::Restarted { .. }) => Err(Error::Unavailable {
                 tried: format!(
@@ -270,6 +271,10 @@ impl Remote {
                     candidate.path.display()
                 ),
             }),
+            // Who listens lives, and says nothing. (Process 1 listens for a daemon that it starts.)
+            Err(Error::Unavailable { .. }) if asked.elapsed() >= timeout && pid != 1 => {
+                Err(Error::Stalled { waited: timeout, pid: pid.unsigned_abs() })
+            }
             other => other,
         }
     }
