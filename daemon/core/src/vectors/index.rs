@@ -45,6 +45,26 @@ const SAMPLE_EVERY: u32 = 256;
 /// known.
 pub(super) const WAY_DOWN: usize = 150;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Hands `search` a copy of `query` that starts with a cache line. A query is read again for each row that
+/// is visited, by loads as wide as a line; where it lies in a message, every one of them would touch two.
+fn on_a_line<T>(query: &[f32], search: impl FnOnce(&[f32]) -> T) -> T {
+    thread_local! {
+        static ROOM: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    const SLACK: usize = LINE / size_of::<f32>();
+    ROOM.with_borrow_mut(|room| {
+        room.resize(room.len().max(query.len() + SLACK), 0.0);
+        // `align_offset` may give up, never in practice; a query that is not aligned is slower only.
+        let start = room.as_ptr().align_offset(LINE).min(SLACK);
+        let copy = &mut room[start..start + query.len()];
+        copy.copy_from_slice(query);
+        search(copy)
+    })
+}
+
 /// A graph over rows.
 pub(super) struct Index {
     inner: usearch::Index,
@@ -126,9 +146,11 @@ impl Index {
             return self.sample(query, width, visible);
         }
         let candidates = Cell::new(0);
-        let matches = self.inner.filtered_search(query, width, |row| {
-            candidates.set(candidates.get() + 1);
-            visible(row as u32)
+        let matches = on_a_line(query, |query| {
+            self.inner.filtered_search(query, width, |row| {
+                candidates.set(candidates.get() + 1);
+                visible(row as u32)
+            })
         });
         let spread = f32::from_bits(self.spread.load(Relaxed));
         let next_to = candidates.get() as f32 * spread;
