@@ -93,6 +93,7 @@ impl Slice {
         samples: usize,
         mut op: impl FnMut() -> Result<T, E>,
     ) -> Result<(), E> {
+        self.ticks.reserve(samples.min(MAX_SAMPLES));
         let mut last = ticks();
         for _ in 0..samples.min(MAX_SAMPLES) {
             black_box(op()?);
@@ -101,6 +102,12 @@ impl Slice {
             last = now;
         }
         Ok(())
+    }
+
+    /// What was timed by [`time`](Self::time), in ticks.
+    #[must_use]
+    pub fn ticks(&self) -> &[u64] {
+        &self.ticks
     }
 
     /// Adds samples that were timed in another process, by the same counter.

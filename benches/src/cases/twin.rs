@@ -11,8 +11,8 @@ use ringfence::vectors::{CollectionHandle, Search};
 use ringfenced::{Call, Cost, Engine, EngineSchema, Error, ErrorCode, MethodSchema, message};
 
 use crate::BenchError;
+use crate::harness::Slice;
 use crate::peer::{SERVER_CORE, pin, unpin};
-use crate::raw::ticks;
 
 pub(super) const ENGINE: &str = "twin";
 
@@ -31,13 +31,33 @@ message! {
     pub(super) struct Times<'a> { ticks: &'a [u64] }
 }
 
-/// The queries, taken round and round.
+/// Queries, taken round and round.
+pub(super) struct Queries {
+    dim: usize,
+    rows: Vec<f32>,
+    next: usize,
+}
+
+impl Queries {
+    /// Whole rows of `dim`.
+    pub(super) fn new(dim: usize, rows: Vec<f32>) -> Self {
+        Self { dim, rows, next: 0 }
+    }
+
+    /// The next `count` of them.
+    pub(super) fn take(&mut self, count: usize) -> &[f32] {
+        let length = count * self.dim;
+        let first = if self.next + length > self.rows.len() { 0 } else { self.next };
+        self.next = first + length;
+        &self.rows[first..self.next]
+    }
+}
+
+/// What to search with what.
 struct Work {
     collection: CollectionHandle,
     search: Search,
-    dim: usize,
-    queries: Vec<f32>,
-    next: usize,
+    queries: Queries,
 }
 
 /// The engine.
@@ -77,8 +97,8 @@ impl Engine for Twin {
             let Setup { dim, k, ef, queries, collection } = call.request()?;
             let collection = self.client.vectors().get(collection);
             let search = Search { ef, ..Search::nearest(k) };
-            let (dim, queries) = (dim as usize, queries.to_vec());
-            *work = Some(Work { collection, search, dim, queries, next: 0 });
+            let queries = Queries::new(dim as usize, queries.to_vec());
+            *work = Some(Work { collection, search, queries });
             call.reply(&Turn { samples: 0, queries: 0 });
             return Ok(());
         }
@@ -92,29 +112,20 @@ impl Engine for Twin {
         let times = work.times(samples as usize, queries as usize);
         unpin().map_err(|error| failed(error.to_string()))?;
         let times = times.map_err(|error| failed(error.to_string()))?;
-        call.reply(&Times { ticks: &times });
+        call.reply(&Times { ticks: times.ticks() });
         Ok(())
     }
 }
 
 impl Work {
-    fn times(&mut self, samples: usize, queries: usize) -> Result<Vec<u64>, ringfence::Error> {
-        let mut times = Vec::with_capacity(samples);
-        let mut last = ticks();
-        for _ in 0..samples {
-            let (length, total) = (queries * self.dim, self.queries.len());
-            self.next = if self.next + length > total { 0 } else { self.next };
-            let these = &self.queries[self.next..self.next + length];
-            self.next += length;
-            if queries == 1 {
-                std::hint::black_box(self.collection.search(these, self.search)?);
-            } else {
-                std::hint::black_box(self.collection.search_batch(these, self.search)?);
-            }
-            let now = ticks();
-            times.push(now.saturating_sub(last));
-            last = now;
+    fn times(&mut self, samples: usize, count: usize) -> Result<Slice, ringfence::Error> {
+        let Self { collection, search, queries } = self;
+        let mut slice = Slice::default();
+        if count == 1 {
+            slice.time(samples, || collection.search(queries.take(1), *search))?;
+        } else {
+            slice.time(samples, || collection.search_batch(queries.take(count), *search))?;
         }
-        Ok(times)
+        Ok(slice)
     }
 }

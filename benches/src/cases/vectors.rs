@@ -16,7 +16,7 @@ use ringfence::{Board, CallOptions, Client, Method, Spin};
 use ringfence_protocol::message::Message;
 
 use super::ringfence::{Daemon, Shared, call_error, client};
-use super::twin::{self, Setup, Times, Turn};
+use super::twin::{self, Queries, Setup, Times, Turn};
 use crate::BenchError;
 use crate::harness::{Case, Context, Runner, Slice};
 
@@ -189,8 +189,9 @@ impl Case for Vectors {
         let count = self.count;
         Ok(match self.way {
             Way::Daemon => {
+                let queries = Queries::new(loaded.dim, loaded.queries.clone());
                 let (asked, served) = ((Duration::ZERO, 0), (0, 0));
-                Box::new(Searcher { loaded, count, next: 0, asked, served })
+                Box::new(Searcher { loaded, count, queries, asked, served })
             }
             Way::Twin => Box::new(TwinSearcher { client: loaded.client.clone(), loaded, count }),
             Way::TwinBesideSpinner => {
@@ -236,7 +237,7 @@ struct Searcher {
     loaded: Rc<Loaded>,
     /// Queries at a time.
     count: usize,
-    next: usize,
+    queries: Queries,
     /// Time in and number of the searches of this run, as the client sees them.
     asked: (Duration, u32),
     /// Sum (ns) and number of the service times that the daemon had sampled when the run began.
@@ -245,19 +246,6 @@ struct Searcher {
 
 fn search() -> Search {
     Search { ef: EF, ..Search::nearest(K) }
-}
-
-impl Searcher {
-    /// The next `count` queries, round and round.
-    fn queries(&mut self, count: usize) -> &[f32] {
-        let (dim, total) = (self.loaded.dim, self.loaded.queries.len() / self.loaded.dim);
-        if self.next + count > total {
-            self.next = 0;
-        }
-        let first = self.next * dim;
-        self.next += count;
-        &self.loaded.queries[first..first + count * dim]
-    }
 }
 
 impl Searcher {
@@ -273,7 +261,7 @@ impl Runner for Searcher {
     /// The graph finds what a look at every row finds, nearly always.
     fn check(&mut self) -> Result<(), BenchError> {
         let loaded = Rc::clone(&self.loaded);
-        let queries = self.queries(BATCH);
+        let queries = self.queries.take(BATCH);
         let found = loaded.collection.search_batch(queries, search()).map_err(call_error)?;
         let exact = Search { exact: true, ..search() };
         let true_hits = loaded.collection.search_batch(queries, exact).map_err(call_error)?;
@@ -293,12 +281,13 @@ impl Runner for Searcher {
         if self.count > 1 {
             return slice
                 .time(samples, || {
-                    loaded.collection.search_batch(self.queries(self.count), search())
+                    loaded.collection.search_batch(self.queries.take(self.count), search())
                 })
                 .map_err(call_error);
         }
         let start = Instant::now();
-        let timed = slice.time(samples, || loaded.collection.search(self.queries(1), search()));
+        let timed =
+            slice.time(samples, || loaded.collection.search(self.queries.take(1), search()));
         self.asked.0 += start.elapsed();
         self.asked.1 += samples as u32;
         timed.map_err(call_error)
