@@ -1,6 +1,6 @@
 //! Making a call: the fast path, and everything that keeps a call off it.
 //!
-//! The fast path takes the lane, writes the slot, and looks at the answer for about two microseconds
+//! The fast path takes the lane, writes the slot, and looks at the answer for some microseconds
 //! without letting go of the lane: no allocation, no hashing, no exact clock, no table. What does not
 //! fit (a busy lane, no session yet, a large payload, a full ring, a slow answer) leaves it through
 //! functions marked cold.
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ringfence_protocol::layout::Header;
 use ringfence_protocol::limits::{INLINE_BYTES, INLINE_WORDS, LINE_WORDS};
-use ringfence_protocol::wait::{Patience, Spin, Step};
+use ringfence_protocol::wait::Spin;
 
 use crate::bulk;
 use crate::error::Error;
@@ -21,9 +21,9 @@ use crate::options::{CallOptions, RESTART_GRACE, Timeout};
 use crate::pending::{Call, Entry, Pending};
 use crate::remote::Remote;
 use crate::reply::{AsReply, Reply, Sink};
-use crate::wait::CLOCK_EVERY;
+use crate::room::Room;
 
-/// Looks at the answer before a call is put aside: about two microseconds.
+/// Looks at the answer before a call is put aside: 2 to 5 us, as long as the processor's pause is.
 const SPIN_TURNS: u32 = 150;
 /// A holder of the lane that others want looks this often at least.
 const POLITE_TURNS: u32 = 32;
@@ -60,7 +60,7 @@ pub(crate) struct Request<'a> {
 
 impl Request<'_> {
     #[inline]
-    fn timeout(&self) -> Option<Duration> {
+    pub(crate) fn timeout(&self) -> Option<Duration> {
         self.method.timeout(self.options.timeout)
     }
 
@@ -468,55 +468,5 @@ fn finished(started: Result<Started, Error>) -> Answer {
     match started? {
         Started::Done(reply) => Ok(reply),
         Started::Open(pending) => pending.wait(),
-    }
-}
-
-/// Waiting for room.
-struct Room {
-    patience: Patience,
-    since: Instant,
-    checked: Instant,
-    looks: u32,
-}
-
-impl Room {
-    fn new(spin: Spin) -> Self {
-        let now = Instant::now();
-        Self { patience: Patience::new(spin), since: now, checked: now, looks: 0 }
-    }
-
-    fn until(&self, request: &Request<'_>) -> Option<Instant> {
-        request.timeout().and_then(|timeout| self.since.checked_add(timeout))
-    }
-
-    /// Lets some time pass. It does not sleep on a word: what makes room is not always an answer.
-    fn wait(
-        &mut self,
-        remote: &Arc<Remote>,
-        request: &Request<'_>,
-        serial: u32,
-        reason: &str,
-    ) -> Result<(), Error> {
-        const NAP: Duration = Duration::from_millis(1);
-        if request.options.at_once {
-            return Err(Error::WouldBlock);
-        }
-        let step = self.patience.step();
-        self.looks = self.looks.wrapping_add(1);
-        if step == Step::Look && !self.looks.is_multiple_of(CLOCK_EVERY) {
-            return Ok(());
-        }
-        if self.until(request).is_some_and(|until| until <= Instant::now()) {
-            let waited = self.since.elapsed();
-            return Err(Error::Backpressure { reason: reason.into(), waited });
-        }
-        if step == Step::Park {
-            std::thread::sleep(NAP);
-        }
-        if self.checked.elapsed() >= 50 * NAP {
-            self.checked = Instant::now();
-            remote.check_session(serial);
-        }
-        Ok(())
     }
 }

@@ -143,8 +143,7 @@ impl Inproc {
             Some(number) => (&self.others, number),
         };
         let found = registry.method(number).ok_or_else(|| registry.unknown(number))?;
-        let timeout = method.timeout(options.timeout);
-        let bounds = Bounds { deadline: timeout.map_or(clock::NONE, clock::deadline_after) };
+        let bounds = Bounds { deadline: method.deadline(options.timeout) };
         // Taken, so that an engine that calls back into a client gets a buffer of its own; a thread
         // that is ending has none.
         let mut reply = REPLY.try_with(Cell::take).unwrap_or_default();
@@ -156,7 +155,7 @@ impl Inproc {
             with_aligned(payload, run)
         };
         if let Err(error) = done {
-            return Err(self.failed(*error, timeout));
+            return Err(self.failed(*error, method.timeout(options.timeout)));
         }
         let out = taken(&mut reply, sink);
         let _unless_the_thread_ends = REPLY.try_with(|cell| cell.set(reply));

@@ -28,6 +28,7 @@ mod options;
 mod pending;
 mod remote;
 mod reply;
+mod room;
 mod services;
 mod session;
 mod target;

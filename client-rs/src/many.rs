@@ -12,7 +12,6 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use ringfence_protocol::layout::Header;
 use ringfence_protocol::limits::INLINE_BYTES;
-use ringfence_protocol::sys::clock;
 
 use crate::call::{Request, Started};
 use crate::error::{Error, Outcome};
@@ -196,8 +195,7 @@ impl<'a> Flight<'a> {
         number: u32,
         waiting: &mut VecDeque<P>,
     ) -> (usize, bool) {
-        let timeout = self.method.timeout(self.options.timeout);
-        let deadline = timeout.map_or(clock::NONE, clock::deadline_after);
+        let deadline = self.method.deadline(self.options.timeout);
         let room = lane.window().saturating_sub(self.open);
         let mut submitted = 0;
         while submitted < room

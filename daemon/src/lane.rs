@@ -29,7 +29,7 @@ use crate::workers::{
 /// Requests of one lane that are served before the next lane's turn.
 const BATCH: u32 = 32;
 
-/// One call in so many is timed, if it takes less than the clock does; others always are.
+/// One light call in so many is timed; all others are.
 const SAMPLE_EVERY: u32 = 64;
 
 /// Panics of engines that one sweep reports.

@@ -17,7 +17,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
-use crate::memory::Memory;
+use crate::memory::{Memory, words_of};
 
 /// Blocks up to this are read word by word: loads of lines that another core has overlap, those of
 /// `rep movsb` do less (measured: 8 % of an echo of 432 bytes). Not so for stores.
@@ -193,7 +193,7 @@ impl Memory for Region {
     #[inline(always)]
     fn read(&self, at: usize, out: &mut [u8]) {
         let mut rest = out;
-        for word in self.words(at, (rest.len() + 7) >> 3) {
+        for word in self.words(at, words_of(rest.len())) {
             let bytes = word.load(Ordering::Relaxed).to_le_bytes();
             let left = std::mem::take(&mut rest);
             if left.len() < 8 {
@@ -208,7 +208,7 @@ impl Memory for Region {
     #[inline(always)]
     fn write(&self, at: usize, bytes: &[u8]) {
         let mut rest = bytes;
-        for word in self.words(at, (rest.len() + 7) >> 3) {
+        for word in self.words(at, words_of(rest.len())) {
             let mut value = [0; 8];
             match rest.split_first_chunk() {
                 Some((whole, behind)) => {

@@ -20,7 +20,7 @@ pub enum Spin {
     Never,
 }
 
-/// Looks without giving up the core before yielding: about 2 us.
+/// Looks without giving up the core before yielding: 2 to 5 us, as long as the processor's pause is.
 const SPIN_TURNS: u32 = 150;
 
 /// Looks between two readings of the clock once the first spin is over.

@@ -20,7 +20,7 @@ pub(crate) struct Bench {
     pub(crate) draining: bool,
     /// A job went to the workers since the poller last asked.
     pub(crate) handed_over: bool,
-    /// The clock of deadlines, read by the poller right before it looks for requests (SPEC F8).
+    /// The clock of deadlines, read by the poller right before each turn over its lanes (SPEC F8).
     pub(crate) now: u32,
     /// Panics of engines since the last sweep, for the board's error log; the first few.
     pub(crate) panics: Vec<String>,

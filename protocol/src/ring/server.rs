@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{ENTRY_BYTES, Header, down, entry, slot, up};
 use crate::limits::{BLOCK_BYTES, INLINE_BYTES, INLINE_WORDS, LINE_BYTES, LINE_WORDS, STRIDE};
-use crate::memory::Memory;
+use crate::memory::{Memory, words_of};
 use crate::ring::request::place_of;
 use crate::ring::{
     ASLEEP, BY_BYTE, Leases, NEXT_SLEEP, Open, Place, RecoveryError, Request, WakeBy, recovery,
@@ -205,7 +205,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     pub fn read_inline(&self, request: &Request, out: &mut [u64; INLINE_WORDS]) {
         let (line, behind) = out.split_at_mut(LINE_WORDS);
         line.copy_from_slice(&request.line);
-        let words = (request.header.len as usize + 7) >> 3;
+        let words = words_of(request.header.len as usize);
         if words > LINE_WORDS {
             let at = self.request_at() + slot::PAYLOAD + LINE_BYTES;
             self.up.read_words(at, &mut behind[..words - LINE_WORDS]);
