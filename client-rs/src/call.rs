@@ -207,12 +207,16 @@ impl Remote {
             lane.ring.unpark();
             if let Some(ticket) = lane.submit(request.header(number, 0), request.payload) {
                 lane.ring_bell_if_due();
-                for _ in 0..request.turns.min(POLITE_TURNS) {
+                if request.turns > 0 {
+                    lane.lull.sit_out();
+                }
+                for look in 0..request.turns.min(POLITE_TURNS) {
                     match lane.ring.peek() {
                         // Measured: looking less often leaves the line to the daemon, 13 % at p50.
                         Ok(None) => std::hint::spin_loop(),
                         Ok(Some(header)) if header.ticket == ticket && lane.is_line(header) => {
                             let words = lane.take_line();
+                            lane.lull.found_after(look);
                             cell.let_go(holder, self);
                             return Some((sink, header.len as usize, words));
                         }

@@ -18,6 +18,7 @@ use ringfence_protocol::limits::{
 };
 use ringfence_protocol::memory::Memory;
 use ringfence_protocol::ring::{Nap, WakeBy};
+use ringfence_protocol::wait::Lull;
 use zerocopy::IntoBytes;
 
 use crate::bulk::Bulk;
@@ -79,6 +80,8 @@ pub(crate) struct Lane {
     pub(crate) batches: Vec<(u32, Arc<Results>)>,
     /// Cancellations of calls that had no entry in the daemon's table yet.
     cancels: Vec<u64>,
+    /// Before the first look at a short answer.
+    pub(crate) lull: Lull,
 }
 
 /// What every thread of a client can reach of a lane.
@@ -141,6 +144,7 @@ impl Lane {
             displaced: Vec::new(),
             batches: Vec::new(),
             cancels: Vec::new(),
+            lull: Lull::default(),
         }
     }
 

@@ -119,6 +119,7 @@ impl Lane {
             bench.counters.requests(served.into());
             self.calls += u64::from(served);
             self.wake();
+            self.ring.prepare_answer();
         }
         Ok(served)
     }

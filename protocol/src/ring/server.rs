@@ -306,6 +306,13 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         crash::point("daemon.answer.done");
     }
 
+    /// Asks for the line of the next answer, so that it is here when it is written. Worth it only if the
+    /// client does not look before that, see [`Lull`](crate::wait::Lull).
+    #[inline(always)]
+    pub fn prepare_answer(&self) {
+        self.down.prefetch_write(self.down_map.ring + self.geometry.index(self.done) * STRIDE);
+    }
+
     /// Answers a call of the in-flight table and frees its entry.
     pub fn finish(&mut self, entry: Entry, header: Header, inline: &[u8]) {
         self.answer(header, inline);
