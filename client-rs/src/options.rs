@@ -10,6 +10,7 @@ pub use ringfence_protocol::wait::Spin;
 use crate::client::Client;
 use crate::error::Error;
 use crate::target::Target;
+use crate::way::Way;
 
 /// How long a connect may take, and how long a call waits for a daemon that is restarting.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -253,7 +254,21 @@ impl Builder {
     /// # Ok::<(), ringfence::Error>(())
     /// ```
     pub fn connect(self) -> Result<Client, Error> {
-        Client::open(self)
+        Client::open(self, Way::connect)
+    }
+
+    /// A client that connects at its first call: for event loops, which may not wait for a handshake.
+    ///
+    /// # Errors
+    /// No sensible target.
+    ///
+    /// ```
+    /// let client = ringfence::Client::builder().socket("/nonexistent/control.sock").connect_later()?;
+    /// assert_eq!(client.ping().unwrap_err().code(), ringfence::ErrorCode::DaemonUnavailable);
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn connect_later(self) -> Result<Client, Error> {
+        Client::open(self, Way::find)
     }
 }
 
