@@ -86,7 +86,11 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
         let client = self.client.clone();
         let remote = match client.way() {
-            Way::Remote(remote) => remote.here(),
+            // A driver does not outlive a fork, nor does what it drives.
+            Way::Remote(remote) if remote.stamp.is_child() => {
+                return Poll::Ready(Err(Error::Forked));
+            }
+            Way::Remote(remote) => remote,
             #[cfg(feature = "inproc")]
             Way::Inproc(inproc) => {
                 let payload = self.payload.as_ref();
@@ -244,7 +248,7 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
         let times = self.times();
         if let Some(until) = times.until {
             if Instant::now() >= until {
-                return self.give_up(times);
+                return self.give_up(reactor, times);
             }
             if self.lost.is_none() {
                 self.set_alarm(reactor, until, cx);
@@ -256,11 +260,15 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
         Step::Wait
     }
 
-    fn give_up(&mut self, times: Times) -> Step {
+    fn give_up(&mut self, reactor: &Reactor, times: Times) -> Step {
         let after = times.allowed.unwrap_or_default();
         let answer = match &self.state {
             State::Open(pending) => pending.give_up(),
-            _ => Err(Error::Timeout { outcome: Outcome::NotStarted, after }),
+            // It waited for room.
+            _ if self.watch.is_some() => {
+                Err(Error::Timeout { outcome: Outcome::NotStarted, after })
+            }
+            _ => Err(reactor.link.lock().unavailable()),
         };
         Step::Done(answer.map_err(|error| error.within(times.allowed)))
     }

@@ -446,6 +446,40 @@ impl Client {
         Calling::new(self.clone(), method.clone(), payload, *options)
     }
 
+    /// [`echo`](Self::echo) as a future.
+    pub fn echo_async<P: AsRef<[u8]> + Unpin>(&self, data: P, options: &CallOptions) -> Calling<P> {
+        self.call_async(&self.inner.echo, data, options)
+    }
+
+    /// [`ping`](Self::ping) as a future; its reply is empty.
+    pub fn ping_async(&self, options: &CallOptions) -> Calling<[u8; 0]> {
+        self.call_async(&self.inner.ping, [], options)
+    }
+
+    /// Fetches the [`catalogue`](Self::catalogue), connecting if need be, without waiting; afterwards
+    /// [`known_catalogue`](Self::known_catalogue) has it.
+    ///
+    /// # Errors
+    /// As [`call_async`](Self::call_async).
+    ///
+    /// ```
+    /// # smol::block_on(async {
+    /// let client = ringfence::doctest_client();
+    /// client.learn_async(&ringfence::CallOptions::default()).await?;
+    /// assert!(client.known_catalogue().is_some());
+    /// # Ok::<(), ringfence::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn learn_async(&self, options: &CallOptions) -> Result<Reply, Error> {
+        let reply = self.call_async(&Method::catalogue(), [], options).await?;
+        match &self.inner.way {
+            Way::Remote(remote) => remote.here().learn(&reply)?,
+            #[cfg(feature = "inproc")]
+            Way::Inproc(_) => {}
+        }
+        Ok(reply)
+    }
+
     /// What an event loop has to watch and to turn for [`call_async`](Self::call_async). A client has
     /// one at a time.
     ///

@@ -93,6 +93,20 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Makes the descriptor readable, so that the loop calls [`turn`](Self::turn) soon.
+    ///
+    /// ```
+    /// let driver = ringfence::doctest_client().driver()?;
+    /// driver.wake();
+    /// driver.turn();
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn wake(&self) {
+        self.reactor.ring();
+    }
+}
+
 impl AsFd for Driver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.reactor.as_fd()

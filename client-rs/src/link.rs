@@ -28,6 +28,8 @@ pub(crate) struct Link {
     tasks: Vec<Waker>,
     /// How the last round ended that was in vain.
     failed: Option<(Instant, Error)>,
+    /// Where nobody was when the round that is under way looked last.
+    tried: String,
 }
 
 /// One search for a daemon.
@@ -50,6 +52,13 @@ enum Step {
 }
 
 impl Link {
+    /// What a call gets whose time is over before there is a daemon.
+    pub(crate) fn unavailable(&self) -> Error {
+        let still = "the daemon has not answered a connect yet";
+        let tried = if self.tried.is_empty() { still } else { &self.tried };
+        Error::Unavailable { tried: tried.to_owned() }
+    }
+
     /// Wakes the tasks that wait for it.
     pub(crate) fn wake(&mut self) {
         self.tasks.drain(..).for_each(Waker::wake);
@@ -77,6 +86,9 @@ impl Remote {
         }
         let mut round = link.round.take().unwrap_or_else(|| self.new_round());
         let ended = loop {
+            if round.candidates.is_empty() && !round.tried.is_empty() {
+                link.tried = round.tried.join("; ");
+            }
             match self.step(reactor, &mut round) {
                 Poll::Pending => break None,
                 Poll::Ready(Ok(None)) => {}

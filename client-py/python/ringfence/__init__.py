@@ -37,6 +37,7 @@ from ._errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import aio
     from ._codes import ErrorCode
     from ._daemon import Daemon, Stats
     from ._vectors import Added, BatchHits, Collection, CollectionStats, Hits, Rows, Vectors
@@ -77,11 +78,13 @@ __all__ = [
     "Stats",
     "Vectors",
     "__version__",
+    "aio",
     "connect",
     "find_daemon",
 ]
 
 # Their modules import what `import ringfence` must not: numpy, `typing`, `enum`.
+_LAZY_MODULES = ("aio",)
 _LAZY = {
     "Daemon": "_daemon",
     "ErrorCode": "_codes",
@@ -94,6 +97,10 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> object:
+    if name in _LAZY_MODULES:
+        from importlib import import_module
+
+        return import_module(f".{name}", __name__)
     if name not in _LAZY:
         raise AttributeError(f"module 'ringfence' has no attribute {name!r}")
     from importlib import import_module
@@ -104,4 +111,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_LAZY_MODULES})
