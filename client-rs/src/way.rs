@@ -56,7 +56,7 @@ fn connect(
 
 #[cfg(feature = "inproc")]
 fn inproc(builder: Builder) -> Result<Way, Error> {
-    Inproc::new(builder.registry).map(Way::Inproc)
+    Inproc::new(builder.registry, builder.state_dir).map(Way::Inproc)
 }
 
 #[cfg(not(feature = "inproc"))]

@@ -39,7 +39,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._codes import ErrorCode
     from ._daemon import Daemon, Stats
-    from ._vectors import Added, BatchHits, Collection, CollectionStats, Hits, Rows, Vectors
+    from ._vectors import (
+        Added,
+        BatchHits,
+        Collection,
+        CollectionStats,
+        Hits,
+        Rows,
+        Saved,
+        Vectors,
+    )
 
 __all__ = [
     "Added",
@@ -72,6 +81,7 @@ __all__ = [
     "RemoteValueError",
     "RingfenceError",
     "Rows",
+    "Saved",
     "SchemaMismatch",
     "SessionKilled",
     "Stats",
@@ -87,7 +97,7 @@ _LAZY = {
     "ErrorCode": "_codes",
     "Stats": "_daemon",
     **dict.fromkeys(
-        ("Added", "BatchHits", "Collection", "CollectionStats", "Hits", "Rows", "Vectors"),
+        ("Added", "BatchHits", "Collection", "CollectionStats", "Hits", "Rows", "Saved", "Vectors"),
         "_vectors",
     ),
 }

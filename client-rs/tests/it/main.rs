@@ -11,5 +11,6 @@ mod many;
 mod mock;
 mod mock_session;
 mod restart;
+mod saving;
 mod threads;
 mod waiting;

@@ -3,6 +3,7 @@
 
 mod crash;
 mod daemon;
+mod engines;
 mod hostile;
 mod raw;
 mod spine;
