@@ -3,6 +3,7 @@
 
 mod crash;
 mod daemon;
+#[cfg(feature = "vectors")]
 mod engines;
 mod hostile;
 mod raw;
