@@ -21,7 +21,7 @@ def test_engines_are_named(client: rf.Client) -> None:
 def test_an_engine_that_is_off_is_not_there() -> None:
     with private_daemon(arguments=("--engines", "system")) as lean, lean.connect() as client:
         assert client.engines() == ["system"]
-        with pytest.raises(KeyError, match="no engine 'vectors'"):
+        with pytest.raises(KeyError, match="no engine `vectors` is enabled; there are: system"):
             client.vectors.list()
 
 

@@ -54,12 +54,12 @@ def test_a_restarted_daemon_answers_as_before(saving: PrivateDaemon, metric: Met
         before = [docs.search(query, k=20).copy() for query in queries]
         exact = docs.search_batch(queries, k=20, exact=True)
         saved = docs.save()
-        assert saved.count == docs.count() == len(rows) - 134
+        assert saved.rows == docs.count() == len(rows) - 134
         restart(saving)
         with pytest.raises(KeyError):
             docs.count()
         again = client.vectors.load("docs")
-        assert (again.dim, again.metric, len(again)) == (64, metric, saved.count)
+        assert (again.dim, again.metric, len(again)) == (64, metric, saved.rows)
         for query, hits in zip(queries, before):
             found = again.search(query, k=20)
             np.testing.assert_array_equal(found.ids, hits.ids)
@@ -70,7 +70,7 @@ def test_a_restarted_daemon_answers_as_before(saving: PrivateDaemon, metric: Met
         np.testing.assert_array_equal(again.get(range(1, 400, 3)).rows, rows[1:400:3])
         again.upsert([0], rows[:1])
         np.testing.assert_array_equal(again.get([0]).rows, rows[:1])
-        assert len(again) == saved.count + 1
+        assert len(again) == saved.rows + 1
 
 
 def test_a_daemon_killed_while_it_saves_leaves_the_file_whole(
@@ -211,7 +211,7 @@ def test_in_process_too(tmp_path: Path) -> None:
 import ringfence as rf
 docs = rf.connect("inproc:").vectors.create("docs", dim=2)
 docs.add([7, 8], [[0, 1], [1, 0]])
-print(docs.save().count)
+print(docs.save().rows)
 """
     load = """
 import ringfence as rf

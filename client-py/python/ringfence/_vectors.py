@@ -97,7 +97,7 @@ class BatchHits(NamedTuple):
 class Saved(NamedTuple):
     """What saving a collection wrote."""
 
-    count: int
+    rows: int
     """Rows."""
     bytes: int
     """Bytes of the file."""
@@ -177,7 +177,7 @@ class Vectors:
         ``replace`` it is exchanged, and whoever searches it meanwhile finds the old rows or the new
         ones. A file that is damaged is an :class:`OSError` and changes nothing."""
         values = self._methods["load"].invoke((replace, name), timeout=timeout)
-        _count, _bytes, dim, number = values
+        _rows, _bytes, dim, number = values
         return Collection(self._methods, name, dim, METRICS[int(number)])
 
     def drop(self, name: str, *, timeout: Timeout = ...) -> None:

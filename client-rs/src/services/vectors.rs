@@ -178,8 +178,8 @@ impl Vectors {
     /// ```
     pub fn load(&self, name: &str, replace: bool) -> Result<Loaded, Error> {
         let reply = self.call(&self.methods.load, &api::Load { replace, collection: name })?;
-        let api::Loaded { count, bytes, dim, metric } = Message::decode(&reply)?;
-        Ok(Loaded { collection: self.get(name), count, bytes, dim, metric: metric_of(metric)? })
+        let api::Loaded { rows, bytes, dim, metric } = Message::decode(&reply)?;
+        Ok(Loaded { collection: self.get(name), rows, bytes, dim, metric: metric_of(metric)? })
     }
 
     /// The names of all collections, sorted.
@@ -196,8 +196,8 @@ impl Vectors {
     /// Writes a collection to its file: as [`CollectionHandle::save`].
     fn save(&self, name: &str) -> Result<Saved, Error> {
         let reply = self.call(&self.methods.save, &api::Collection { collection: name })?;
-        let api::Saved { count, bytes } = Message::decode(&reply)?;
-        Ok(Saved { count, bytes })
+        let api::Saved { rows, bytes } = Message::decode(&reply)?;
+        Ok(Saved { rows, bytes })
     }
 
     fn call<'m, M: Message<'m>>(&self, method: &Method, request: &M) -> Result<Reply, Error> {

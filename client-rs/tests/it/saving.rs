@@ -23,18 +23,18 @@ fn another_client_loads_what_one_saved() {
     docs.add(&[7, 8], &[0.0, 1.0, 1.0, 0.0]).unwrap();
     let saved = docs.save().unwrap();
     let file = dir.0.join("vectors/docs.vectors");
-    assert_eq!((saved.count, saved.bytes), (2, file.metadata().unwrap().len()));
+    assert_eq!((saved.rows, saved.bytes), (2, file.metadata().unwrap().len()));
 
     let later = client();
     let missing = later.vectors().load("doc", false).unwrap_err();
     assert_eq!(missing.code(), ErrorCode::FileNotFound);
     let loaded = later.vectors().load("docs", false).unwrap();
-    assert_eq!((loaded.count, loaded.bytes), (2, saved.bytes));
+    assert_eq!((loaded.rows, loaded.bytes), (2, saved.bytes));
     assert_eq!((loaded.dim, loaded.metric), (2, Metric::Cosine));
     assert_eq!(loaded.collection.search(&[0.1, 0.9], 1).unwrap().ids, [7]);
     let twice = later.vectors().load("docs", false).unwrap_err();
     assert_eq!(twice.code(), ErrorCode::AlreadyExists);
-    assert_eq!(later.vectors().load("docs", true).unwrap().count, 2);
+    assert_eq!(later.vectors().load("docs", true).unwrap().rows, 2);
 }
 
 #[test]

@@ -270,7 +270,7 @@ message! {
     /// What a `save` wrote.
     pub struct Saved {
         /// Rows.
-        count: u64,
+        rows: u64,
         /// Bytes of the file.
         bytes: u64,
     }
@@ -290,7 +290,7 @@ message! {
     /// What a `load` read.
     pub struct Loaded {
         /// Rows.
-        count: u64,
+        rows: u64,
         /// Bytes of the file.
         bytes: u64,
         /// Dimensions of each row.

@@ -137,7 +137,7 @@ pub struct BatchHits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Saved {
     /// Rows.
-    pub count: u64,
+    pub rows: u64,
     /// Bytes of the file.
     pub bytes: u64,
 }
@@ -149,7 +149,7 @@ pub struct Loaded {
     /// The collection.
     pub collection: CollectionHandle,
     /// Rows.
-    pub count: u64,
+    pub rows: u64,
     /// Bytes of the file.
     pub bytes: u64,
     /// Dimensions of each row.

@@ -69,7 +69,7 @@ impl Vectors {
         };
         let written = store.write(name, |out| image.write::<WriteError>(out, between));
         match written {
-            Ok(()) => Ok(api::Saved { count: image.shown, bytes: image.bytes() }),
+            Ok(()) => Ok(api::Saved { rows: image.shown, bytes: image.bytes() }),
             Err(WriteError::Other(error)) => Err(error),
             Err(WriteError::Io(error)) => Err(failed("writing", &store.path(name), &error).into()),
         }
@@ -98,7 +98,7 @@ impl Vectors {
             ReadError::Io(error) => failed("reading", &store.path(name), &error).into(),
         })?;
         let shape = collection.shape;
-        let count = collection.count();
+        let rows = collection.count();
         let replaced = {
             let mut collections = self.collections.write();
             self.check_place(load, &collections)?;
@@ -106,7 +106,7 @@ impl Vectors {
         };
         // Giving a large one back takes milliseconds: not under the lock.
         drop(replaced);
-        Ok(api::Loaded { count, bytes, dim: shape.dim as u32, metric: shape.metric as u8 })
+        Ok(api::Loaded { rows, bytes, dim: shape.dim as u32, metric: shape.metric as u8 })
     }
 
     fn store(&self) -> Result<&Store, Refusal> {

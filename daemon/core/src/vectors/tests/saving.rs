@@ -93,7 +93,7 @@ fn a_loaded_collection_answers_as_the_saved_one() {
         assert_eq!(saved.bytes, dir.file().metadata().unwrap().len());
         let new = dir.engine();
         let loaded = load(&new, false).unwrap();
-        assert_eq!((loaded.count, loaded.bytes), (saved.count, saved.bytes));
+        assert_eq!((loaded.rows, loaded.bytes), (saved.rows, saved.bytes));
         assert_eq!((loaded.dim, loaded.metric), (DIM as u32, metric as u8));
         assert_eq!(answers(&new), before);
         assert_eq!(get(&new, &ids), get(&old, &ids));
@@ -104,7 +104,7 @@ fn a_loaded_collection_answers_as_the_saved_one() {
         let fresh: Vec<u64> = (1..2001).collect();
         assert_eq!(add(&new, true, &fresh, &clustered(2000, 4)).unwrap(), (2000, 0));
         assert_eq!(delete(&new, &fresh), 2000);
-        assert_eq!(count(&new), saved.count);
+        assert_eq!(count(&new), saved.rows);
         assert!(here(&new).counters.rebuilds.load(Relaxed) > 0);
         assert_eq!(get(&new, &ids), get(&old, &ids));
     }
@@ -129,12 +129,12 @@ fn a_collection_without_rows_is_saved_too() {
     let dir = Dir::new();
     let engine = dir.engine();
     call(&engine, api::CREATE, &DEFAULTS).unwrap();
-    assert_eq!(save(&engine).unwrap().count, 0);
-    assert_eq!(load(&engine, true).unwrap().count, 0);
+    assert_eq!(save(&engine).unwrap().rows, 0);
+    assert_eq!(load(&engine, true).unwrap().rows, 0);
     add(&engine, false, &[1], &[1.0; 4]).unwrap();
     delete(&engine, &[1]);
     save(&engine).unwrap();
-    assert_eq!(load(&engine, true).unwrap().count, 0);
+    assert_eq!(load(&engine, true).unwrap().rows, 0);
     add(&engine, false, &[1], &[2.0; 4]).unwrap();
     assert_eq!(search(&engine, &[2.0; 4], 1, false).unwrap().ids, [1]);
 }
@@ -388,14 +388,14 @@ fn a_save_is_the_collection_at_one_moment() {
         while !last {
             last = done.load(Relaxed);
             let saved = save(&engine).unwrap();
-            assert_whole_batches(&dir, saved.count);
+            assert_whole_batches(&dir, saved.rows);
         }
     });
 }
 
 fn assert_whole_batches(dir: &Dir, rows: u64) {
     let copy = dir.engine();
-    assert_eq!(load(&copy, false).unwrap().count, rows);
+    assert_eq!(load(&copy, false).unwrap().rows, rows);
     let ids: Vec<u64> = (0..1500).collect();
     let (found, _) = get(&copy, &ids);
     for (batch, found) in found.chunks(10).enumerate() {
