@@ -20,8 +20,8 @@
 //! * **A save is the collection at one moment**, between two changes, and replaces the file of the
 //!   one before as a whole or not at all. Loaded again it answers with the same ids and distances.
 //!
-//! What it does not do: save by itself, filter, keep metadata, split a search over threads. It starts no
-//! thread; each call runs on its caller's, so concurrency is the number of callers.
+//! What it does not do: save by itself, filter, keep metadata, split a search over threads. It
+//! starts no thread; each call runs on its caller's, so concurrency is the number of callers.
 //!
 //! # Rooms
 //!
@@ -29,7 +29,8 @@
 //! the bounds, `memory` the account. `collection` reads and `change` writes: together they own the
 //! locks. `table` holds rows and ids, `index` is the door to usearch, whose graph keeps a copy of
 //! each row of its own. `saving` writes and reads files: `store` is their directory, `image` what is
-//! in one, `stream` checks the graph in it before usearch sees it. `measure` computes distances, `scan` looks at every row, `cost` estimates.
+//! in one, `stream` checks the graph in it before usearch sees it. `measure` computes distances,
+//! `scan` looks at every row, `cost` estimates.
 //!
 //! # Defaults, measured
 //!

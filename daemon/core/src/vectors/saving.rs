@@ -94,7 +94,10 @@ impl Vectors {
             ReadError::Damaged(damage) => {
                 Refusal::Damaged { path: path(), what: damage.to_string() }.into()
             }
-            // It became shorter while it was read.
+            ReadError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let what = "it became shorter while it was read".to_owned();
+                Refusal::Damaged { path: path(), what }.into()
+            }
             ReadError::Io(error) => failed("reading", &store.path(name), &error).into(),
         })?;
         let shape = collection.shape;

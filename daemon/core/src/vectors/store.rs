@@ -95,8 +95,12 @@ impl Store {
             return Ok(());
         }
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-        // The engine's and the instance's may both be new.
-        self.dir.ancestors().skip(1).take(2).try_for_each(sync)
+        // The engine's and the instance's may both be new. Who may make a folder in a directory
+        // need not be able to open it.
+        for parent in self.dir.ancestors().skip(1).take(2) {
+            let _ = sync(parent);
+        }
+        Ok(())
     }
 
     /// Removes what writers that died have left; returns how many whole files there are.
@@ -106,9 +110,8 @@ impl Store {
             let path = entry?.path();
             let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
             whole += usize::from(name.ends_with(WHOLE));
-            if name.starts_with('.') && name.ends_with(PARTIAL) && is_abandoned(&path) {
-                // Somebody else may be faster.
-                let _ = std::fs::remove_file(&path);
+            if name.starts_with('.') && name.ends_with(PARTIAL) {
+                remove_abandoned(&path);
             }
         }
         Ok(whole)
@@ -154,11 +157,15 @@ impl Drop for Partial {
     }
 }
 
-/// Has the writer of this file died?
-fn is_abandoned(path: &Path) -> bool {
+/// Removes a partial file if its writer has died. That is done under the lock, so that a writer
+/// that is about to take it sees either.
+fn remove_abandoned(path: &Path) {
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    file.is_ok_and(|file| file.try_lock().is_ok())
+    let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) else { return };
+    if file.try_lock().is_ok() {
+        // Somebody else may be faster.
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 fn sync(dir: &Path) -> io::Result<()> {

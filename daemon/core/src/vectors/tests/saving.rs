@@ -28,6 +28,12 @@ impl Dir {
         self.0.join("new/vectors/c.vectors")
     }
 
+    /// Puts `bytes` there in place of the file. Not over it: ext4 would write each to the disk.
+    fn put(&self, bytes: &[u8]) {
+        std::fs::remove_file(self.file()).unwrap();
+        std::fs::write(self.file(), bytes).unwrap();
+    }
+
     /// Names in the directory, sorted.
     fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.0.join("new/vectors")).unwrap();
@@ -265,7 +271,7 @@ fn a_file_that_is_not_whole_is_refused_whatever_is_missing_or_changed() {
     save(&engine).unwrap();
     let whole = std::fs::read(dir.file()).unwrap();
     let refuses = |bytes: &[u8], what: &dyn std::fmt::Display| {
-        std::fs::write(dir.file(), bytes).unwrap();
+        dir.put(bytes);
         let error = load(&engine, true).expect_err(&what.to_string());
         assert_eq!(error.code, ErrorCode::Io, "{what}: {error}");
         assert!(error.message.contains("damaged"), "{what}: {error}");
@@ -319,7 +325,7 @@ fn a_hostile_file_does_no_harm() {
             }
             let mut changed = whole.clone();
             changed[at] = value;
-            std::fs::write(dir.file(), signed(changed)).unwrap();
+            dir.put(&signed(changed));
             let victim = dir.engine();
             match load(&victim, false) {
                 Ok(_) => {
@@ -349,13 +355,13 @@ fn rows_that_no_client_could_add_are_refused() {
     ] {
         let mut changed = whole.clone();
         changed[at..at + 4].copy_from_slice(&value);
-        std::fs::write(dir.file(), signed(changed)).unwrap();
+        dir.put(&signed(changed));
         refused(load(&engine, true), ErrorCode::Io, words);
     }
     let mut twice = whole.clone();
     let last: [u8; 8] = whole[56 + rows * 8 - 8..][..8].try_into().unwrap();
     twice[56 + rows * 8 - 16..][..8].copy_from_slice(&last);
-    std::fs::write(dir.file(), signed(twice)).unwrap();
+    dir.put(&signed(twice));
     refused(load(&engine, true), ErrorCode::Io, "two rows have id");
 }
 
