@@ -79,6 +79,8 @@ pub struct Builder {
     pub(crate) daemon: Option<PathBuf>,
     #[cfg(feature = "inproc")]
     pub(crate) registry: Option<ringfence_core::Registry>,
+    #[cfg(feature = "inproc")]
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
 /// What a client keeps of its builder.
@@ -101,6 +103,8 @@ impl Default for Builder {
             daemon: None,
             #[cfg(feature = "inproc")]
             registry: None,
+            #[cfg(feature = "inproc")]
+            state_dir: None,
         }
     }
 }
@@ -226,6 +230,22 @@ impl Builder {
     #[cfg(feature = "inproc")]
     pub fn inproc(mut self) -> Self {
         self.target = Some(Target::Inproc);
+        self
+    }
+
+    /// Where the built-in engines inside this process save what they are asked to: an absolute
+    /// directory, made when it is needed. If not said, the folder `inproc` in the directory that
+    /// `RINGFENCE_STATE_DIR` names; without that, saving is an error.
+    ///
+    /// ```
+    /// let client = ringfence::Client::builder().inproc_state_dir("/var/lib/app").connect()?;
+    /// client.ping()?;
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    #[cfg(feature = "inproc")]
+    pub fn inproc_state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.target = Some(Target::Inproc);
+        self.state_dir = Some(dir.into());
         self
     }
 

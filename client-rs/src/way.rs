@@ -60,7 +60,7 @@ fn remote(builder: Builder, target: &Target, here: &Surroundings, unnamed: bool)
 
 #[cfg(feature = "inproc")]
 fn inproc(builder: Builder) -> Result<Way, Error> {
-    Inproc::new(builder.registry).map(Way::Inproc)
+    Inproc::new(builder.registry, builder.state_dir).map(Way::Inproc)
 }
 
 #[cfg(not(feature = "inproc"))]

@@ -40,7 +40,16 @@ if TYPE_CHECKING:
     from . import aio
     from ._codes import ErrorCode
     from ._daemon import Daemon, Stats
-    from ._vectors import Added, BatchHits, Collection, CollectionStats, Hits, Rows, Vectors
+    from ._vectors import (
+        Added,
+        BatchHits,
+        Collection,
+        CollectionStats,
+        Hits,
+        Rows,
+        Saved,
+        Vectors,
+    )
 
 __all__ = [
     "Added",
@@ -73,6 +82,7 @@ __all__ = [
     "RemoteValueError",
     "RingfenceError",
     "Rows",
+    "Saved",
     "SchemaMismatch",
     "SessionKilled",
     "Stats",
@@ -90,7 +100,7 @@ _LAZY = {
     "ErrorCode": "_codes",
     "Stats": "_daemon",
     **dict.fromkeys(
-        ("Added", "BatchHits", "Collection", "CollectionStats", "Hits", "Rows", "Vectors"),
+        ("Added", "BatchHits", "Collection", "CollectionStats", "Hits", "Rows", "Saved", "Vectors"),
         "_vectors",
     ),
 }

@@ -6,7 +6,9 @@ import builtins
 from typing import TYPE_CHECKING
 
 from ._vectors import (
+    METRICS,
     Added,
+    Saved,
     add_values,
     batch_values,
     create_values,
@@ -54,6 +56,14 @@ class Vectors:
         """A collection that exists."""
         stats = read_stats(await self._core.invoke("vectors", "stats", (name,), timeout))
         return Collection(self._core, name, stats.dim, stats.metric)
+
+    async def load(
+        self, name: str, replace: bool = False, *, timeout: Timeout = ...
+    ) -> Collection:
+        """As :meth:`ringfence.Vectors.load`."""
+        values = await self._core.invoke("vectors", "load", (replace, name), timeout)
+        _rows, _bytes, dim, number = values
+        return Collection(self._core, name, dim, METRICS[int(number)])
 
     async def drop(self, name: str, *, timeout: Timeout = ...) -> None:
         """Removes a collection with all its rows."""
@@ -133,6 +143,10 @@ class Collection:
     async def stats(self, *, timeout: Timeout = ...) -> CollectionStats:
         """The collection and what was done with it."""
         return read_stats(await self._core.invoke("vectors", "stats", (self.name,), timeout))
+
+    async def save(self, *, timeout: Timeout = ...) -> Saved:
+        """As :meth:`ringfence.Collection.save`."""
+        return Saved(*await self._core.invoke("vectors", "save", (self.name,), timeout))
 
     def __repr__(self) -> str:
         return f"<collection {self.name!r}: {self.dim} dimensions, metric {self.metric}>"

@@ -38,6 +38,7 @@ METRICS: tuple[Metric, ...] = ("l2", "cosine", "dot")
 METHODS = (
     *("create", "drop", "list"),
     *("add", "get", "delete", "search", "search_batch", "count", "stats"),
+    *("save", "load"),
 )
 """The methods of the engine."""
 
@@ -91,6 +92,15 @@ class BatchHits(NamedTuple):
     """The hits of each query."""
     visited: int
     """Rows whose distance was computed, over all queries."""
+
+
+class Saved(NamedTuple):
+    """What saving a collection wrote."""
+
+    rows: int
+    """Rows."""
+    bytes: int
+    """Bytes of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +168,15 @@ class Vectors:
         values = self._methods["stats"].invoke((name,), timeout=timeout)
         stats = read_stats(values)
         return Collection(self._methods, name, stats.dim, stats.metric)
+
+    def load(self, name: str, replace: bool = False, *, timeout: Timeout = ...) -> Collection:
+        """Makes a collection from the file that :meth:`Collection.save` wrote under this name,
+        perhaps in an earlier daemon. If a collection of this name exists that is an error; with
+        ``replace`` it is exchanged, and whoever searches it meanwhile finds the old rows or the new
+        ones. A file that is damaged is an :class:`OSError` and changes nothing."""
+        values = self._methods["load"].invoke((replace, name), timeout=timeout)
+        _rows, _bytes, dim, number = values
+        return Collection(self._methods, name, dim, METRICS[int(number)])
 
     def drop(self, name: str, *, timeout: Timeout = ...) -> None:
         """Removes a collection with all its rows."""
@@ -250,6 +269,12 @@ class Collection:
     def stats(self, *, timeout: Timeout = ...) -> CollectionStats:
         """The collection and what was done with it."""
         return read_stats(self._methods["stats"].invoke((self.name,), timeout=timeout))
+
+    def save(self, *, timeout: Timeout = ...) -> Saved:
+        """Writes the collection, as it is at one moment, to the file of its name in the daemon's
+        state directory (``[state] dir`` of its configuration, or ``RINGFENCE_STATE_DIR``), in place
+        of the one before: as a whole, or not at all. ``client.vectors.load(name)`` reads it."""
+        return Saved(*self._methods["save"].invoke((self.name,), timeout=timeout))
 
     def __len__(self) -> int:
         return self.count()

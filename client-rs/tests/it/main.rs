@@ -11,6 +11,7 @@ mod many;
 mod mock;
 mod mock_session;
 mod restart;
+mod saving;
 mod tasks;
 mod threads;
 mod waiting;

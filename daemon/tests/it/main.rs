@@ -3,6 +3,8 @@
 
 mod crash;
 mod daemon;
+#[cfg(feature = "vectors")]
+mod engines;
 mod hostile;
 mod raw;
 mod spine;
