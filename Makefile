@@ -8,7 +8,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # One cargo at a time: they would only wait for each other's lock and mix their output.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-release test-python bench check build clean
+.PHONY: help demo test test-rust test-release test-python bench check package build clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -82,7 +82,7 @@ test-python: build $(STAMPS)/test ## only the Python tests; `make test-python AR
 bench: build ## measure latency, throughput and scale; CHECK=1 fails on a missed goal, ARGS="..." is passed on
 	cargo run --release --locked -p ringfence-benches -- $(if $(filter 1,$(CHECK)),--check) $(ARGS)
 
-check: $(STAMPS)/venv ## formatting, lints and dependency policy: what a change must pass before it is reviewed
+check: $(STAMPS)/venv ## formatting, lints, dependency policy, packages: what a change must pass before it is reviewed
 	@echo "==> formatting"
 	cargo fmt --all --check
 	@echo "==> lints"
@@ -90,6 +90,11 @@ check: $(STAMPS)/venv ## formatting, lints and dependency policy: what a change 
 	@echo "==> dependency policy"
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
 	else echo "skipped: cargo-deny is not installed (cargo install cargo-deny --locked)"; fi
+	@$(MAKE) --no-print-directory package
+
+package: ## pack all crates as the registry would get them, and use the client's from outside
+	@echo "==> packages for the registry"
+	.ci/packages
 
 clean: ## remove everything that was built or installed here
 	cargo clean
