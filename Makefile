@@ -75,7 +75,9 @@ wheels: build ## build wheels of both Python packages for each CPython 3.11, 3.1
 
 test: build $(STAMPS)/test ## set everything up and run every test: Rust, doc tests, release-only, Python, type checks
 	@rm -rf $(LOGS) && mkdir -p $(LOGS)
-	@$(MAKE) --no-print-directory test-rust test-release test-python
+	@$(MAKE) --no-print-directory test-rust test-release
+	@$(MAKE) --no-print-directory wheels WHEELS=$(WHEELS_HERE) WHEELS_FOR=$(PY)
+	@TEST_WHEELS=$(WHEELS_HERE) $(MAKE) --no-print-directory test-python
 	@awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 		END { printf "==> passed: %d Rust tests (%d failed, %d ignored)", passed, failed, ignored }' $(LOGS)/*.rust.log
 	@echo "; Python: $$(tail -n 1 $(LOGS)/python.log | tr -d '=' | sed 's/^ *//; s/ *$$//')"
@@ -98,6 +100,11 @@ test-python: build $(STAMPS)/test ## only the Python tests; `make test-python AR
 	@mkdir -p $(LOGS)
 	@echo "==> Python tests and type checks"
 	@$(PY) -m pytest client-py/tests $(ARGS) 2>&1 | tee $(LOGS)/python.log
+
+test-wheels: wheels $(STAMPS)/test ## build all wheels, and use each in a fresh environment
+	@mkdir -p $(LOGS)
+	@echo "==> wheels in fresh environments"
+	@TEST_WHEELS=$(WHEELS) $(PY) -m pytest client-py/tests -m wheels $(ARGS) 2>&1 | tee $(LOGS)/wheels.log
 
 bench: build ## measure latency, throughput and scale; CHECK=1 fails on a missed goal, ARGS="..." is passed on
 	cargo run --release --locked -p ringfence-benches -- $(if $(filter 1,$(CHECK)),--check) $(ARGS)
