@@ -125,7 +125,7 @@ package: ## pack all crates as the registry would get them, and use the client's
 
 clean: ## remove everything that was built or installed here
 	cargo clean
-	rm -rf $(VENV) client-py/python/ringfence/*.so client-py/inproc/python/ringfence_inproc/*.so
+	rm -rf $(VENV) $(WHEEL_DATA) client-py/python/ringfence/*.so client-py/inproc/python/ringfence_inproc/*.so
 	find client-py \( -name __pycache__ -o -name .pytest_cache -o -name .mypy_cache \) -prune -exec rm -rf {} +
 
 # --- set-up -----------------------------------------------------------------------------------------------------------

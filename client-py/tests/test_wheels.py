@@ -108,10 +108,25 @@ def environment(version: str) -> Iterator[Environment]:
     # Removed at once: with all of the demo in it, it is large. Its path is short for the socket.
     with tempfile.TemporaryDirectory(prefix="rf-") as name:
         folder = Path(name)
-        subprocess.run([interpreters()[version], "-m", "venv", folder / "env"], check=True)
+        make_environment(interpreters()[version], folder / "env")
         made = Environment(folder, folder / "env/bin/python", frozenset(files(folder / "env")))
         made.install()
         yield made
+
+
+def make_environment(python: str, folder: Path) -> None:
+    """An empty environment with pip, also by a Python that came without it (Debian's)."""
+    if brings_pip(python):
+        subprocess.run([python, "-m", "venv", folder], check=True)
+        return
+    subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python")]
+    subprocess.run([*pip, "install", "--quiet", "pip"], check=True)
+
+
+def brings_pip(python: str) -> bool:
+    command = [python, "-c", "import ensurepip"]
+    return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
 
 
 @pytest.fixture
@@ -252,6 +267,8 @@ def test_the_demo_on_real_data(environment: Environment, version: str) -> None:
 
 def test_the_transcript_of_getting_started_md(version: str, nobody: None) -> None:
     """Typed into one shell, as it stands."""
+    if not brings_pip(interpreters()[version]):
+        pytest.skip("this Python makes no environments with pip: install python3-venv")
     with tempfile.TemporaryDirectory(prefix="rf-") as name:
         folder = Path(name)
         (folder / "python").mkdir()
