@@ -45,6 +45,7 @@ pub(crate) enum Command {
     Status(Status),
     Ping(Ping),
     Call(Call),
+    Schema(Schema),
 }
 
 /// What a daemon is doing: sessions, calls and times by method, errors.
@@ -92,6 +93,19 @@ pub(crate) struct Call {
     /// Print only the bytes of this field of the reply, a str or a list.
     #[arg(long, value_name = "FIELD", conflicts_with = "json")]
     pub(crate) raw: Option<String>,
+}
+
+/// What a daemon's engines offer: methods with what they take and give.
+///
+/// A field stands `at` so many bytes from the start of its message: of a scalar
+/// the value, of a str or a list its u32 count. The last field, if it is one of
+/// these, has no count and takes the rest of the message.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Schema {
+    /// Only this engine.
+    #[arg(value_name = "ENGINE")]
+    pub(crate) engine: Option<String>,
 }
 
 const CALL_HELP: &str = "\

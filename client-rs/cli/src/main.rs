@@ -4,9 +4,11 @@
 
 mod args;
 mod call;
+mod catalogue;
 mod exit;
 mod output;
 mod ping;
+mod schema;
 mod show;
 mod status;
 mod table;
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         Command::Status(what) => status::run(&args.global, what),
         Command::Ping(what) => ping::run(&args.global, what),
         Command::Call(what) => call::run(&args.global, what),
+        Command::Schema(what) => schema::run(&args.global, what),
     };
     match done {
         Ok(()) => exit::Exit::Ok.into(),

@@ -93,6 +93,26 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
+/// Text in lines of at most `width` characters, broken between words where that is possible.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let pieces: Vec<char> = word.chars().collect();
+        for (index, piece) in pieces.chunks(width).enumerate() {
+            let last = lines.last_mut().map(|line| (line.chars().count(), line));
+            match last {
+                Some((0, line)) => line.extend(piece),
+                Some((used, line)) if index == 0 && used + 1 + piece.len() <= width => {
+                    line.push(' ');
+                    line.extend(piece);
+                }
+                _ => lines.push(piece.iter().collect()),
+            }
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,5 +130,12 @@ mod tests {
     #[test]
     fn nothing_from_elsewhere_steers_the_terminal() {
         assert_eq!(printable("a\x1b[2J\tb\n\r\u{9b}"), "a\\u{1b}[2J\tb\n\\r\\u{9b}");
+    }
+
+    #[test]
+    fn lines_break_between_words_and_only_then_inside() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("abcdefgh i", 3), ["abc", "def", "gh", "i"]);
+        assert_eq!(wrapped("", 3), [""]);
     }
 }

@@ -6,5 +6,6 @@
 mod call;
 mod daemon;
 mod ping;
+mod schema;
 mod shell;
 mod status;

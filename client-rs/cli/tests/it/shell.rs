@@ -12,7 +12,7 @@ fn help_says_what_the_codes_mean() {
     {
         assert!(help.contains(part), "{part}: {help}");
     }
-    for command in ["status", "ping", "call"] {
+    for command in ["status", "ping", "call", "schema"] {
         let help = Done::of(ringfence(&[command, "--help"]).output().unwrap()).ok();
         assert!(help.contains("--timeout"), "{help}");
     }
