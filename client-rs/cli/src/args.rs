@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use ringfence::{CallOptions, Client, ErrorCode, Timeout};
+use ringfence_protocol::limits::SWEEP_MS;
 
 use crate::exit::{self, Exit, Failure};
 
@@ -43,9 +44,11 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Status(Status),
+    Top(Top),
     Ping(Ping),
     Call(Call),
     Schema(Schema),
+    Stubs(Stubs),
 }
 
 /// What a daemon is doing: sessions, calls and times by method, errors.
@@ -62,6 +65,29 @@ pub(crate) struct Status {
     /// Also methods that have not been called. JSON has them always.
     #[arg(long, short)]
     pub(crate) all: bool,
+}
+
+/// Watch a daemon: calls, errors and times by method, and its sessions.
+///
+/// Drawn in place until Ctrl-C; one sample where standard output is no terminal.
+/// With --json a line for each sample.
+///
+/// The numbers come from the daemon's board, shared memory that it writes whether
+/// anybody looks or not: watching never disturbs it. The board is for the daemon's
+/// own user, root, and its board group; others see the totals by `status`.
+///
+/// P50 and P99 are those of the interval: upper bounds of sampled service times,
+/// at most twice the true value; `-` where there was no sample.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Top {
+    /// One sample, taken over the interval.
+    #[arg(long, short = '1')]
+    pub(crate) once: bool,
+    /// Time between samples, 0.1 to 3600.
+    #[arg(long, short, value_name = "SECONDS", default_value = "1", value_parser = interval,
+          allow_negative_numbers = true)]
+    pub(crate) interval: Duration,
 }
 
 /// Does a daemon answer, and how fast? For probes.
@@ -108,6 +134,30 @@ pub(crate) struct Schema {
     pub(crate) engine: Option<String>,
 }
 
+/// Types of an engine for type checkers, as a Python stub.
+///
+/// One class with a method for each of the engine's, as client.engine("NAME")
+/// offers them, and a NamedTuple for each reply. The head of what is printed says
+/// how to use it:
+///
+///   ringfence stubs greeter > greeter_engine.pyi
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Stubs {
+    /// The engine, such as vectors.
+    #[arg(value_name = "ENGINE")]
+    pub(crate) engine: String,
+    /// The language of the stub.
+    #[arg(long, value_name = "LANG", value_enum, default_value_t = Language::Python)]
+    pub(crate) lang: Language,
+}
+
+/// What a stub can be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Language {
+    Python,
+}
+
 const CALL_HELP: &str = "\
 Values are read by the type that the daemon's catalogue names:
   number, bool  k=10  scale=0.5  exact=true
@@ -129,6 +179,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let number: f64 = text.parse().map_err(|_| "a number of seconds, such as 0.5".to_owned())?;
     let time = Duration::try_from_secs_f64(number).map_err(|error| error.to_string())?;
     if time.is_zero() { Err("more than 0 seconds".into()) } else { Ok(time) }
+}
+
+/// The daemon writes its board every 0.1 seconds.
+fn interval(text: &str) -> Result<Duration, String> {
+    let within = Duration::from_millis(SWEEP_MS)..=Duration::from_secs(3_600);
+    seconds(text).ok().filter(|time| within.contains(time)).ok_or("0.1 to 3600 seconds".to_owned())
 }
 
 impl Global {

@@ -11,7 +11,9 @@ mod ping;
 mod schema;
 mod show;
 mod status;
+mod stubs;
 mod table;
+mod top;
 mod values;
 
 use std::process::ExitCode;
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         Command::Ping(what) => ping::run(&args.global, what),
         Command::Call(what) => call::run(&args.global, what),
         Command::Schema(what) => schema::run(&args.global, what),
+        Command::Top(what) => top::run(&args.global, what),
+        Command::Stubs(what) => stubs::run(&args.global, what),
     };
     match done {
         Ok(()) => exit::Exit::Ok.into(),

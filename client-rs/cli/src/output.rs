@@ -12,28 +12,52 @@ use crate::exit::{Exit, Failure};
 
 /// Prints text for people, with its colours if they are wanted.
 pub(crate) fn text(text: &str) -> Result<(), Failure> {
-    write_to(&mut anstream::stdout().lock(), text.as_bytes())
+    write_to(&mut anstream::stdout().lock(), text.as_bytes()).map(|_| ())
 }
 
 /// Prints one line of JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    next_json(value).map(|_| ())
+}
+
+/// The same, for one of many: is there still somebody to read them?
+pub(crate) fn next_json(value: &impl Serialize) -> Result<bool, Failure> {
     let line = serde_json::to_vec(value);
     let mut line = line.map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
     line.push(b'\n');
-    raw(&line)
+    next_raw(&line)
 }
 
 /// Prints bytes as they are.
 pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
+    next_raw(bytes).map(|_| ())
+}
+
+/// The same, for some of many: is there still somebody to read them?
+pub(crate) fn next_raw(bytes: &[u8]) -> Result<bool, Failure> {
     write_to(&mut io::stdout().lock(), bytes)
 }
 
-fn write_to(out: &mut impl Write, bytes: &[u8]) -> Result<(), Failure> {
+/// Text for people without its colours, if these are not wanted on standard output.
+pub(crate) fn wanted(text: &str) -> String {
+    match anstream::AutoStream::choice(&io::stdout()) {
+        anstream::ColorChoice::Never => plain(text),
+        _ => text.to_owned(),
+    }
+}
+
+/// Text without colours.
+pub(crate) fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+fn write_to(out: &mut impl Write, bytes: &[u8]) -> Result<bool, Failure> {
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => {
             Err(Failure::new(Exit::Output, format!("cannot write to standard output: {error}")))
         }
-        _ => Ok(()),
     }
 }
 

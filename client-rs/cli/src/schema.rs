@@ -147,7 +147,7 @@ fn fields(layout: &Layout) -> String {
         let indent = head.chars().count();
         let doc = wrapped(&printable(&field.doc), WIDTH.saturating_sub(indent).max(20));
         let rest = format!("\n{:indent$}", "");
-        out.push_str(&format!("{head}{}", doc.join(&rest)).trim_end());
+        out.push_str(format!("{head}{}", doc.join(&rest)).trim_end());
         out.push('\n');
     }
     out

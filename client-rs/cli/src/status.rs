@@ -17,7 +17,8 @@ use crate::args::{Global, Status};
 use crate::exit::Failure;
 use crate::output::{self, age, bold, bytes, nanos, printable, wrapped};
 use crate::table::{Column, WIDTH, table};
-use report::{ErrorLine, Method, Moment, Report, Session};
+pub(crate) use report::{Daemon, Moment};
+use report::{ErrorLine, Method, Report, Session};
 
 pub(crate) fn run(global: &Global, status: &Status) -> Result<(), Failure> {
     let client = global.connect()?;
@@ -40,7 +41,7 @@ fn look(client: &Client, global: &Global) -> Result<Report, Failure> {
 
 /// The board after the daemon's next sweep, so that what was done before this command is in it. A
 /// daemon that does not sweep is shown as it is.
-fn fresh(board: &Board) -> Result<Snapshot, Error> {
+pub(crate) fn fresh(board: &Board) -> Result<Snapshot, Error> {
     const NAP: Duration = Duration::from_millis(5);
     let (asked, since) = (Moment::now(), Instant::now());
     loop {

@@ -9,3 +9,4 @@ mod ping;
 mod schema;
 mod shell;
 mod status;
+mod top;

@@ -71,10 +71,24 @@ fn people_get_what_they_need_to_call_it() {
 #[test]
 fn an_engine_that_is_not_there_is_answered_with_those_that_are() {
     let daemon = Daemon::start();
-    for command in ["schema"] {
+    for command in ["schema", "stubs"] {
         let text = daemon.run(&[command, "sistem"]).failed(64);
         for part in ["no engine `sistem`", "did you mean `system`?", "\n  trial "] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
+}
+
+#[test]
+fn a_stub_comes_as_it_is_or_in_json() {
+    let daemon = Daemon::start();
+    let stub = daemon.run(&["stubs", "trial"]).ok();
+    assert!(stub.starts_with("# What `client.engine(\"trial\")` offers"), "{stub}");
+    assert!(stub.contains("\nclass Trial:\n") && stub.contains("    def mirror("), "{stub}");
+    let json = daemon.run(&["stubs", "trial", "--lang", "python", "--json"]).json();
+    assert_eq!((&json["engine"], &json["language"]), (&json!("trial"), &json!("python")));
+    assert_eq!(json["text"].as_str().unwrap(), stub);
+    let text = daemon.run(&["stubs", "trial", "--lang", "cobol"]).failed(64);
+    assert!(text.contains("python"), "{text}");
+    daemon.run(&["stubs"]).failed(64);
 }

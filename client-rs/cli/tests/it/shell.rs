@@ -12,7 +12,7 @@ fn help_says_what_the_codes_mean() {
     {
         assert!(help.contains(part), "{part}: {help}");
     }
-    for command in ["status", "ping", "call", "schema"] {
+    for command in ["status", "top", "ping", "call", "schema", "stubs"] {
         let help = Done::of(ringfence(&[command, "--help"]).output().unwrap()).ok();
         assert!(help.contains("--timeout"), "{help}");
     }
@@ -49,6 +49,10 @@ fn a_reader_that_left_is_no_failure() {
     for arguments in [
         &["status"][..],
         &["status", "--json"],
+        &["top", "--interval", "0.1"],
+        &["top", "--once", "--json", "--interval", "0.1"],
+        &["schema"],
+        &["stubs", "trial"],
         &["ping", "--count", "3"],
         &["call", "trial.fill", "value=300000", "--raw", "data"],
         &["call", "trial.fill", "value=300000", "--json"],
