@@ -47,6 +47,7 @@ pub(crate) enum Command {
     Top(Top),
     Ping(Ping),
     Call(Call),
+    Doctor(Doctor),
     Schema(Schema),
     Stubs(Stubs),
 }
@@ -119,6 +120,24 @@ pub(crate) struct Call {
     /// Print only the bytes of this field of the reply, a str or a list.
     #[arg(long, value_name = "FIELD", conflicts_with = "json")]
     pub(crate) raw: Option<String>,
+}
+
+/// What keeps Ringfence from working well here, and how to mend it.
+///
+/// Looks at the room in shared memory and at names that killed daemons left there,
+/// at limits of open files and locked memory, at cores for what spins, at folder
+/// and control socket, versions, logind's RemoveIPC, and the systemd unit.
+/// Each finding that is not well comes with its fix.
+///
+/// Code 0 if nothing fails (warnings may be shown), 78 if something does.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Doctor {
+    /// Remove names of this user's killed daemons from /dev/shm.
+    ///
+    /// While the lock of their instance is held, as at a daemon's start.
+    #[arg(long)]
+    pub(crate) fix: bool,
 }
 
 /// What a daemon's engines offer: methods with what they take and give.

@@ -1,10 +1,12 @@
-//! `ringfence`: what an operator types. It asks daemons, and changes nothing in them but by `call`.
+//! `ringfence`: what an operator types. It asks daemons, and changes nothing
+//! but by `call` and `doctor --fix`.
 
 #![forbid(unsafe_code)]
 
 mod args;
 mod call;
 mod catalogue;
+mod doctor;
 mod exit;
 mod output;
 mod ping;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Command::Status(what) => status::run(&args.global, what),
         Command::Ping(what) => ping::run(&args.global, what),
         Command::Call(what) => call::run(&args.global, what),
+        Command::Doctor(what) => doctor::run(&args.global, what),
         Command::Schema(what) => schema::run(&args.global, what),
         Command::Top(what) => top::run(&args.global, what),
         Command::Stubs(what) => stubs::run(&args.global, what),

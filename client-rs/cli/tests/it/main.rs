@@ -5,6 +5,7 @@
 
 mod call;
 mod daemon;
+mod doctor;
 mod ping;
 mod schema;
 mod shell;

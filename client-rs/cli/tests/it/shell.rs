@@ -12,7 +12,7 @@ fn help_says_what_the_codes_mean() {
     {
         assert!(help.contains(part), "{part}: {help}");
     }
-    for command in ["status", "top", "ping", "call", "schema", "stubs"] {
+    for command in ["status", "top", "ping", "call", "doctor", "schema", "stubs"] {
         let help = Done::of(ringfence(&[command, "--help"]).output().unwrap()).ok();
         assert!(help.contains("--timeout"), "{help}");
     }

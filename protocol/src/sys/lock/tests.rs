@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use super::*;
-use crate::names::SegmentKind;
+use crate::names::{SegmentKind, lock_path};
 use crate::sys::segment::Segment;
 use crate::sys::testing::{in_child, instance, uid};
 
