@@ -1,5 +1,6 @@
 //! The command line: flags, `--help`, and the connection that they ask for.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -50,9 +51,11 @@ pub(crate) enum Command {
     Doctor(Doctor),
     Schema(Schema),
     Stubs(Stubs),
+    Completions(Completions),
+    Man(Pages),
 }
 
-/// What a daemon is doing: sessions, calls and times by method, errors.
+/// What a daemon is doing: sessions, calls, times and errors.
 ///
 /// The numbers come from the daemon's board, shared memory that it costs nothing
 /// to read. Where this user may not read it there are the totals only, from
@@ -68,7 +71,7 @@ pub(crate) struct Status {
     pub(crate) all: bool,
 }
 
-/// Watch a daemon: calls, errors and times by method, and its sessions.
+/// Watch a daemon: rates and times by method, and its sessions.
 ///
 /// Drawn in place until Ctrl-C; one sample where standard output is no terminal.
 /// With --json a line for each sample.
@@ -140,7 +143,7 @@ pub(crate) struct Doctor {
     pub(crate) fix: bool,
 }
 
-/// What a daemon's engines offer: methods with what they take and give.
+/// What a daemon's engines offer, method by method, field by field.
 ///
 /// A field stands `at` so many bytes from the start of its message: of a scalar
 /// the value, of a str or a list its u32 count. The last field, if it is one of
@@ -175,6 +178,45 @@ pub(crate) struct Stubs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Language {
     Python,
+}
+
+/// Completions of this command line for a shell.
+///
+/// To be kept where the shell looks for them, for bash:
+///
+///   cd ~/.local/share/bash-completion/completions
+///   ringfence completions bash > ringfence
+///
+/// for zsh as _ringfence in a folder of fpath, for fish as
+/// ~/.config/fish/completions/ringfence.fish.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Completions {
+    /// The shell.
+    #[arg(value_name = "SHELL", value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// Whom completions are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Manual pages of this command line.
+///
+/// Without a DIR the first page goes to standard output.
+///
+///   ringfence man | man -l -
+///   ringfence man ~/.local/share/man/man1
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Pages {
+    /// Write a page for each command there, and list the files.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 const CALL_HELP: &str = "\

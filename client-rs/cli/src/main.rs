@@ -9,6 +9,7 @@ mod catalogue;
 mod doctor;
 mod exit;
 mod output;
+mod pages;
 mod ping;
 mod schema;
 mod show;
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
         Command::Schema(what) => schema::run(&args.global, what),
         Command::Top(what) => top::run(&args.global, what),
         Command::Stubs(what) => stubs::run(&args.global, what),
+        Command::Completions(what) => pages::completions(&args.global, what),
+        Command::Man(what) => pages::man(&args.global, what),
     };
     match done {
         Ok(()) => exit::Exit::Ok.into(),

@@ -6,6 +6,7 @@
 mod call;
 mod daemon;
 mod doctor;
+mod pages;
 mod ping;
 mod schema;
 mod shell;

@@ -12,7 +12,9 @@ fn help_says_what_the_codes_mean() {
     {
         assert!(help.contains(part), "{part}: {help}");
     }
-    for command in ["status", "top", "ping", "call", "doctor", "schema", "stubs"] {
+    for command in
+        ["status", "top", "ping", "call", "doctor", "schema", "stubs", "completions", "man"]
+    {
         let help = Done::of(ringfence(&[command, "--help"]).output().unwrap()).ok();
         assert!(help.contains("--timeout"), "{help}");
     }
@@ -53,6 +55,9 @@ fn a_reader_that_left_is_no_failure() {
         &["top", "--once", "--json", "--interval", "0.1"],
         &["schema"],
         &["stubs", "trial"],
+        &["doctor"],
+        &["completions", "bash"],
+        &["man"],
         &["ping", "--count", "3"],
         &["call", "trial.fill", "value=300000", "--raw", "data"],
         &["call", "trial.fill", "value=300000", "--json"],
