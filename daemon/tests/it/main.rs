@@ -4,5 +4,6 @@
 mod crash;
 mod daemon;
 mod hostile;
+mod pages;
 mod raw;
 mod spine;
