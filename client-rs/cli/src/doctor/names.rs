@@ -94,10 +94,9 @@ impl Found {
     }
 
     fn judged(&self, world: &World) -> Check {
-        let (in_use, removed) = (self.in_use, self.removed);
-        let mut found = format!("{in_use} names in use");
-        if removed > 0 {
-            found.push_str(&format!(", {removed} stale ones removed"));
+        let mut found = format!("in use: {}", self.in_use);
+        if self.removed > 0 {
+            found.push_str(&format!(", stale and removed: {}", self.removed));
         }
         let wrong: Vec<&str> = self.locks.iter().chain(&self.refused).map(String::as_str).collect();
         if !wrong.is_empty() {
@@ -112,7 +111,7 @@ impl Found {
         }
         let of = |(instance, names): (&Instance, &usize)| format!("{names} of instance {instance}");
         let stale: Vec<String> = self.stale.iter().map(of).collect();
-        let found = format!("{found}; left by daemons that were killed: {}", stale.join(", "));
+        let found = format!("{found}, left by daemons that were killed: {}", stale.join(", "));
         Check::warn(
             NAME,
             found,

@@ -168,12 +168,12 @@ fn names_of_killed_daemons_go_if_that_is_asked_for() {
     machine.is("stale_names", State::Warn, "2 of instance dead", "ringfence doctor --fix");
     assert!(stale.iter().all(|path| path.exists()), "only asked");
     assert_eq!(fs::read_dir(&machine.world.shm).unwrap().count(), 5, "nothing is made either");
-    machine.is_after("stale_names", State::Ok, "1 names in use, 2 stale ones removed", "", true);
+    machine.is_after("stale_names", State::Ok, "in use: 1, stale and removed: 2", "", true);
     assert!(!stale.iter().any(|path| path.exists()) && live.exists() && foreign.exists());
 
     drop(lock);
     machine.is("stale_names", State::Warn, "1 of instance live", "ringfence doctor --fix");
-    machine.is_after("stale_names", State::Ok, "1 stale ones removed", "", true);
+    machine.is_after("stale_names", State::Ok, "in use: 0, stale and removed: 1", "", true);
     assert!(!live.exists() && foreign.exists());
 }
 

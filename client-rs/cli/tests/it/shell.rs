@@ -23,6 +23,20 @@ fn help_says_what_the_codes_mean() {
 }
 
 #[test]
+fn the_readme_names_every_command() {
+    let readme = include_str!("../../../../README.md");
+    let help = Done::of(ringfence(&["--help"]).output().unwrap()).ok();
+    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let commands = listed.lines().filter_map(|line| line.split_whitespace().next());
+    let mut count = 0;
+    for command in commands.filter(|command| *command != "help") {
+        assert!(readme.contains(&format!("\nringfence {command} ")), "{command}");
+        count += 1;
+    }
+    assert_eq!(count, readme.lines().filter(|line| line.starts_with("ringfence ")).count());
+}
+
+#[test]
 fn a_wrong_command_line_is_64() {
     for (arguments, say) in [
         (&["pnig"][..], "ping"),
