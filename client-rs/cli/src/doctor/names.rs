@@ -62,7 +62,7 @@ fn instances(shm: &Path, uid: u32) -> std::io::Result<BTreeMap<Instance, usize>>
 impl Found {
     fn ask(&mut self, world: &World, instance: Instance, names: usize) {
         // Without its file nobody holds it; taking it would make one.
-        if !world.shm.join(lock_name(world.uid, &instance)).exists() {
+        if world.shm.join(lock_name(world.uid, &instance)).symlink_metadata().is_err() {
             self.stale.insert(instance, names);
             return;
         }

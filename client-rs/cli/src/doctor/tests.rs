@@ -194,6 +194,7 @@ fn a_name_or_a_lock_that_is_not_ours_stays_and_is_named() {
         machine.world.shm.join(format!("ringfence.{uid}.dead.lock")),
     )
     .unwrap();
+    machine.is("stale_names", State::Fail, "squatted", "sudo rm");
     machine.is_after("stale_names", State::Fail, "squatted", "sudo rm", true);
     assert!(kept.exists());
 }
