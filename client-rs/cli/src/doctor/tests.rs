@@ -146,9 +146,16 @@ fn too_little_room_in_shared_memory() {
     let mib =
         |free: u64, total: u64| Ok(Some(Room { free_bytes: free << 20, total_bytes: total << 20 }));
     machine.world.room = mib(64, 64);
-    machine.is("shared_memory", State::Warn, "64 MB are what Docker gives", "--shm-size=1g");
+    machine.is(
+        "shared_memory",
+        State::Warn,
+        "64 MB are what Docker gives",
+        "docker run --shm-size=1g",
+    );
     machine.world.room = mib(60, 4096);
     machine.is("shared_memory", State::Warn, "60.0 MiB of 4.0 GiB free", "remount,size=1g");
+    machine.world.room = mib(0, 64);
+    machine.is("shared_memory", State::Fail, "Docker", "docker run --shm-size=1g");
     machine.world.room = mib(0, 4096);
     machine.is("shared_memory", State::Fail, "room for 0 sessions", "remount,size=1g");
     machine.world.room = Err("ENOENT".into());

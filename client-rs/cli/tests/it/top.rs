@@ -44,6 +44,8 @@ fn one_sample_has_the_rates_of_its_interval() {
     assert_eq!((&quiet["totals"]["calls_per_s"], pings(&quiet, "calls_per_s")), (&0.0.into(), 0.0));
     assert_eq!(quiet["totals"]["sessions_open"], 1, "its own");
     assert_eq!(quiet["sessions"][0]["own"], true);
+    let totals = &daemon.run(&["status", "--json"]).json()["totals"];
+    assert_eq!(totals["requests"], 0, "the daemon is asked for nothing");
 
     let load = Load::on(&daemon);
     let before = pings(&daemon.run(&["status", "--json"]).json(), "calls");
