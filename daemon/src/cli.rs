@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser};
 
 use crate::config::settings::SETTINGS;
 use crate::config::{Config, ConfigError, FlagValue, Host, Origin, Sources};
@@ -169,6 +169,13 @@ impl Flags {
         let given = all.into_iter();
         given.filter_map(|(flag, path, text)| Some(FlagValue { flag, path, text: text? })).collect()
     }
+}
+
+/// The description that `--help`, shell completions and the manual page are made of
+/// (`daemon/examples/pages.rs`).
+#[must_use]
+pub fn command() -> clap::Command {
+    Flags::command()
 }
 
 /// Configuration and mode from arguments (the program's name first) and environment.

@@ -6,5 +6,6 @@ mod daemon;
 #[cfg(feature = "vectors")]
 mod engines;
 mod hostile;
+mod pages;
 mod raw;
 mod spine;
