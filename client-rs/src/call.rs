@@ -13,7 +13,7 @@ use ringfence_protocol::layout::Header;
 use ringfence_protocol::limits::{INLINE_BYTES, INLINE_WORDS, LINE_WORDS};
 use ringfence_protocol::wait::Spin;
 
-use crate::bulk;
+use crate::bulk::{self, Placed};
 use crate::error::Error;
 use crate::lane::{Answer, Held, Holder, Lane, LaneCell, Owner};
 use crate::method::Method;
@@ -65,11 +65,11 @@ impl Request<'_> {
     }
 
     #[inline(always)]
-    fn header(&self, number: u32, block: u32) -> Header {
+    fn header(&self, number: u32, block: u32, len: usize) -> Header {
         Header {
             ticket: 0,
             method: number,
-            len: self.payload.len() as u32,
+            len: len as u32,
             flags: 0,
             status: 0,
             block,
@@ -205,7 +205,9 @@ impl Remote {
             && let Some(number) = request.method.number(lane.serial)
         {
             lane.ring.unpark();
-            if let Some(ticket) = lane.submit(request.header(number, 0), request.payload) {
+            if let Some(ticket) =
+                lane.submit(request.header(number, 0, request.payload.len()), request.payload)
+            {
                 lane.ring_bell_if_due();
                 if request.turns > 0 {
                     lane.lull.sit_out();
@@ -395,7 +397,10 @@ impl Remote {
                     let placed = bulk::place(&session, request.payload, request.options.at_once);
                     self.bury(&session);
                     match placed? {
-                        Some(segment) => in_bulk = Some((session.serial, segment)),
+                        Some(segment) => {
+                            let (serial, len) = (session.serial, request.payload.len());
+                            in_bulk = Some(Placed { serial, segment, at: 0, len });
+                        }
                         None => waiting.get_or_insert_with(|| Room::new(self.settings.spin)).wait(
                             self,
                             &request,
@@ -409,8 +414,8 @@ impl Remote {
                     self.lanes[index].let_go(holder, self);
                     let room = waiting.get_or_insert_with(|| Room::new(self.settings.spin));
                     if let Err(error) = room.wait(self, &request, serial, RING_FULL) {
-                        if let Some((_, segment)) = in_bulk {
-                            segment.give_back();
+                        if let Some(placed) = in_bulk {
+                            placed.segment.give_back();
                         }
                         return Err(error);
                     }
@@ -420,12 +425,62 @@ impl Remote {
         }
     }
 
+    /// Submits a call whose payload lies in a segment that a loan holds, and that is held for this call
+    /// too. `None`: the session of that segment is over.
+    pub(crate) fn submit_placed(
+        self: &Arc<Self>,
+        request: Request<'_>,
+        placed: &Placed,
+    ) -> Result<Option<Pending>, Error> {
+        let mut to_submit = Some(placed.clone());
+        let submitted = self.try_placed(request, placed.serial, &mut to_submit);
+        if to_submit.is_some() {
+            placed.segment.give_back();
+        }
+        submitted
+    }
+
+    fn try_placed(
+        self: &Arc<Self>,
+        request: Request<'_>,
+        serial: u32,
+        to_submit: &mut Option<Placed>,
+    ) -> Result<Option<Pending>, Error> {
+        let index = self.lane_index();
+        let mut room = Room::new(self.settings.spin);
+        loop {
+            let mut holder = self.lanes[index].hold();
+            let Some(lane) = holder.as_mut().filter(|lane| lane.serial == serial) else {
+                return Ok(None);
+            };
+            let Some(number) = request.method.number(serial) else {
+                let session = lane.session.clone();
+                drop(holder);
+                self.resolve(request.method, &session)?;
+                continue;
+            };
+            match self.try_submit(lane, number, request, to_submit) {
+                Tried::Submitted(ticket, held) => {
+                    lane.ring_bell_if_due();
+                    return Ok(Some(self.put_aside(index, holder, ticket, held, request)));
+                }
+                Tried::Broken(error) => return Err(self.broken(holder, error)),
+                // It was taken, and given back because the last slot was gone.
+                _ if to_submit.is_none() => return Ok(None),
+                Tried::Full | Tried::NeedsBulk => {
+                    self.lanes[index].let_go(holder, self);
+                    room.wait(self, &request, serial, RING_FULL)?;
+                }
+            }
+        }
+    }
+
     fn try_submit(
         self: &Arc<Self>,
         lane: &mut Lane,
         number: u32,
         request: Request<'_>,
-        in_bulk: &mut Option<(u32, Arc<bulk::Bulk>)>,
+        in_bulk: &mut Option<Placed>,
     ) -> Tried {
         lane.ring.unpark();
         if let Err(error) = lane.drain(self) {
@@ -435,12 +490,15 @@ impl Remote {
             return Tried::Full;
         }
         let payload = request.payload;
-        let (held, block, inline) = if payload.len() <= INLINE_BYTES {
-            (Held::Nothing, 0, payload)
-        } else if let Some((serial, segment)) = in_bulk.take()
-            && serial == lane.serial
+        let mut len = payload.len();
+        let (held, block, inline) = if let Some(placed) = in_bulk.take()
+            && placed.serial == lane.serial
         {
-            (Held::Bulk(segment.clone()), segment.block(), &[][..])
+            len = placed.len;
+            let block = placed.segment.block(placed.at);
+            (Held::Bulk(placed.segment), block, &[][..])
+        } else if len <= INLINE_BYTES {
+            (Held::Nothing, 0, payload)
         } else if payload.len() <= lane.arena_bytes()
             && let Some(block) = lane.ring.place(payload)
         {
@@ -448,7 +506,7 @@ impl Remote {
         } else {
             return Tried::NeedsBulk;
         };
-        match lane.submit(request.header(number, block), inline) {
+        match lane.submit(request.header(number, block, len), inline) {
             Some(ticket) => Tried::Submitted(ticket, held),
             None => {
                 lane.give_back(held);

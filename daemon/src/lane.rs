@@ -338,11 +338,13 @@ impl Lane {
         let len = request.header.len as usize;
         match request.place {
             Place::Arena { at } => Ok(Payload::Shared { region: self.ring.up().clone(), at, len }),
-            Place::Bulk { segment } => {
+            Place::Bulk { segment, at } => {
                 let region = self.session.request_bulk(segment);
                 let has = region.as_ref().map_or(0, |region| region.len() as u64);
                 match region {
-                    Some(region) if len as u64 <= has => Ok(Payload::Shared { region, at: 0, len }),
+                    Some(region) if at as u64 + len as u64 <= has => {
+                        Ok(Payload::Shared { region, at, len })
+                    }
                     _ => Err(Fault::Bulk { segment, len: request.header.len, has }),
                 }
             }

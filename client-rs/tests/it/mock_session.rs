@@ -260,8 +260,8 @@ impl Session<'_> {
         let Peek::Request(request) = self.lanes[lane].ring.peek().unwrap() else { return false };
         let mut payload = vec![0; request.header.len as usize];
         match request.place {
-            Place::Bulk { segment } => {
-                self.bulks[segment as usize - 1].1.read_block(0, &mut payload);
+            Place::Bulk { segment, at } => {
+                self.bulks[segment as usize - 1].1.read_block(at, &mut payload);
             }
             _ => self.lanes[lane].ring.read(&request, &mut payload),
         }
