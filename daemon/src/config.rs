@@ -11,8 +11,10 @@
 //! Not here: whether a group or an engine exists (the server and the registry know), and anything
 //! that changes while the daemon runs. Configuration is read once.
 
+mod address;
 mod error;
 mod load;
+mod schema;
 pub mod settings;
 mod sources;
 #[cfg(test)]
@@ -24,7 +26,9 @@ use std::path::PathBuf;
 use ringfence_protocol::limits;
 use serde::{Deserialize, Serialize};
 
+pub use address::MetricsAddress;
 pub use error::{ConfigError, Origin};
+pub use schema::json_schema;
 pub use sources::{FlagValue, Host, Sources};
 
 /// All settings of one daemon.
@@ -64,6 +68,8 @@ pub struct Config {
     pub engines: Engines,
     /// Who may read the board.
     pub board: BoardAccess,
+    /// What is measured, and who gets it.
+    pub metrics: Metrics,
     /// What is logged and how.
     pub log: Log,
     #[serde(skip)]
@@ -165,6 +171,17 @@ pub struct BoardAccess {
     pub group: Option<String>,
 }
 
+/// `[metrics]`: where they are served, and how overhead is judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// A Unix socket or a loopback port. Unset: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<MetricsAddress>,
+    /// Milliseconds over which the overhead of a method is judged; one warning each at most.
+    pub overhead_window_ms: u64,
+}
+
 /// Where log lines go and in which shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -259,6 +276,7 @@ impl Config {
             workers: Workers::for_cores(host.cores),
             engines: Engines::default(),
             board: BoardAccess::default(),
+            metrics: Metrics::default(),
             log: Log::default(),
             origins: BTreeMap::new(),
             warnings: Vec::new(),
@@ -345,6 +363,12 @@ impl Default for Workers {
 impl Default for Engines {
     fn default() -> Self {
         Self { enable: vec!["system".to_owned(), "vectors".to_owned()] }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { listen: None, overhead_window_ms: 60_000 }
     }
 }
 

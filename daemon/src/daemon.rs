@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::process::ExitCode as ProcessExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -30,6 +30,7 @@ use crate::cli::{self, ExitCode, Mode};
 use crate::config::Config;
 use crate::inbox::Inbox;
 use crate::lane::Bench;
+use crate::metrics::{Exporter, Source};
 use crate::notify::{self, ActivationError, Watchdog};
 use crate::poller::{Poller, Setup};
 use crate::reports::Reports;
@@ -80,6 +81,14 @@ pub enum StartError {
     /// The board.
     #[error("{0}")]
     Board(String),
+    /// Where metrics were to be served.
+    #[error("[metrics] listen = {address}: {source}")]
+    Metrics {
+        /// The address.
+        address: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The operating system.
     #[error("{what}: {source}")]
     Io {
@@ -122,6 +131,7 @@ pub struct Daemon {
     lock: InstanceLock,
     threads: Vec<JoinHandle<()>>,
     workers: Arc<Workers>,
+    exporter: Option<Exporter>,
 }
 
 impl fmt::Debug for Daemon {
@@ -142,9 +152,10 @@ impl Daemon {
     /// # Errors
     /// [`StartError::Io`] if the control thread cannot be set up.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { server, lock, threads, workers } = self;
+        let Self { server, lock, threads, workers, exporter } = self;
         let result = server.run().map_err(io("the control thread"));
         workers.stop();
+        drop(exporter);
         for thread in threads {
             // A panic was logged by its hook; the others are still waited for.
             let _ = thread.join();
@@ -183,8 +194,10 @@ impl Builder {
             Ok(parsed) => parsed,
             Err(error) => return error.report().into(),
         };
-        if mode == Mode::CheckConfig {
-            return check_config(&config);
+        match mode {
+            Mode::CheckConfig => return check_config(&config),
+            Mode::ConfigSchema => return config_schema(),
+            Mode::Serve => {}
         }
         let _sink = logging::init(&config.log);
         if let Err(error) = guarded {
@@ -236,6 +249,7 @@ impl Builder {
             pollers,
             &header,
             board_group,
+            Duration::from_millis(config.metrics.overhead_window_ms),
         )?);
         // Set once, here.
         let _ = sight_cell.set(Arc::clone(&sight));
@@ -249,6 +263,7 @@ impl Builder {
         let (inboxes, poller_threads) =
             start_pollers(&config, &registry, &workers, &sight, &reports)?;
         threads.extend(poller_threads);
+        let exporter = export(&config, &sight, board_group)?;
         let listener = Some(listen(&config)?);
         if let Err(error) = notify::ready(&format!("serving instance {}", config.instance)) {
             tracing::warn!(%error, "the service manager could not be told");
@@ -265,7 +280,7 @@ impl Builder {
             signals,
             epoch,
         };
-        Ok(Daemon { server, lock, threads, workers })
+        Ok(Daemon { server, lock, threads, workers, exporter })
     }
 
     fn registry(self, config: &Config, late: LateSight) -> Result<Registry, StartError> {
@@ -324,7 +339,7 @@ fn start_pollers(
             cpu: config.polling.cpus.as_ref().and_then(|cpus| cpus.get(number as usize).copied()),
             reports: Arc::clone(reports),
             on_sweep: Box::new(move |bench, observed| {
-                sight.sweep(number as usize, bench, observed, workers.waiting());
+                sight.sweep(number as usize, bench, observed, workers.load());
                 if let Some(watchdog) = &mut watchdog {
                     watchdog.feed(Instant::now());
                 }
@@ -333,6 +348,24 @@ fn start_pollers(
         threads.push(Poller::start(setup, number).map_err(io("a poller thread"))?);
     }
     Ok((inboxes, threads))
+}
+
+/// Serves metrics, if somebody wants them. Who may read the board may read them.
+fn export(
+    config: &Config,
+    sight: &Sight,
+    group: Option<u32>,
+) -> Result<Option<Exporter>, StartError> {
+    let Some(address) = &config.metrics.listen else { return Ok(None) };
+    let source = Source {
+        board: sight.board(),
+        instance: config.instance.clone(),
+        workers: config.workers.threads,
+        started: sight.started(),
+    };
+    let exporter = Exporter::start(address, group, source);
+    let refused = |source| StartError::Metrics { address: address.to_string(), source };
+    exporter.map(Some).map_err(refused)
 }
 
 fn sweep(lock: &InstanceLock) -> Result<(), StartError> {
@@ -394,5 +427,12 @@ fn check_config(config: &Config) -> ProcessExitCode {
     }
     // A closed pipe is nobody's error.
     let _ = write!(std::io::stdout(), "{}", config.to_toml());
+    ExitCode::Ok.into()
+}
+
+fn config_schema() -> ProcessExitCode {
+    use std::io::Write as _;
+    // A closed pipe is nobody's error.
+    let _ = writeln!(std::io::stdout(), "{:#}", crate::config::json_schema());
     ExitCode::Ok.into()
 }

@@ -4,5 +4,6 @@
 mod crash;
 mod daemon;
 mod hostile;
+mod metrics;
 mod raw;
 mod spine;
