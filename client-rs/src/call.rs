@@ -94,8 +94,18 @@ impl Remote {
     /// away and is back in time.
     #[inline(always)]
     pub(crate) fn call(self: &Arc<Self>, request: Request<'_>) -> Answer {
+        let index = self.lane_index();
+        if self.lanes[index].countdown.is_over() {
+            return self.call_measured(index, request);
+        }
+        self.call_at(index, request)
+    }
+
+    /// The same on this lane, whether or not it is measured.
+    #[inline(always)]
+    pub(crate) fn call_at(self: &Arc<Self>, index: usize, request: Request<'_>) -> Answer {
         let mut other = None;
-        if let Some((_, len, words)) = self.attempt(request, AsReply, &mut other) {
+        if let Some((_, len, words)) = self.attempt(index, request, AsReply, &mut other) {
             is_nothing(other);
             return Ok(Reply::line(len, words));
         }
@@ -131,7 +141,7 @@ impl Remote {
                         return Err(error);
                     };
                     let again = Request { options: &options, ..request };
-                    answer = finished(self.start(again, AsReply));
+                    answer = finished(self.start_at(self.lane_index(), again, AsReply));
                 }
                 other => return other,
             }
@@ -171,15 +181,31 @@ impl Remote {
         Some(CallOptions { timeout, ..*options })
     }
 
-    /// Submits a call, and looks at the answer as often as the request says.
+    /// Submits a call that its caller waits for, and looks at the answer as often as the request says.
     #[inline(always)]
     pub(crate) fn start<S: Sink>(
         self: &Arc<Self>,
         request: Request<'_>,
         sink: S,
     ) -> Result<Started<S::Out>, Error> {
+        let index = self.lane_index();
+        if self.lanes[index].countdown.is_over() {
+            return self.start_measured(index, request, sink);
+        }
+        self.start_at(index, request, sink)
+    }
+
+    /// The same on this lane, whether or not it is measured; also for calls whose callers turn to
+    /// something else meanwhile.
+    #[inline(always)]
+    pub(crate) fn start_at<S: Sink>(
+        self: &Arc<Self>,
+        index: usize,
+        request: Request<'_>,
+        sink: S,
+    ) -> Result<Started<S::Out>, Error> {
         let mut other = None;
-        match self.attempt(request, sink, &mut other) {
+        match self.attempt(index, request, sink, &mut other) {
             Some((sink, len, words)) => {
                 is_nothing(other);
                 Ok(Started::Done(sink.line(len, words)))
@@ -193,11 +219,11 @@ impl Remote {
     #[inline(always)]
     fn attempt<S: Sink>(
         self: &Arc<Self>,
+        index: usize,
         request: Request<'_>,
         sink: S,
         other: &mut Other<S::Out>,
     ) -> Option<(S, usize, [u64; LINE_WORDS])> {
-        let index = self.lane_index();
         let cell = &self.lanes[index];
         if request.payload.len() <= INLINE_BYTES
             && let Some(mut holder) = cell.try_hold()
@@ -335,6 +361,7 @@ impl Remote {
             timeout: request.timeout(),
             beat,
             idempotent: request.method.is_idempotent(),
+            measured: None,
         })
     }
 

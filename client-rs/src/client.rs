@@ -373,7 +373,8 @@ impl Client {
         match &self.inner.way {
             Way::Remote(remote) => {
                 let request = Request { method, payload, options, turns: 0 };
-                match remote.here().start(request, AsReply)? {
+                let remote = remote.here();
+                match remote.start_at(remote.lane_index(), request, AsReply)? {
                     Started::Open(pending) => Ok(pending),
                     Started::Done(reply) => Ok(Pending::ready(Ok(reply))),
                 }
