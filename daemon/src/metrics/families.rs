@@ -73,7 +73,7 @@ pub(super) const FAMILIES: &[Family] = &[
         Values::Sum(|totals| (totals.interpreter_waits, totals.interpreter_ns))),
     now("memory_usage_mb", "Resident memory of the daemon in megabytes (10^6 bytes).",
         |seen| Some(seen.facts.resident_bytes? as f64 / 1e6)),
-    family("ringfence_build_info", "1, with version and instance as labels.", Values::Build),
+    family("ringfence_build_info", "1, with version and daemon (its instance) as labels.", Values::Build),
     now("ringfence_uptime_seconds", "Time since the daemon started.",
         |seen| Some(seen.facts.uptime.as_secs_f64())),
     now("ringfence_sweep_age_seconds",
@@ -177,7 +177,7 @@ impl Values {
             }
             Self::Build => {
                 let version = ("version", env!("CARGO_PKG_VERSION"));
-                let labels = labels(&[version, ("instance", seen.facts.instance)]);
+                let labels = labels(&[version, ("daemon", seen.facts.instance)]);
                 (GAUGE, vec![of(GAUGE, 1.0, labels)])
             }
         }

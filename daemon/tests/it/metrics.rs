@@ -125,7 +125,7 @@ fn a_port_of_loopback_serves_the_same() {
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.contains(&format!("instance=\"{}\"", daemon.instance)), "{answer}");
+        assert!(answer.contains(&format!("daemon=\"{}\"", daemon.instance)), "{answer}");
         return;
     }
     panic!("no port was free ten times");
