@@ -22,7 +22,12 @@ def ringfenced(*arguments: str) -> str:
     binary = find_daemon()
     assert binary is not None
     return subprocess.run(
-        [binary, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True
+        [binary, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     ).stdout
 
 

@@ -234,10 +234,8 @@ def test_overhead_rises_while_another_thread_computes_and_falls_when_it_ends() -
         assert waited / waits > sys.getswitchinterval() / 2
         high = exporter.overhead("nap")
         assert high is not None
-        eventually(
-            lambda: "% of the time of trial.nap is not its engine's" in exporter.daemon.log.read_text(),
-            "it is warned of",
-        )
+        warning = "% of the time of trial.nap is not its engine's"
+        eventually(lambda: warning in exporter.daemon.log.read_text(), "it is warned of")
         deadline = time.monotonic() + 60
         while (exporter.overhead("nap") or 1) > min(0.15, high / 2):
             for _ in range(32):

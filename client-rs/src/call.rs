@@ -95,17 +95,24 @@ impl Remote {
     #[inline(always)]
     pub(crate) fn call(self: &Arc<Self>, request: Request<'_>) -> Answer {
         let index = self.lane_index();
-        if self.lanes[index].countdown.is_over() {
-            return self.call_measured(index, request);
+        let cell = &self.lanes[index];
+        if cell.countdown.is_over() {
+            let Request { method, payload, options, turns } = request;
+            return self.call_measured(index, method, payload, options, turns);
         }
-        self.call_at(index, request)
+        self.call_at(index, cell, request)
     }
 
     /// The same on this lane, whether or not it is measured.
     #[inline(always)]
-    pub(crate) fn call_at(self: &Arc<Self>, index: usize, request: Request<'_>) -> Answer {
+    pub(crate) fn call_at(
+        self: &Arc<Self>,
+        index: usize,
+        cell: &LaneCell,
+        request: Request<'_>,
+    ) -> Answer {
         let mut other = None;
-        if let Some((_, len, words)) = self.attempt(index, request, AsReply, &mut other) {
+        if let Some((_, len, words)) = self.attempt(index, cell, request, AsReply, &mut other) {
             is_nothing(other);
             return Ok(Reply::line(len, words));
         }
@@ -141,7 +148,7 @@ impl Remote {
                         return Err(error);
                     };
                     let again = Request { options: &options, ..request };
-                    answer = finished(self.start_at(self.lane_index(), again, AsReply));
+                    answer = finished(self.start_aside(again, AsReply));
                 }
                 other => return other,
             }
@@ -189,23 +196,36 @@ impl Remote {
         sink: S,
     ) -> Result<Started<S::Out>, Error> {
         let index = self.lane_index();
-        if self.lanes[index].countdown.is_over() {
-            return self.start_measured(index, request, sink);
+        let cell = &self.lanes[index];
+        if cell.countdown.is_over() {
+            let Request { method, payload, options, turns } = request;
+            return self.start_measured(index, method, payload, options, turns, sink);
         }
-        self.start_at(index, request, sink)
+        self.start_at(index, cell, request, sink)
     }
 
-    /// The same on this lane, whether or not it is measured; also for calls whose callers turn to
-    /// something else meanwhile.
+    /// The same for a call whose caller turns to something else meanwhile: it is not measured.
+    #[inline]
+    pub(crate) fn start_aside<S: Sink>(
+        self: &Arc<Self>,
+        request: Request<'_>,
+        sink: S,
+    ) -> Result<Started<S::Out>, Error> {
+        let index = self.lane_index();
+        self.start_at(index, &self.lanes[index], request, sink)
+    }
+
+    /// The same on this lane, whether or not it is measured.
     #[inline(always)]
     pub(crate) fn start_at<S: Sink>(
         self: &Arc<Self>,
         index: usize,
+        cell: &LaneCell,
         request: Request<'_>,
         sink: S,
     ) -> Result<Started<S::Out>, Error> {
         let mut other = None;
-        match self.attempt(index, request, sink, &mut other) {
+        match self.attempt(index, cell, request, sink, &mut other) {
             Some((sink, len, words)) => {
                 is_nothing(other);
                 Ok(Started::Done(sink.line(len, words)))
@@ -220,11 +240,11 @@ impl Remote {
     fn attempt<S: Sink>(
         self: &Arc<Self>,
         index: usize,
+        cell: &LaneCell,
         request: Request<'_>,
         sink: S,
         other: &mut Other<S::Out>,
     ) -> Option<(S, usize, [u64; LINE_WORDS])> {
-        let cell = &self.lanes[index];
         if request.payload.len() <= INLINE_BYTES
             && let Some(mut holder) = cell.try_hold()
             && let Some(lane) = holder.as_mut()

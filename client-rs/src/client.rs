@@ -373,8 +373,7 @@ impl Client {
         match &self.inner.way {
             Way::Remote(remote) => {
                 let request = Request { method, payload, options, turns: 0 };
-                let remote = remote.here();
-                match remote.start_at(remote.lane_index(), request, AsReply)? {
+                match remote.here().start_aside(request, AsReply)? {
                     Started::Open(pending) => Ok(pending),
                     Started::Done(reply) => Ok(Pending::ready(Ok(reply))),
                 }

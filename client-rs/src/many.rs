@@ -344,7 +344,7 @@ impl<'a> Flight<'a> {
         let payload = payload.as_ref();
         let (method, options) = (self.method, self.options);
         let request = Request { method, payload, options, turns: 0 };
-        let started = self.remote.start_at(self.remote.lane_index(), request, AsReply)?;
+        let started = self.remote.start_aside(request, AsReply)?;
         let index = self.next;
         self.next += 1;
         match started {

@@ -13,6 +13,8 @@ use ringfence_protocol::measures::SAMPLE_EVERY;
 use crate::call::{Request, Started};
 use crate::error::Error;
 use crate::lane::Answer;
+use crate::method::Method;
+use crate::options::CallOptions;
 use crate::remote::Remote;
 use crate::reply::Sink;
 
@@ -97,16 +99,24 @@ impl Measurement {
 }
 
 impl Remote {
-    /// As [`call_at`](Self::call_at), and measures.
+    /// As [`call_at`](Self::call_at), and measures. The parts of a request, since a whole one would be put
+    /// together in memory on the way of the others.
     #[cold]
     #[inline(never)]
-    pub(crate) fn call_measured(self: &Arc<Self>, index: usize, request: Request<'_>) -> Answer {
-        self.lanes[index].countdown.restart();
+    pub(crate) fn call_measured(
+        self: &Arc<Self>,
+        index: usize,
+        method: &Method,
+        payload: &[u8],
+        options: &CallOptions,
+        turns: u32,
+    ) -> Answer {
+        let cell = &self.lanes[index];
+        cell.countdown.restart();
         let since = Instant::now();
-        let answer = self.call_at(index, request);
+        let answer = self.call_at(index, cell, Request { method, payload, options, turns });
         if answer.is_ok() {
-            let number = |serial| request.method.number(serial);
-            self.record(index, number, since.elapsed(), None);
+            self.record(index, |serial| method.number(serial), since.elapsed(), None);
         }
         answer
     }
@@ -118,13 +128,18 @@ impl Remote {
     pub(crate) fn start_measured<S: Sink>(
         self: &Arc<Self>,
         index: usize,
-        request: Request<'_>,
+        method: &Method,
+        payload: &[u8],
+        options: &CallOptions,
+        turns: u32,
         sink: S,
     ) -> Result<Started<S::Out>, Error> {
-        self.lanes[index].countdown.restart();
+        let cell = &self.lanes[index];
+        cell.countdown.restart();
         let since = Instant::now();
-        let mut started = self.start_at(index, request, sink)?;
-        let number = |serial| request.method.number(serial);
+        let request = Request { method, payload, options, turns };
+        let mut started = self.start_at(index, cell, request, sink)?;
+        let number = |serial| method.number(serial);
         match &mut started {
             Started::Done(_) => self.record(index, number, since.elapsed(), None),
             Started::Open(pending) => {

@@ -62,8 +62,8 @@ pub(crate) struct Lane {
     pub(crate) calls: u64,
     calls_at_last_look: u64,
     opened_at: Instant,
-    /// What was accepted of the client's own measurements.
-    accepted: Accepted,
+    /// What was accepted of the client's own measurements; in a box, since only sweeps touch it.
+    accepted: Box<Accepted>,
 }
 
 /// A light call's surroundings.
@@ -101,7 +101,7 @@ impl Lane {
             calls: 0,
             calls_at_last_look: 0,
             opened_at: served_at,
-            accepted: Accepted::default(),
+            accepted: Box::default(),
         }
     }
 

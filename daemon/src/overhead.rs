@@ -16,6 +16,9 @@ use ringfence_protocol::board::MethodRow;
 const LEAST_SERVICE_NS: u64 = 20_000;
 /// Measured calls below which nothing is said.
 const ENOUGH: u64 = 4;
+/// A method that was not measured for so long, or for as many windows, has no ratio any more.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
+const FORGOTTEN_WINDOWS: u32 = 5;
 /// A ratio above this is worth a warning.
 const TOLERATED: f64 = 0.05;
 
@@ -78,7 +81,18 @@ impl Verdict {
 pub(crate) struct Overhead {
     every: Duration,
     next: Instant,
-    methods: Vec<(Sums, Option<Verdict>)>,
+    methods: Vec<Known>,
+}
+
+/// What is known about a method from window to window.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// As of when it was last judged.
+    before: Sums,
+    verdict: Option<Verdict>,
+    /// As of the last window, and since when they have been so.
+    client_calls: u64,
+    since: Instant,
 }
 
 impl Overhead {
@@ -97,20 +111,29 @@ impl Overhead {
 
     /// What the window says of each method; of those that were not called enough, what the last one
     /// did.
-    pub(crate) fn judge(&mut self, rows: &[MethodRow]) -> Vec<Option<Judged>> {
-        self.methods.resize(rows.len(), (Sums::default(), None));
+    pub(crate) fn judge(&mut self, rows: &[MethodRow], now: Instant) -> Vec<Option<Judged>> {
+        let fresh = Known { before: Sums::default(), verdict: None, client_calls: 0, since: now };
+        self.methods.resize(rows.len(), fresh);
+        let patience = FORGOTTEN_AFTER.max(self.every * FORGOTTEN_WINDOWS);
         let both = self.methods.iter_mut().zip(rows);
-        both.map(|((before, known), row)| {
-            let after = Sums::of(row);
-            let fresh = after.client_calls.saturating_sub(before.client_calls) >= ENOUGH
-                && after.samples > before.samples;
-            if fresh {
-                *known = Verdict::between(*before, after);
-                *before = after;
-            }
-            known.map(|verdict| Judged { verdict, fresh })
-        })
-        .collect()
+        both.map(|(known, row)| known.judge(Sums::of(row), now, patience)).collect()
+    }
+}
+
+impl Known {
+    fn judge(&mut self, after: Sums, now: Instant, patience: Duration) -> Option<Judged> {
+        let enough = after.client_calls.saturating_sub(self.before.client_calls) >= ENOUGH;
+        let fresh = enough && after.samples > self.before.samples;
+        if fresh {
+            self.verdict = Verdict::between(self.before, after);
+            self.before = after;
+        }
+        if after.client_calls != self.client_calls {
+            (self.client_calls, self.since) = (after.client_calls, now);
+        } else if now.saturating_duration_since(self.since) >= patience {
+            self.verdict = None;
+        }
+        self.verdict.map(|verdict| Judged { verdict, fresh })
     }
 }
 
@@ -184,7 +207,7 @@ mod tests {
     }
 
     fn ratio(overhead: &mut Overhead, row: &MethodRow) -> Option<u64> {
-        overhead.judge(std::slice::from_ref(row))[0].map(Judged::millionths)
+        overhead.judge(std::slice::from_ref(row), Instant::now())[0].map(Judged::millionths)
     }
 
     #[test]
@@ -215,17 +238,20 @@ mod tests {
     #[test]
     fn a_window_has_one_warning_and_only_for_what_it_saw() {
         let mut overhead = Overhead::new(Duration::from_secs(60));
+        let now = Instant::now();
         let mut rows =
             [MethodRow::new(1, "e.a"), MethodRow::new(2, "e.b"), MethodRow::new(3, "e.c")];
         call(&mut rows[0], 10, 100 * US, 90 * US);
         call(&mut rows[1], 10, 100 * US, 80 * US);
         call(&mut rows[2], 10, 100 * US, 96 * US);
-        let judged = overhead.judge(&rows);
+        let judged = overhead.judge(&rows, now);
         let found = worst(&rows, &judged).unwrap();
         assert_eq!((found.method.as_str(), found.methods), ("e.b", 2));
-        let judged = overhead.judge(&rows);
+        let judged = overhead.judge(&rows, now);
         assert!(judged[1].is_some(), "the gauge stays");
         assert_eq!(worst(&rows, &judged), None, "the warning does not come again");
+        let later = now + FORGOTTEN_AFTER;
+        assert_eq!(overhead.judge(&rows, later), [None; 3], "nor does the gauge stay for ever");
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Sight {
         }
         let mut books = self.books.lock();
         let board = &mut books.board;
-        let judged = overhead.judge(board.methods());
+        let judged = overhead.judge(board.methods(), now);
         for (index, verdict) in judged.iter().enumerate() {
             board.show_overhead(index, verdict.map_or(0, |verdict| verdict.millionths() + 1));
         }
