@@ -101,3 +101,19 @@ fn what_is_not_waited_for_or_fails_is_not_measured() {
     client.call_many(&echo, vec![b"x"; 500], &options, |_, answer| drop(answer.unwrap())).unwrap();
     assert_eq!(sums(&mock), Growth { methods: sums(&mock).methods, ..Growth::default() });
 }
+
+#[test]
+fn threads_that_share_a_lane_share_its_countdown() {
+    const THREADS: u64 = 4;
+    const CALLS: u64 = 64 * 40;
+    let mock = Mock::echoing();
+    let client = mock.client();
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| (0..CALLS).for_each(|_| drop(client.echo(b"x").unwrap())));
+        }
+    });
+    // Steps that two threads take at once are one step, or a call more that is measured.
+    let (measured, all) = (sums(&mock).calls, THREADS * CALLS);
+    assert!((all / 64 / THREADS / 2..=all / 16).contains(&measured), "{measured} of {all}");
+}

@@ -5,10 +5,13 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::config::MetricsAddress;
 
@@ -87,13 +90,16 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         let text = "there is a file of that name that is no socket: move it away";
         return Err(io::Error::new(ErrorKind::AlreadyExists, text));
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path),
-        Ok(_) => {
+    // Without waiting: whoever listens may be stopped, with its queue full.
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
+        Err(Errno::ECONNREFUSED) => std::fs::remove_file(path),
+        Ok(()) | Err(Errno::EAGAIN) => {
             let text = "another process serves there: give each instance a path of its own";
             Err(io::Error::new(ErrorKind::AddrInUse, text))
         }
-        Err(error) => Err(error),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -144,5 +150,62 @@ impl AsFd for Stream {
             Self::Unix(stream) => stream.as_fd(),
             Self::Loopback(stream) => stream.as_fd(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A path of its own in a directory of its own, gone with the test.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let dir = format!("ringfence-listen-{name}-{}", std::process::id());
+            let dir = std::env::temp_dir().join(dir);
+            std::fs::create_dir(&dir).unwrap();
+            Self(dir)
+        }
+
+        fn open(&self) -> io::Result<Listener> {
+            Listener::open(&MetricsAddress::Unix(self.path()), None)
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.join("metrics.sock")
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_a_dead_daemon_left_is_taken_over_and_the_name_goes_at_the_end() {
+        let place = Place::new("stale");
+        drop(UnixListener::bind(place.path()).unwrap());
+        assert!(place.path().exists(), "std leaves the name");
+        let listener = place.open().unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        drop(listener);
+        assert!(!place.path().exists());
+    }
+
+    #[test]
+    fn what_somebody_else_uses_is_left_alone() {
+        let place = Place::new("used");
+        let busy = UnixListener::bind(place.path()).unwrap();
+        assert_eq!(place.open().unwrap_err().kind(), ErrorKind::AddrInUse);
+        drop(busy);
+        std::fs::remove_file(place.path()).unwrap();
+        std::fs::write(place.path(), "mine").unwrap();
+        assert_eq!(place.open().unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(place.path()).unwrap(), b"mine");
+        std::fs::remove_file(place.path()).unwrap();
+        std::os::unix::fs::symlink("/nonexistent", place.path()).unwrap();
+        assert_eq!(place.open().unwrap_err().kind(), ErrorKind::AlreadyExists);
     }
 }
