@@ -36,6 +36,10 @@ impl<W: Words> Source<W> {
     /// The metrics as of the last sweep, in the Prometheus text format.
     fn text(&self) -> Result<String, String> {
         let snapshot = Snapshot::read(&self.board).map_err(|error| error.to_string())?;
+        if snapshot.torn_rows > 0 {
+            // Rows that are left out would look like counters that start anew.
+            return Err("a poller has been writing the board for long: ask again".to_owned());
+        }
         let facts = families::Facts {
             instance: &self.instance,
             workers: self.workers,

@@ -31,7 +31,7 @@ pub(super) fn answer(
     Some(match (request.method.unwrap_or_default(), path) {
         ("GET" | "HEAD", "/metrics") => match metrics() {
             Ok(text) => reply("200 OK", "", &text, request.method == Some("HEAD")),
-            Err(error) => refusal("500 Internal Server Error", "", &error),
+            Err(error) => refusal("503 Service Unavailable", "", &error),
         },
         ("GET" | "HEAD", _) => refusal("404 Not Found", "", "metrics are at /metrics"),
         _ => refusal("405 Method Not Allowed", "Allow: GET, HEAD\r\n", "GET /metrics"),
@@ -82,6 +82,8 @@ mod tests {
         ] {
             assert_eq!(status(head).as_deref(), Some(want), "{}", head.escape_ascii());
         }
+        let busy = answer(b"GET /metrics HTTP/1.1\r\n\r\n", || Err("later".into())).unwrap();
+        assert!(busy.starts_with(b"HTTP/1.1 503 ") && busy.ends_with(b"later\n"));
         let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(HEADERS + 1));
         assert!(status(many.as_bytes()).unwrap().starts_with("HTTP/1.1 431"));
         let long = format!("GET /metrics HTTP/1.1\r\nA: {}", "b".repeat(HEAD_BYTES));
