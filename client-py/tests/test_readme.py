@@ -5,17 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from pathlib import Path
 
 from conftest import run_python
+from documents import ROOT, blocks
 from ringfence.testing import PrivateDaemon
 
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+README = "README.md"
 
 
 def code(path: str) -> str:
@@ -25,7 +20,7 @@ def code(path: str) -> str:
 
 
 def test_the_python_example_runs(ringfence_daemon: PrivateDaemon) -> None:
-    (example,) = blocks("python")
+    (example,) = blocks(README, "python")
     result = run_python(example, RINGFENCE_TARGET=str(ringfence_daemon.socket))
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("[1] [")
@@ -33,7 +28,7 @@ def test_the_python_example_runs(ringfence_daemon: PrivateDaemon) -> None:
 
 
 def test_the_rust_example_is_the_file_and_runs(ringfence_daemon: PrivateDaemon) -> None:
-    hello, _ = blocks("rust")
+    hello, _ = blocks(README, "rust")
     assert hello == code("client-rs/examples/hello.rs")
     program = ringfence_daemon.binary.parent / "examples" / "hello"
     env = os.environ | {"RINGFENCE_TARGET": str(ringfence_daemon.socket)}
@@ -44,12 +39,12 @@ def test_the_rust_example_is_the_file_and_runs(ringfence_daemon: PrivateDaemon) 
 
 def test_the_engine_of_ones_own_is_the_file() -> None:
     """`test_own_engine.py` runs it."""
-    _, engine = blocks("rust")
+    _, engine = blocks(README, "rust")
     assert engine == code("daemon/examples/greeterd.rs")
     assert len(engine.strip().splitlines()) <= 40
 
 
 def test_the_shell_blocks_name_what_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^make (\w+)", "\n".join(blocks("text")), re.MULTILINE):
+    for target in re.findall(r"^make (\w+)", "\n".join(blocks(README, "text")), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

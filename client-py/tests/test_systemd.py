@@ -108,6 +108,9 @@ def test_daemon_and_socket_agree_on_the_path(service: str, socket: str) -> None:
     assert values(socket, "ListenSequentialPacket") == [f"{runtime_dir}/{instance}/control.sock"]
     assert values(service, "RuntimeDirectory") == [f"ringfence/{instance}"]
     assert runtime_dir == "/run/ringfence"
+    state_dir = words[words.index("--state-dir") + 1]
+    assert values(service, "StateDirectory") == [f"ringfence/{instance}"]
+    assert (state_dir, values(service, "StateDirectoryMode")) == ("/var/lib/ringfence", ["0700"])
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -94,6 +94,16 @@ pub(crate) fn place(
     Ok(Some(segment))
 }
 
+/// Makes sure that [`place`] finds a segment for `len` bytes, by a short talk with the daemon if it has to.
+/// `false`: it would not, because all are busy, or the arena is what such a payload needs.
+pub(crate) fn prepare(session: &Session, len: usize) -> Result<bool, Error> {
+    if len <= session.arena_bytes || session.bulk.is_full() {
+        return Ok(false);
+    }
+    open(session, len)?.give_back();
+    Ok(true)
+}
+
 fn open(session: &Session, len: usize) -> Result<Arc<Bulk>, Error> {
     let (number, region) = session.open_bulk(rounded(len) as u64)?;
     if region.len() < len || number == 0 || number as usize > BULK_SEGMENTS {

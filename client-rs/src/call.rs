@@ -28,7 +28,7 @@ const SPIN_TURNS: u32 = 150;
 /// A holder of the lane that others want looks this often at least.
 const POLITE_TURNS: u32 = 32;
 /// How often a call is made again after the daemon went away under it.
-const RETRIES: u32 = 3;
+pub(crate) const RETRIES: u32 = 3;
 
 /// What a start of a call came to.
 pub(crate) enum Started<T = Reply> {

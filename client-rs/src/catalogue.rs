@@ -24,7 +24,7 @@ impl Remote {
         if let Some(known) = session.catalogue.get() {
             return Ok(known.clone());
         }
-        let method = Method::system("catalogue", ringfence_protocol::api::system::CATALOGUE);
+        let method = Method::catalogue();
         let options = CallOptions::default();
         let request = Request {
             method: &method,
@@ -33,9 +33,20 @@ impl Remote {
             turns: self.turns(&options),
         };
         let reply = self.call(request)?;
-        let engines = wire::decode_catalogue(&reply)
-            .map_err(|wrong| Error::Protocol { what: format!("its catalogue: {wrong}") })?;
-        Ok(session.catalogue.get_or_init(|| engines.into()).clone())
+        session.learn(&reply)
+    }
+
+    /// Must the catalogue be fetched before this method can be called?
+    pub(crate) fn must_learn(&self, method: &Method) -> bool {
+        let Some(session) = self.alive() else { return false };
+        method.number(session.serial).is_none()
+            && session.catalogue.get().is_none()
+            && compiled_in().iter().all(|engine| engine.name != method.engine())
+    }
+
+    /// Keeps the catalogue that the daemon of the present session has answered.
+    pub(crate) fn learn(&self, reply: &[u8]) -> Result<(), Error> {
+        self.alive().map_or(Ok(()), |session| session.learn(reply).map(drop))
     }
 
     /// The present session; connects if there is none.
@@ -100,6 +111,14 @@ impl Remote {
             Error::Protocol { what: format!("engine `{}` is not in its catalogue", id.name) }
         })?;
         find(engine, method.name()).map(|schema| Facts::of(id.number, schema))
+    }
+}
+
+impl Session {
+    fn learn(&self, reply: &[u8]) -> Result<Arc<[EngineSchema]>, Error> {
+        let engines = wire::decode_catalogue(reply)
+            .map_err(|wrong| Error::Protocol { what: format!("its catalogue: {wrong}") })?;
+        Ok(self.catalogue.get_or_init(|| engines.into()).clone())
     }
 }
 

@@ -9,6 +9,8 @@ use ringfence_protocol::schema::EngineSchema;
 
 use crate::board::Board;
 use crate::call::{Request, Started};
+use crate::calling::Calling;
+use crate::driver::Driver;
 use crate::error::Error;
 use crate::info::{Info, Stats};
 use crate::method::Method;
@@ -88,8 +90,11 @@ impl Client {
         Builder::default()
     }
 
-    pub(crate) fn open(builder: Builder) -> Result<Self, Error> {
-        let way = Way::open(builder)?;
+    pub(crate) fn open(
+        builder: Builder,
+        way: impl FnOnce(Builder) -> Result<Way, Error>,
+    ) -> Result<Self, Error> {
+        let way = way(builder)?;
         let echo = Method::system("echo", api::ECHO);
         let ping = Method::system("ping", api::PING);
         Ok(Self { inner: Arc::new(Inner { way, echo, ping, vectors: OnceLock::new() }) })
@@ -423,6 +428,75 @@ impl Client {
                 Ok(())
             }
         }
+    }
+
+    /// A call as a future, for any runtime; the client's [`driver`](Self::driver) must be turned. In
+    /// process it is carried out when it is first polled.
+    ///
+    /// # Errors
+    /// The future's: as [`call`](Self::call), and code `InvalidArgument` if there is no driver.
+    ///
+    /// See [`Driver`] for examples.
+    pub fn call_async<P: AsRef<[u8]> + Unpin>(
+        &self,
+        method: &Method,
+        payload: P,
+        options: &CallOptions,
+    ) -> Calling<P> {
+        Calling::new(self.clone(), method.clone(), payload, *options)
+    }
+
+    /// [`echo`](Self::echo) as a future.
+    pub fn echo_async<P: AsRef<[u8]> + Unpin>(&self, data: P, options: &CallOptions) -> Calling<P> {
+        self.call_async(&self.inner.echo, data, options)
+    }
+
+    /// [`ping`](Self::ping) as a future; its reply is empty.
+    pub fn ping_async(&self, options: &CallOptions) -> Calling<[u8; 0]> {
+        self.call_async(&self.inner.ping, [], options)
+    }
+
+    /// Fetches the [`catalogue`](Self::catalogue), connecting if need be, without waiting; afterwards
+    /// [`known_catalogue`](Self::known_catalogue) has it.
+    ///
+    /// # Errors
+    /// As [`call_async`](Self::call_async).
+    ///
+    /// ```
+    /// # smol::block_on(async {
+    /// let client = ringfence::doctest_client();
+    /// client.learn_async(&ringfence::CallOptions::default()).await?;
+    /// assert!(client.known_catalogue().is_some());
+    /// # Ok::<(), ringfence::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn learn_async(&self, options: &CallOptions) -> Result<Reply, Error> {
+        let reply = self.call_async(&Method::catalogue(), [], options).await?;
+        match &self.inner.way {
+            Way::Remote(remote) => remote.here().learn(&reply)?,
+            #[cfg(feature = "inproc")]
+            Way::Inproc(_) => {}
+        }
+        Ok(reply)
+    }
+
+    /// What an event loop has to watch and to turn for [`call_async`](Self::call_async). A client has
+    /// one at a time.
+    ///
+    /// # Errors
+    /// Code `InvalidArgument` if there is one already; out of descriptors.
+    ///
+    /// ```
+    /// let client = ringfence::doctest_client();
+    /// client.driver()?.turn();
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn driver(&self) -> Result<Driver, Error> {
+        Driver::of(self)
+    }
+
+    pub(crate) fn way(&self) -> &Way {
+        &self.inner.way
     }
 
     /// Waits for a submitted call, until it is answered or its own time is over. Any thread may.

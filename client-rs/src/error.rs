@@ -41,7 +41,7 @@ impl Outcome {
 /// let error = client.method("system", "eccho").unwrap_err();
 /// assert_eq!(error.code(), ErrorCode::UnknownMethod);
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Nobody answers at the target.

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -79,19 +80,35 @@ impl StatsSource for Source {
     }
 }
 
+/// What is saved when `RINGFENCE_STATE_DIR` names a directory that daemons use too: a folder beside
+/// theirs, so that nobody replaces what another saved. An instance may bear this name; then they
+/// share it.
+const STATE_FOLDER: &str = "inproc";
+
+/// Where engines save, if the builder does not say.
+fn state_dir() -> Option<PathBuf> {
+    let dir = std::env::var_os("RINGFENCE_STATE_DIR").filter(|dir| !dir.is_empty())?;
+    Some(PathBuf::from(dir).join(STATE_FOLDER))
+}
+
 /// The built-in engines after `system`.
-fn builtin() -> Result<Registry, RegistryError> {
+fn builtin(state: Option<&Path>) -> Result<Registry, RegistryError> {
     let mut registry = Registry::new();
-    for engine in ringfence_core::builtin() {
+    for engine in ringfence_core::builtin(state) {
         registry.add(engine)?;
     }
     Ok(registry)
 }
 
 impl Inproc {
-    pub(crate) fn new(others: Option<Registry>) -> Result<Self, Error> {
+    pub(crate) fn new(others: Option<Registry>, state: Option<PathBuf>) -> Result<Self, Error> {
         let wrong = |error: RegistryError| Error::invalid(error.to_string());
-        let others = others.map_or_else(builtin, Ok).map_err(wrong)?;
+        let state = state.or_else(state_dir);
+        if let Some(relative) = state.as_ref().filter(|dir| !dir.is_absolute()) {
+            let text = format!("the state directory {} must be absolute", relative.display());
+            return Err(Error::invalid(text));
+        }
+        let others = others.map_or_else(|| builtin(state.as_deref()), Ok).map_err(wrong)?;
         let facts = Arc::new(SystemFacts::default());
         let counts = Arc::new(Counts { since: Instant::now(), errors: AtomicU64::new(0) });
         let engine = System::new(facts.clone(), Box::new(Source(counts.clone())));

@@ -8,7 +8,11 @@
 //! [`crate::wait`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32,
+    Ordering::{Relaxed, SeqCst},
+};
+use std::task::Waker;
 
 use parking_lot::{Mutex, MutexGuard};
 use ringfence_protocol::geometry::Geometry;
@@ -100,6 +104,10 @@ pub(crate) struct LaneCell {
     pub(crate) sleepers: AtomicU32,
     /// Which of its calls are measured.
     pub(crate) countdown: Countdown,
+    /// Calls that an event loop waits for, which is woken by a byte.
+    pub(crate) watchers: AtomicU32,
+    /// The event loop has been told to look at the lane, and counts as awake until it has.
+    pub(crate) nudged: AtomicBool,
 }
 
 /// The lane, held.
@@ -124,12 +132,23 @@ impl LaneCell {
     /// Lets go of the lane. If others sleep and nobody else looks at it, it is parked for them.
     #[inline]
     pub(crate) fn let_go(&self, mut holder: Holder<'_>, remote: &Arc<Remote>) {
-        if self.sleepers.load(Relaxed) > 0
+        if self.is_waited_for()
             && self.awake.load(Relaxed) == 0
             && let Some(lane) = holder.as_mut()
         {
-            lane.park_or_drain(remote);
+            lane.park_or_drain(remote, self.wake_by());
         }
+    }
+
+    /// Does a thread sleep for it, or an event loop?
+    #[inline]
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.sleepers.load(SeqCst) > 0 || self.watchers.load(SeqCst) > 0
+    }
+
+    /// How the daemon is to wake them. (Waking by a byte wakes threads too.)
+    pub(crate) fn wake_by(&self) -> WakeBy {
+        if self.watchers.load(SeqCst) > 0 { WakeBy::Byte } else { WakeBy::Futex }
     }
 }
 
@@ -222,6 +241,22 @@ impl Lane {
         // A free place holds nothing.
         place.ticket = ticket;
         place.owner = Owner::Item { key, index };
+    }
+
+    /// How many calls more may be submitted now.
+    pub(crate) fn room(&mut self) -> usize {
+        let open = self.ring.outstanding() as usize;
+        if self.has_room() { self.places.len().saturating_sub(open) } else { 0 }
+    }
+
+    /// The tasks that wait for answers.
+    pub(crate) fn tasks(&self) -> Vec<Waker> {
+        let all = self.places.iter().chain(&self.displaced);
+        all.filter_map(|place| match &place.owner {
+            Owner::Entry(entry) => entry.task(),
+            _ => None,
+        })
+        .collect()
     }
 
     /// The place of an open call.
@@ -456,14 +491,14 @@ impl Lane {
         }
     }
 
-    /// Parks the lane for threads that sleep on `down.wake`, after taking every answer: the value
-    /// that `wake` has until the daemon wakes them. If the daemon breaks a rule its session dies, and
-    /// there is no sleep.
+    /// Parks the lane for threads that sleep on `down.wake` and for an event loop, after taking every
+    /// answer: the value that `wake` has until the daemon wakes them. If the daemon breaks a rule its
+    /// session dies, and there is no sleep.
     #[cold]
-    pub(crate) fn park_or_drain(&mut self, remote: &Arc<Remote>) -> Option<u32> {
+    pub(crate) fn park_or_drain(&mut self, remote: &Arc<Remote>, by: WakeBy) -> Option<u32> {
         let session = self.session.clone();
         loop {
-            match self.ring.park(WakeBy::Futex, || session.ring_bell()) {
+            match self.ring.park(by, || session.ring_bell()) {
                 Nap::Sleep { wake } => return Some(wake),
                 Nap::Awake => self.drain_or_die(remote)?,
             }

@@ -73,6 +73,11 @@ impl Method {
         method
     }
 
+    /// What every daemon says of itself.
+    pub(crate) fn catalogue() -> Self {
+        Self::system("catalogue", ringfence_protocol::api::system::CATALOGUE)
+    }
+
     fn new(engine: &str, name: &str, fixed: bool) -> Self {
         let inner = Inner {
             engine: engine.into(),

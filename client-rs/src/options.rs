@@ -10,6 +10,7 @@ pub use ringfence_protocol::wait::Spin;
 use crate::client::Client;
 use crate::error::Error;
 use crate::target::Target;
+use crate::way::Way;
 
 /// How long a connect may take, and how long a call waits for a daemon that is restarting.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -78,6 +79,8 @@ pub struct Builder {
     pub(crate) daemon: Option<PathBuf>,
     #[cfg(feature = "inproc")]
     pub(crate) registry: Option<ringfence_core::Registry>,
+    #[cfg(feature = "inproc")]
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
 /// What a client keeps of its builder.
@@ -100,6 +103,8 @@ impl Default for Builder {
             daemon: None,
             #[cfg(feature = "inproc")]
             registry: None,
+            #[cfg(feature = "inproc")]
+            state_dir: None,
         }
     }
 }
@@ -228,6 +233,22 @@ impl Builder {
         self
     }
 
+    /// Where the built-in engines inside this process save what they are asked to: an absolute
+    /// directory, made when it is needed. If not said, the folder `inproc` in the directory that
+    /// `RINGFENCE_STATE_DIR` names; without that, saving is an error.
+    ///
+    /// ```
+    /// let client = ringfence::Client::builder().inproc_state_dir("/var/lib/app").connect()?;
+    /// client.ping()?;
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    #[cfg(feature = "inproc")]
+    pub fn inproc_state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.target = Some(Target::Inproc);
+        self.state_dir = Some(dir.into());
+        self
+    }
+
     /// These engines inside this process, after `system`, which every client has.
     ///
     /// ```
@@ -253,7 +274,21 @@ impl Builder {
     /// # Ok::<(), ringfence::Error>(())
     /// ```
     pub fn connect(self) -> Result<Client, Error> {
-        Client::open(self)
+        Client::open(self, Way::connect)
+    }
+
+    /// A client that connects at its first call: for event loops, which may not wait for a handshake.
+    ///
+    /// # Errors
+    /// No sensible target.
+    ///
+    /// ```
+    /// let client = ringfence::Client::builder().socket("/nonexistent/control.sock").connect_later()?;
+    /// assert_eq!(client.ping().unwrap_err().code(), ringfence::ErrorCode::DaemonUnavailable);
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn connect_later(self) -> Result<Client, Error> {
+        Client::open(self, Way::find)
     }
 }
 

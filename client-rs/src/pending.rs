@@ -11,6 +11,7 @@ use std::sync::atomic::{
     AtomicU32,
     Ordering::{AcqRel, Acquire, Release},
 };
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -33,16 +34,49 @@ pub(crate) const ASLEEP: u32 = 2;
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
     word: AtomicU32,
-    answer: Mutex<Option<Answer>>,
+    mail: Mutex<Mail>,
+}
+
+#[derive(Debug, Default)]
+struct Mail {
+    answer: Option<Answer>,
+    /// The task that waits for it.
+    task: Option<Waker>,
 }
 
 impl Entry {
-    /// Stores the answer, and wakes whoever sleeps for it.
+    /// Stores the answer, and wakes whoever waits for it. The lane is held meanwhile, so a task's waker
+    /// may not call this client; those of runtimes only put the task on a list.
     pub(crate) fn set(&self, answer: Answer) {
-        *self.answer.lock() = Some(answer);
+        let mut mail = self.mail.lock();
+        mail.answer = Some(answer);
+        let task = mail.task.take();
+        drop(mail);
         if self.word.swap(DONE, AcqRel) == ASLEEP {
             futex::wake(Word::private(&self.word), u32::MAX);
         }
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// The answer, or else this task is woken when it comes.
+    pub(crate) fn poll(&self, task: &Waker) -> Option<Answer> {
+        let mut mail = self.mail.lock();
+        // Under the lock that the answer is stored under, and before the word is.
+        if let Some(answer) = mail.answer.take() {
+            return Some(answer);
+        }
+        match &mut mail.task {
+            Some(known) => known.clone_from(task),
+            none => *none = Some(task.clone()),
+        }
+        None
+    }
+
+    /// The task that waits for it.
+    pub(crate) fn task(&self) -> Option<Waker> {
+        self.mail.lock().task.clone()
     }
 
     #[inline]
@@ -52,7 +86,7 @@ impl Entry {
 
     /// The answer, if it is there; an error the second time.
     pub(crate) fn take(&self) -> Option<Answer> {
-        self.is_done().then(|| self.answer.lock().take().unwrap_or_else(|| Err(taken())))
+        self.is_done().then(|| self.mail.lock().answer.take().unwrap_or_else(|| Err(taken())))
     }
 
     /// The word to sleep on; holds [`ASLEEP`] until the answer comes. `None`: it is there.
@@ -200,6 +234,30 @@ impl Pending {
         match &mut self.call {
             Kind::Open(call) => call.wait(Instant::now().checked_add(at_most)),
             Kind::Ready(answer) => Some(answer.take().unwrap_or_else(|| Err(taken()))),
+        }
+    }
+
+    /// The answer, or else this task is woken when it comes.
+    pub(crate) fn poll(&mut self, task: &Waker) -> Option<Answer> {
+        match &mut self.call {
+            Kind::Open(call) => call.entry.poll(task),
+            Kind::Ready(answer) => Some(answer.take().unwrap_or_else(|| Err(taken()))),
+        }
+    }
+
+    /// Ends it now: its own time is over.
+    pub(crate) fn give_up(&self) -> Answer {
+        match &self.call {
+            Kind::Open(call) => call.remote.give_up(call),
+            Kind::Ready(_) => Err(taken()),
+        }
+    }
+
+    /// Its lane among the client's.
+    pub(crate) fn lane(&self) -> usize {
+        match &self.call {
+            Kind::Open(call) => call.lane,
+            Kind::Ready(_) => 0,
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -18,11 +19,12 @@ use crate::error::Error;
 use crate::lane::{Lane, LaneCell};
 use crate::options::Settings;
 use crate::pending::Call;
-use crate::session::{Death, Opened, Session, socket_error};
+use crate::reactor::Reactor;
+use crate::session::{Death, Greeting, Opened, Session, socket_error};
 use crate::target::Candidate;
 
 /// Between two looks for a daemon that is not there yet.
-const RETRY_EVERY: Duration = Duration::from_millis(5);
+pub(crate) const RETRY_EVERY: Duration = Duration::from_millis(5);
 
 /// The way to a daemon.
 #[derive(Debug)]
@@ -33,20 +35,22 @@ pub(crate) struct Remote {
     /// The last session, dead or alive.
     pub(crate) current: ArcSwapOption<Session>,
     pub(crate) autostarted: AtomicBool,
-    autostart: Option<Autostart>,
+    pub(crate) autostart: Option<Autostart>,
     /// Lanes that the daemon grants: fewer than asked for, if it refused one.
     granted: AtomicUsize,
-    gate: Mutex<Gate>,
+    pub(crate) gate: Mutex<Gate>,
     closed: AtomicBool,
+    /// Its part in an event loop, if it has one.
+    reactor: ArcSwapOption<Reactor>,
     /// The same for a forked child.
     child: OnceLock<Arc<Remote>>,
 }
 
 /// What only one thread at a time does: connecting.
 #[derive(Debug)]
-struct Gate {
+pub(crate) struct Gate {
     /// Where to look. After the first success only there.
-    candidates: Vec<Candidate>,
+    pub(crate) candidates: Vec<Candidate>,
     /// When looking last was in vain, and why.
     failed: Option<(Instant, String)>,
 }
@@ -69,6 +73,7 @@ impl Remote {
             autostart,
             gate: Mutex::new(Gate { candidates, failed: None }),
             closed: AtomicBool::new(false),
+            reactor: ArcSwapOption::empty(),
             child: OnceLock::new(),
         }
     }
@@ -235,20 +240,25 @@ impl Remote {
             match self.try_candidate(candidate) {
                 Ok((session, opened)) => {
                     gate.candidates = vec![session.candidate.clone()];
-                    if let Some(old) = self.current.load_full() {
-                        old.die(Death::Gone);
-                        self.bury(&old);
-                    }
-                    let session = Arc::new(session);
-                    self.granted.store(self.settings.lanes, Relaxed);
-                    self.current.store(Some(session.clone()));
-                    return self.install(opened, &session, 0);
+                    return self.adopt(session, opened);
                 }
                 Err(Error::Unavailable { tried: text }) => tried.push(text),
                 Err(error) => return Err(error),
             }
         }
         Err(Error::Unavailable { tried: tried.join("; ") })
+    }
+
+    /// Goes on with a fresh session.
+    pub(crate) fn adopt(self: &Arc<Self>, session: Session, opened: Opened) -> Result<(), Error> {
+        if let Some(old) = self.current.load_full() {
+            old.die(Death::Gone);
+            self.bury(&old);
+        }
+        let session = Arc::new(session);
+        self.granted.store(self.settings.lanes, Relaxed);
+        self.current.store(Some(session.clone()));
+        self.install(opened, &session, 0)
     }
 
     fn try_candidate(&self, candidate: &Candidate) -> Result<(Session, Opened), Error> {
@@ -263,18 +273,11 @@ impl Remote {
             other => socket_error(other),
         })?;
         candidate.check_owner(&conn)?;
-        let (pid, asked) = (conn.peer_cred().map_err(socket_error)?.pid, Instant::now());
-        match Session::open(conn, candidate.clone(), &self.settings) {
-            Err(Error::Restarted { .. }) => Err(Error::Unavailable {
-                tried: format!(
-                    "the daemon at {} closed the connection without a word: its log says why",
-                    candidate.path.display()
-                ),
-            }),
-            // Who listens lives, and says nothing. (Process 1 listens for a daemon that it starts.)
-            Err(Error::Unavailable { .. }) if asked.elapsed() >= timeout && pid != 1 => {
-                Err(Error::Stalled { waited: timeout, pid: pid.unsigned_abs() })
-            }
+        let asked = Instant::now();
+        let stalled = Greeting::stalled(&conn, candidate, timeout);
+        match Greeting::say(conn, candidate.clone(), &self.settings).and_then(Greeting::wait) {
+            Err(Error::Restarted { .. }) => Err(slammed(candidate)),
+            Err(Error::Unavailable { .. }) if asked.elapsed() >= timeout => Err(stalled),
             other => other,
         }
     }
@@ -295,6 +298,37 @@ impl Remote {
             drop(holder);
             drop(lane);
         }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    /// Nobody drives any more: wakes every task that waits for an answer, to be told so.
+    pub(crate) fn wake_all(self: &Arc<Self>) {
+        for cell in &self.lanes {
+            let tasks = cell.hold().as_ref().map(Lane::tasks).unwrap_or_default();
+            tasks.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Its part in an event loop, if somebody drives it.
+    pub(crate) fn reactor(&self) -> Option<Arc<Reactor>> {
+        self.reactor.load_full().filter(|reactor| !reactor.is_closed())
+    }
+
+    /// Makes its part in an event loop; there is one at a time.
+    pub(crate) fn make_reactor(&self) -> Result<Arc<Reactor>, Error> {
+        let _one_at_a_time = self.gate.lock();
+        if self.reactor().is_some() {
+            return Err(Error::invalid("the client has a driver already: drop that one first"));
+        }
+        let reactor = Arc::new(Reactor::new()?);
+        if let Some(session) = self.alive() {
+            reactor.watch_session(&session);
+        }
+        self.reactor.store(Some(reactor.clone()));
+        Ok(reactor)
     }
 
     /// Leaves the daemon. Open calls end with [`Error::Closed`].
@@ -346,5 +380,15 @@ impl Remote {
     /// How far a call is.
     pub(crate) fn progress(self: &Arc<Self>, call: &Call) -> Option<u64> {
         self.with_lane(call.lane, call.serial, |lane| lane.ring.progress(call.ticket)).flatten()
+    }
+}
+
+/// A daemon that took the connection and hung up.
+pub(crate) fn slammed(candidate: &Candidate) -> Error {
+    Error::Unavailable {
+        tried: format!(
+            "the daemon at {} closed the connection without a word: its log says why",
+            candidate.path.display()
+        ),
     }
 }

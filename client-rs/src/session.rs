@@ -4,7 +4,7 @@
 //! get mixed up; a session that has died stays dead ([`Session::death`] is set once) and is replaced
 //! by [`crate::remote`]. It does *not* own lanes.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
 use ringfence_protocol::geometry::Geometry;
-use ringfence_protocol::limits::{BULK_SEGMENTS, CONTROL_BYTES, CONTROL_FDS};
+use ringfence_protocol::limits::{BLOCK_BYTES, BULK_SEGMENTS, CONTROL_BYTES, CONTROL_FDS};
 use ringfence_protocol::region::Region;
 use ringfence_protocol::ring::ClientLane;
 use ringfence_protocol::schema::{Digest, EngineSchema};
@@ -95,10 +95,14 @@ pub(crate) struct Session {
     pub(crate) engines: Vec<EngineId>,
     pub(crate) bell: Bell,
     pub(crate) bulk: Pool,
+    /// Payloads above this need a bulk segment.
+    pub(crate) arena_bytes: usize,
     pub(crate) catalogue: OnceLock<Arc<[EngineSchema]>>,
     timeout: Duration,
     control: Mutex<Control>,
     replies: Mutex<Vec<Option<Region>>>,
+    /// Where the daemon puts bytes for an event loop; comes some time after it was asked for.
+    waker: OnceLock<Conn>,
     death: OnceLock<Death>,
 }
 
@@ -120,18 +124,66 @@ fn digests() -> Vec<(String, Digest)> {
     DIGESTS.get_or_init(all).clone()
 }
 
-impl Session {
-    /// Says hello over a fresh connection: the session, and its first lane.
-    pub(crate) fn open(
+/// A hello that was said and not answered yet.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    control: Control,
+    candidate: Candidate,
+    timeout: Duration,
+}
+
+impl Greeting {
+    /// Says hello over a fresh connection.
+    pub(crate) fn say(
         conn: Conn,
         candidate: Candidate,
         settings: &Settings,
-    ) -> Result<(Self, Opened), Error> {
-        let timeout = settings.timeout;
-        let mut control = Control { conn, buffer: vec![0; CONTROL_BYTES] };
+    ) -> Result<Self, Error> {
+        let control = Control { conn, buffer: vec![0; CONTROL_BYTES] };
         let hello = ClientMessage::Hello { name: settings.name.clone(), engines: digests() };
-        control.send(&hello, timeout)?;
-        let (message, mut fds) = control.receive(timeout)?;
+        control.send(&hello, settings.timeout)?;
+        Ok(Self { control, candidate, timeout: settings.timeout })
+    }
+
+    /// That nobody answers for so long: who listens lives, and says nothing. (Process 1 listens for a
+    /// daemon that it starts.)
+    pub(crate) fn stalled(conn: &Conn, candidate: &Candidate, waited: Duration) -> Error {
+        match conn.peer_cred() {
+            Ok(peer) if peer.pid > 1 => Error::Stalled { waited, pid: peer.pid.unsigned_abs() },
+            _ => Error::Unavailable {
+                tried: format!("nobody answered at {} within {waited:?}", candidate.path.display()),
+            },
+        }
+    }
+
+    /// That nobody answered within the time of a connect.
+    pub(crate) fn unanswered(&self) -> Error {
+        Self::stalled(&self.control.conn, &self.candidate, self.timeout)
+    }
+
+    /// Where it was said.
+    pub(crate) fn candidate(&self) -> &Candidate {
+        &self.candidate
+    }
+
+    /// Waits for the answer: the session, and its first lane.
+    pub(crate) fn wait(mut self) -> Result<(Session, Opened), Error> {
+        let (message, fds) = self.control.receive(self.timeout)?;
+        self.answered(message, fds)
+    }
+
+    /// The answer, if it is there.
+    pub(crate) fn look(&mut self) -> Result<Option<(DaemonMessage, Vec<OwnedFd>)>, Error> {
+        self.control.try_receive()
+    }
+
+    /// What the answer means: the session, and its first lane.
+    pub(crate) fn answered(
+        self,
+        message: DaemonMessage,
+        mut fds: Vec<OwnedFd>,
+    ) -> Result<(Session, Opened), Error> {
+        let Self { control, candidate, timeout } = self;
         let (session, epoch, version, pid, private, engines, opened) = match message {
             DaemonMessage::Welcome { session, epoch, version, pid, private, engines, lane } => {
                 (session, epoch, version, pid, private, engines, lane)
@@ -150,7 +202,7 @@ impl Session {
         let lane_fds = fds.split_off(1);
         let ring = map_lane(opened, &lane_fds)?;
         let bell = fds.pop().map(Bell::from_fd).ok_or_else(no_descriptor)?;
-        let session = Self {
+        let session = Session {
             serial: next_serial(),
             candidate,
             id: session,
@@ -161,15 +213,25 @@ impl Session {
             engines,
             bell,
             bulk: Pool::default(),
+            arena_bytes: ring.geometry.up_blocks as usize * BLOCK_BYTES,
             catalogue: OnceLock::new(),
             timeout,
             control: Mutex::new(control),
             replies: Mutex::new(vec![None; BULK_SEGMENTS]),
+            waker: OnceLock::new(),
             death: OnceLock::new(),
         };
         Ok((session, ring))
     }
+}
 
+impl AsFd for Greeting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.control.conn.as_fd()
+    }
+}
+
+impl Session {
     /// Why the session is over, if it is.
     pub(crate) fn death(&self) -> Option<&Death> {
         self.death.get()
@@ -219,6 +281,25 @@ impl Session {
             }
             (other, _) => Err(unexpected("a request for the board", &other)),
         }
+    }
+
+    /// Asks for a waker, which comes unasked, so to speak: [`waker`](Self::waker) has it after a later
+    /// [`poll`](Self::poll).
+    pub(crate) fn ask_for_waker(&self) {
+        let Ok(bytes) = wire::encode(&ClientMessage::OpenWaker) else { return };
+        if !matches!(self.control.lock().conn.try_send(&bytes, &[]), Ok(true)) {
+            self.die(Death::Broken { what: "it does not read its control socket".into() });
+        }
+    }
+
+    /// Where the daemon puts bytes for an event loop.
+    pub(crate) fn waker(&self) -> Option<&Conn> {
+        self.waker.get()
+    }
+
+    /// Lets `watch` have the control socket's descriptor.
+    pub(crate) fn with_control<T>(&self, watch: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+        watch(self.control.lock().conn.as_fd())
     }
 
     /// The memory of reply segment `segment`, which an answer has just named.
@@ -294,6 +375,13 @@ impl Session {
                 }
             }
             DaemonMessage::Killed { fault, text } => self.die(Death::Killed { fault, text }),
+            DaemonMessage::Waker => match fds {
+                [fd] => match fd.try_clone() {
+                    Ok(fd) => drop(self.waker.set(Conn::from_fd(fd))),
+                    Err(error) => self.die(Death::Broken { what: error.to_string() }),
+                },
+                _ => self.die(Death::Broken { what: no_descriptor().to_string() }),
+            },
             // It still answers what it has taken; the hang-up is what ends the session.
             DaemonMessage::ShuttingDown => {}
             other => {
@@ -399,6 +487,7 @@ fn unexpected(to: &str, message: &DaemonMessage) -> Error {
         DaemonMessage::Board { .. } => "Board",
         DaemonMessage::Killed { .. } => "Killed",
         DaemonMessage::ShuttingDown => "ShuttingDown",
+        DaemonMessage::Waker => "Waker",
     };
     Error::Protocol { what: format!("`{name}` as the answer to {to}") }
 }

@@ -58,10 +58,15 @@ impl Remote {
         let cell = &self.lanes[call.lane];
         cell.awake.fetch_add(1, SeqCst);
         let answer = self.wait_awake(call, cell, until);
-        if cell.awake.fetch_sub(1, SeqCst) == 1 && cell.sleepers.load(SeqCst) > 0 {
+        self.fall_silent(cell);
+        answer
+    }
+
+    /// One of those who look at a lane looks no longer. The last one parks it for those who sleep.
+    pub(crate) fn fall_silent(self: &Arc<Self>, cell: &LaneCell) {
+        if cell.awake.fetch_sub(1, SeqCst) == 1 && cell.is_waited_for() {
             cell.let_go(cell.hold(), self);
         }
-        answer
     }
 
     fn wait_awake(
@@ -110,7 +115,7 @@ impl Remote {
     }
 
     /// Takes what is in the lane, for everybody, if no other thread is at it.
-    fn look_at(self: &Arc<Self>, cell: &LaneCell) {
+    pub(crate) fn look_at(self: &Arc<Self>, cell: &LaneCell) {
         let Some(mut holder) = cell.try_hold() else { return };
         let Some(lane) = holder.as_mut() else { return };
         lane.ring.unpark();
@@ -131,7 +136,7 @@ impl Remote {
         if !call.entry.is_done() {
             self.check_session(call.serial);
         }
-        if cell.sleepers.load(SeqCst) > 0 && cell.awake.load(SeqCst) == 0 {
+        if cell.is_waited_for() && cell.awake.load(SeqCst) == 0 {
             cell.let_go(cell.hold(), self);
         }
         call.entry.is_done()
@@ -147,7 +152,8 @@ impl Remote {
         let Some(own_word) = call.entry.fall_asleep() else { return Wait::Changed };
         cell.sleepers.fetch_add(1, SeqCst);
         let last = cell.awake.fetch_sub(1, SeqCst) == 1;
-        let wake = if last { lane.park_or_drain(self) } else { Some(lane.wake_word()) };
+        let wake =
+            if last { lane.park_or_drain(self, cell.wake_by()) } else { Some(lane.wake_word()) };
         let down = lane.ring.down().clone();
         drop(holder);
         let slept = match wake {
@@ -174,7 +180,7 @@ impl Remote {
 
     /// The call's time is over.
     #[cold]
-    fn give_up(self: &Arc<Self>, call: &Call) -> Answer {
+    pub(crate) fn give_up(self: &Arc<Self>, call: &Call) -> Answer {
         let waited = call.since.elapsed();
         let cell = &self.lanes[call.lane];
         let mut holder = cell.hold();

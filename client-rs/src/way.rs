@@ -21,24 +21,30 @@ pub(crate) enum Way {
 
 impl Way {
     /// Goes there for the first time.
-    pub(crate) fn open(builder: Builder) -> Result<Self, Error> {
+    pub(crate) fn connect(builder: Builder) -> Result<Self, Error> {
+        let way = Self::find(builder)?;
+        match &way {
+            Way::Remote(remote) => remote.connect()?,
+            #[cfg(feature = "inproc")]
+            Way::Inproc(_) => {}
+        }
+        Ok(way)
+    }
+
+    /// Finds out where to go.
+    pub(crate) fn find(builder: Builder) -> Result<Self, Error> {
         let here = Surroundings::of_process();
         let unnamed = builder.target.is_none() && here.target.is_none();
         let own = builder.daemon.as_deref().filter(|_| unnamed).map(instance_of);
         let asked = builder.target.clone().or(own.map(Target::Instance));
         match Target::resolve(asked, &here)? {
             Target::Inproc => inproc(builder),
-            target => connect(builder, &target, &here, unnamed).map(Way::Remote),
+            target => Ok(Way::Remote(remote(builder, &target, &here, unnamed))),
         }
     }
 }
 
-fn connect(
-    builder: Builder,
-    target: &Target,
-    here: &Surroundings,
-    unnamed: bool,
-) -> Result<Arc<Remote>, Error> {
+fn remote(builder: Builder, target: &Target, here: &Surroundings, unnamed: bool) -> Arc<Remote> {
     let candidates = target.candidates(here);
     // Never an empty private daemon in place of a system daemon that is restarting.
     let system_socket = candidates.iter().any(|place| !place.own_only && place.path.exists());
@@ -49,14 +55,12 @@ fn connect(
     let autostart = wanted.filter(|_| !system_socket && Autostart::is_allowed()).map(|binary| {
         Autostart { binary, runtime_dir: here.user_dir().path().to_owned(), instance }
     });
-    let remote = Arc::new(Remote::new(builder.settings, candidates, autostart));
-    remote.connect()?;
-    Ok(remote)
+    Arc::new(Remote::new(builder.settings, candidates, autostart))
 }
 
 #[cfg(feature = "inproc")]
 fn inproc(builder: Builder) -> Result<Way, Error> {
-    Inproc::new(builder.registry).map(Way::Inproc)
+    Inproc::new(builder.registry, builder.state_dir).map(Way::Inproc)
 }
 
 #[cfg(not(feature = "inproc"))]

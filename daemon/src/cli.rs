@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser};
 
 use crate::config::settings::SETTINGS;
 use crate::config::{Config, ConfigError, FlagValue, Host, Origin, Sources};
@@ -103,6 +103,12 @@ struct Flags {
     /// /tmp/ringfence-<uid>.
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<String>,
+    /// Directory of what engines save, absolute; each instance has a folder of its own there.
+    ///
+    /// Default: none for root and system users, else $XDG_STATE_HOME/ringfence or
+    /// ~/.local/state/ringfence.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<String>,
     /// Print the effective configuration with the origin of each value, and leave.
     ///
     /// Code 0 if it is fine, 78 and the reason if it is not. Creates nothing, so it can run
@@ -157,6 +163,7 @@ impl Flags {
         let all = [
             ("--instance", "instance", self.instance.clone()),
             ("--runtime-dir", "runtime_dir", self.runtime_dir.clone()),
+            ("--state-dir", "state.dir", self.state_dir.clone()),
             ("--exit-when-idle-ms", "exit_when_idle_ms", number(self.exit_when_idle_ms)),
             ("--spin", "polling.spin", self.spin.clone()),
             ("--spin-us", "polling.spin_us", number(self.spin_us)),
@@ -171,6 +178,13 @@ impl Flags {
         let given = all.into_iter();
         given.filter_map(|(flag, path, text)| Some(FlagValue { flag, path, text: text? })).collect()
     }
+}
+
+/// The description that `--help`, shell completions and the manual page are made of
+/// (`daemon/examples/pages.rs`).
+#[must_use]
+pub fn command() -> clap::Command {
+    Flags::command()
 }
 
 /// Configuration and mode from arguments (the program's name first) and environment.
@@ -199,17 +213,22 @@ pub fn parse_on(
     }
     let mut file = None;
     let mut ours = Vec::new();
+    let absolute = |dir: PathBuf| Some(dir).filter(|dir| dir.is_absolute());
+    let (mut home, mut state_home) = (None, None);
     for (name, value) in env.into_iter().filter(|(_, value)| !value.is_empty()) {
         match name.to_str() {
             Some("XDG_RUNTIME_DIR") => {
-                host.xdg_runtime_dir = Some(PathBuf::from(value)).filter(|dir| dir.is_absolute());
+                host.xdg_runtime_dir = absolute(value.into());
             }
+            Some("XDG_STATE_HOME") => state_home = absolute(value.into()),
+            Some("HOME") => home = absolute(PathBuf::from(value).join(".local/state")),
             Some("RINGFENCE_CONFIG") => file = Some(PathBuf::from(value)),
             Some(name) if name.starts_with("RINGFENCE_") => ours.push(env_entry(name, value)?),
             _ => {}
         }
     }
     ours.sort();
+    host.state_home = state_home.or(home);
     let sources = Sources {
         host,
         file: flags.config.clone().or(file),
@@ -268,7 +287,8 @@ mod tests {
     use super::*;
 
     fn host() -> Host {
-        Host { uid: 4242, cores: 4, xdg_runtime_dir: None, etc: PathBuf::from("/nonexistent") }
+        let etc = PathBuf::from("/nonexistent");
+        Host { uid: 4242, cores: 4, xdg_runtime_dir: None, state_home: None, etc }
     }
 
     fn run(args: &[&str], env: &[(&str, &str)]) -> Result<(Config, Mode), CliError> {
@@ -282,6 +302,7 @@ mod tests {
         let args = [
             "--instance=i1",
             "--runtime-dir=/r",
+            "--state-dir=/s",
             "--check-config",
             "--spin=never",
             "--spin-us=7",
@@ -302,6 +323,7 @@ mod tests {
         for line in [
             "instance = \"i1\"  # flag --instance",
             "runtime_dir = \"/r\"  # flag --runtime-dir",
+            "dir = \"/s\"  # flag --state-dir",
             "exit_when_idle_ms = 2000  # flag --exit-when-idle-ms",
             "spin = \"never\"  # flag --spin",
             "spin_us = 7  # flag --spin-us",
@@ -331,6 +353,29 @@ mod tests {
         let dir = |value| run(&[], &[("XDG_RUNTIME_DIR", value)]).unwrap().0.runtime_dir;
         assert_eq!(dir("/run/user/4242"), PathBuf::from("/run/user/4242/ringfence"));
         assert_eq!(dir("relative"), PathBuf::from("/tmp/ringfence-4242"));
+    }
+
+    #[test]
+    fn a_private_daemon_saves_in_its_users_home_and_the_machines_nowhere() {
+        let dir = |uid, env: &[(&str, &str)]| {
+            let env = env.iter().map(|(name, value)| (name.into(), value.into()));
+            let config = parse_on(Host { uid, ..host() }, ["ringfenced".into()], env).unwrap().0;
+            config.instance_state_dir()
+        };
+        let home = [("HOME", "/h")];
+        let both = [("XDG_STATE_HOME", "/x"), ("HOME", "/h")];
+        let said = [("RINGFENCE_STATE_DIR", "/s"), ("HOME", "/h")];
+        for (uid, env, want) in [
+            (4242, &home[..], Some("/h/.local/state/ringfence/default")),
+            (4242, &both, Some("/x/ringfence/default")),
+            (4242, &said, Some("/s/default")),
+            (4242, &[("HOME", "relative")], None),
+            (0, &both, None),
+            (999, &both, None),
+            (0, &said, Some("/s/default")),
+        ] {
+            assert_eq!(dir(uid, env), want.map(PathBuf::from), "uid {uid}, {env:?}");
+        }
     }
 
     #[test]

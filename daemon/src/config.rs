@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use address::MetricsAddress;
 pub use error::{ConfigError, Origin};
 pub use schema::json_schema;
+pub(crate) use settings::nearest;
 pub use sources::{FlagValue, Host, Sources};
 
 /// All settings of one daemon.
@@ -66,6 +67,8 @@ pub struct Config {
     pub workers: Workers,
     /// Which engines are served.
     pub engines: Engines,
+    /// Where engines save what clients ask them to.
+    pub state: State,
     /// Who may read the board.
     pub board: BoardAccess,
     /// What is measured, and who gets it.
@@ -158,8 +161,22 @@ pub struct Workers {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Engines {
-    /// Names of the engines that are on. `system` is always among them.
+    /// Names of the engines that are on. `system` is always among them. Default: all that this
+    /// daemon was built with.
     pub enable: Vec<String>,
+}
+
+/// `[state]`: what outlives the daemon.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct State {
+    /// Absolute directory; each instance has a folder of its own name in it, made when it is
+    /// needed. Unset: saving is an error.
+    ///
+    /// Default: none for root and system users; else `$XDG_STATE_HOME/ringfence`, else
+    /// `$HOME/.local/state/ringfence`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
 }
 
 /// `[board]`: who may map the board, read-only, besides the daemon's user and root.
@@ -275,6 +292,7 @@ impl Config {
             polling: Polling::default(),
             workers: Workers::for_cores(host.cores),
             engines: Engines::default(),
+            state: State { dir: host.state_dir() },
             board: BoardAccess::default(),
             metrics: Metrics::default(),
             log: Log::default(),
@@ -291,6 +309,11 @@ impl Config {
     /// The control socket: `<runtime_dir>/<instance>/control.sock`.
     pub fn socket_path(&self) -> PathBuf {
         self.instance_dir().join("control.sock")
+    }
+
+    /// The directory of what this instance saves, below the state directory.
+    pub fn instance_state_dir(&self) -> Option<PathBuf> {
+        self.state.dir.as_ref().map(|dir| dir.join(&self.instance))
     }
 
     /// Whether a user may open a session.
@@ -362,7 +385,8 @@ impl Default for Workers {
 
 impl Default for Engines {
     fn default() -> Self {
-        Self { enable: vec!["system".to_owned(), "vectors".to_owned()] }
+        let names = std::iter::once(&"system").chain(ringfence_core::BUILTIN);
+        Self { enable: names.map(|name| (*name).to_owned()).collect() }
     }
 }
 

@@ -9,6 +9,7 @@
 //! ```
 
 use std::fmt;
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::process::ExitCode as ProcessExitCode;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use ringfence_protocol::sys::window::WindowError;
 use ringfence_protocol::wire;
 
 use crate::cli::{self, ExitCode, Mode};
-use crate::config::Config;
+use crate::config::{Config, nearest};
 use crate::inbox::Inbox;
 use crate::lane::Bench;
 use crate::metrics::{Exporter, Source};
@@ -60,10 +61,12 @@ pub enum StartError {
     #[error("the engines: {0}")]
     Engines(#[from] RegistryError),
     /// A name in `[engines] enable` that this binary does not have.
-    #[error("[engines] enable names `{name}`, but this daemon has only: {known}")]
+    #[error("[engines] enable names `{name}`, but this daemon has only: {known}{hint}")]
     UnknownEngine {
         /// The name.
         name: String,
+        /// What may be meant.
+        hint: String,
         /// Engines that there are.
         known: String,
     },
@@ -194,10 +197,18 @@ impl Builder {
             Ok(parsed) => parsed,
             Err(error) => return error.report().into(),
         };
-        match mode {
-            Mode::CheckConfig => return check_config(&config),
-            Mode::ConfigSchema => return config_schema(),
-            Mode::Serve => {}
+        if mode == Mode::ConfigSchema {
+            return config_schema();
+        }
+        if mode == Mode::CheckConfig {
+            return match self.check_engines(&config) {
+                Ok(()) => check_config(&config),
+                Err(error) => {
+                    // Nobody is left to tell when the stream is closed.
+                    let _ = writeln!(std::io::stderr(), "ringfenced: {error}");
+                    ExitCode::Config.into()
+                }
+            };
         }
         let _sink = logging::init(&config.log);
         if let Err(error) = guarded {
@@ -228,6 +239,7 @@ impl Builder {
     /// # Errors
     /// [`StartError`].
     pub fn build(self, config: Config) -> Result<Daemon, StartError> {
+        self.check_engines(&config)?;
         let instance: Instance = config.instance.parse()?;
         let uid = nix::unistd::geteuid().as_raw();
         let signals = block_signals()?;
@@ -283,21 +295,32 @@ impl Builder {
         Ok(Daemon { server, lock, threads, workers, exporter })
     }
 
+    /// Does `[engines] enable` name engines that there are? Those of one's own may be named.
+    fn check_engines(&self, config: &Config) -> Result<(), StartError> {
+        if !self.builtin {
+            return Ok(());
+        }
+        let own = self.engines.iter().map(|engine| engine.schema().name);
+        let builtin = ringfence_core::BUILTIN.iter().map(|name| (*name).to_owned());
+        let known: Vec<String> =
+            std::iter::once("system".to_owned()).chain(builtin).chain(own).collect();
+        match config.engines.enable.iter().find(|name| !known.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(unknown_engine(name, &known)),
+        }
+    }
+
     fn registry(self, config: &Config, late: LateSight) -> Result<Registry, StartError> {
         let facts = Arc::new(Facts::default());
         let mut registry = Registry::new();
         registry.add(Box::new(System::new(Arc::clone(&facts), Box::new(late))))?;
         if self.builtin {
-            let mut builtin = ringfence_core::builtin();
-            for name in config.engines.enable.iter().filter(|name| *name != "system") {
+            let mut builtin = ringfence_core::builtin(config.instance_state_dir().as_deref());
+            for name in &config.engines.enable {
                 let at = builtin.iter().position(|engine| engine.schema().name == *name);
-                let known =
-                    || builtin.iter().map(|e| e.schema().name).collect::<Vec<_>>().join(", ");
-                let at = at.ok_or_else(|| StartError::UnknownEngine {
-                    name: name.clone(),
-                    known: format!("system, {}", known()),
-                })?;
-                registry.add(builtin.remove(at))?;
+                if let Some(at) = at {
+                    registry.add(builtin.remove(at))?;
+                }
             }
         }
         for engine in self.engines {
@@ -309,6 +332,22 @@ impl Builder {
         facts.set_catalogue(catalogue);
         Ok(registry)
     }
+}
+
+/// Names that only another build has.
+const ELSEWHERE: &[&str] = &["vectors"];
+
+#[cold]
+fn unknown_engine(name: &str, known: &[String]) -> StartError {
+    let near = nearest(name, known.iter().map(String::as_str));
+    let hint = match near {
+        _ if ELSEWHERE.contains(&name) => {
+            format!("; it was built without the cargo feature `{name}`")
+        }
+        Some(near) => format!("; did you mean `{near}`?"),
+        None => String::new(),
+    };
+    StartError::UnknownEngine { name: name.to_owned(), known: known.join(", "), hint }
 }
 
 type Pollers = (Vec<Arc<Inbox>>, Vec<JoinHandle<()>>);
@@ -380,12 +419,15 @@ fn sweep(lock: &InstanceLock) -> Result<(), StartError> {
 }
 
 /// SIGTERM and SIGINT come through a descriptor; blocked before any thread is started, so in all.
+/// SIGXFSZ comes nowhere: a file that becomes too large is an error of the write.
 fn block_signals() -> Result<SignalFd, StartError> {
     let mut set = SigSet::empty();
     set.add(Signal::SIGTERM);
     set.add(Signal::SIGINT);
     let errno = |errno: nix::errno::Errno| StartError::Io { what: "signals", source: errno.into() };
-    set.thread_block().map_err(errno)?;
+    let mut blocked = set;
+    blocked.add(Signal::SIGXFSZ);
+    blocked.thread_block().map_err(errno)?;
     SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(errno)
 }
 
@@ -421,7 +463,6 @@ fn listen(config: &Config) -> Result<Listener, StartError> {
 }
 
 fn check_config(config: &Config) -> ProcessExitCode {
-    use std::io::Write as _;
     for warning in config.warnings() {
         let _ = writeln!(std::io::stderr(), "ringfenced: {warning}");
     }
@@ -435,4 +476,63 @@ fn config_schema() -> ProcessExitCode {
     // A closed pipe is nobody's error.
     let _ = writeln!(std::io::stdout(), "{:#}", crate::config::json_schema());
     ExitCode::Ok.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use ringfence_core::Call;
+    use ringfence_protocol::error::Error;
+    use ringfence_protocol::schema::EngineSchema;
+
+    use super::*;
+
+    struct Own;
+    impl Engine for Own {
+        fn schema(&self) -> EngineSchema {
+            EngineSchema::new("own", "", Vec::new())
+        }
+        fn call(&self, _: u16, _: &mut Call<'_>) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    fn engines(builder: Builder, enable: &[&str]) -> Result<Vec<String>, String> {
+        let mut config = Config::default();
+        config.engines.enable = enable.iter().map(|name| (*name).to_owned()).collect();
+        let registry = builder
+            .check_engines(&config)
+            .and_then(|()| builder.registry(&config, LateSight::default()))
+            .map_err(|error| error.to_string())?;
+        Ok(registry.schemas().map(|schema| schema.name.clone()).collect())
+    }
+
+    #[test]
+    fn what_is_enabled_is_there_and_ones_own_engine_always() {
+        let own = || Daemon::builder().builtin_engines().engine(Own);
+        assert_eq!(engines(own(), &["system"]).unwrap(), ["system", "own"]);
+        assert_eq!(engines(own(), &["system", "own"]).unwrap(), ["system", "own"]);
+        let said = engines(own(), &["system", "onw"]).unwrap_err();
+        assert!(said.ends_with("own; did you mean `own`?"), "{said}");
+        let far = engines(own(), &["system", "spreadsheet"]).unwrap_err();
+        assert!(far.ends_with("own"), "{far}");
+        // Without built-in engines there is nothing to choose from.
+        assert_eq!(engines(Daemon::builder(), &["system", "x"]).unwrap(), ["system"]);
+    }
+
+    #[cfg(feature = "vectors")]
+    #[test]
+    fn vectors_can_be_off() {
+        let builtin = || Daemon::builder().builtin_engines();
+        assert_eq!(engines(builtin(), &["system", "vectors"]).unwrap(), ["system", "vectors"]);
+        assert_eq!(engines(builtin(), &["system"]).unwrap(), ["system"]);
+    }
+
+    #[cfg(not(feature = "vectors"))]
+    #[test]
+    fn a_lean_daemon_says_why_vectors_are_not_there() {
+        let builtin = || Daemon::builder().builtin_engines();
+        assert_eq!(Config::default().engines.enable, ["system"]);
+        let said = engines(builtin(), &["system", "vectors"]).unwrap_err();
+        assert!(said.contains("without the cargo feature `vectors`"), "{said}");
+    }
 }

@@ -100,6 +100,14 @@ fn remedy(code: ErrorCode) -> &'static str {
     }
 }
 
+/// Answers `OpenWaker`.
+pub(crate) fn answer_open_waker(session: &Arc<Session>) -> Result<(), Error> {
+    match session.open_waker() {
+        Ok(theirs) => session.tell(&DaemonMessage::Waker, &[theirs.as_fd()]),
+        Err(error) => session.tell(&refusal(&error), &[]),
+    }
+}
+
 /// Answers `OpenBulk`.
 pub(crate) fn answer_open_bulk(session: &Arc<Session>, len: u64) -> Result<(), Error> {
     match session.open_request_bulk(len.min(limits::PAYLOAD_BYTES as u64 + 1)) {

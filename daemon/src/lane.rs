@@ -135,11 +135,12 @@ impl Lane {
     fn wake(&mut self) {
         match self.ring.wake_due() {
             None => {}
-            Some(WakeBy::Futex) => {
+            Some(by) => {
                 futex::wake(self.ring.down().futex(layout::down::WAKE), u32::MAX);
+                if by == WakeBy::Byte {
+                    self.session.wake_by_byte();
+                }
             }
-            // Clients of this version never park that way (SPEC P1).
-            Some(WakeBy::Byte) => {}
         }
     }
 

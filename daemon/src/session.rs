@@ -4,8 +4,8 @@
 //! they belong to the poller. `closed` is set once, by the control thread, and ends everything.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use ringfence_protocol::error::{Error, ErrorCode};
@@ -51,6 +51,8 @@ pub(crate) struct Session {
     bytes: AtomicU64,
     request_bulk: RwLock<Vec<Region>>,
     reply_bulk: Mutex<Vec<ReplySegment>>,
+    /// Our end of the pair whose other end the client's event loop watches.
+    waker: OnceLock<Conn>,
     /// Reply memory that the client holds, as of the last sweep.
     pub(crate) leased_bytes: AtomicU64,
 }
@@ -83,6 +85,7 @@ impl Session {
             bytes: AtomicU64::new(0),
             request_bulk: RwLock::new(Vec::new()),
             reply_bulk: Mutex::new(Vec::new()),
+            waker: OnceLock::new(),
             leased_bytes: AtomicU64::new(0),
         }
     }
@@ -229,6 +232,22 @@ impl Session {
             return Err(Error::new(ErrorCode::TooLarge, text));
         }
         Ok((len as usize).max(BULK_BYTES_MIN).next_power_of_two())
+    }
+
+    /// Makes the pair of sockets that wakes the client's event loop: the client's end.
+    pub(crate) fn open_waker(&self) -> Result<Conn, Error> {
+        let made = Conn::pair().map_err(|error| Error::new(ErrorCode::Io, error.to_string()));
+        let (ours, theirs) = made?;
+        let again = || Error::new(ErrorCode::Quota, "the session has its waker already");
+        self.waker.set(ours).map_err(|_| again())?;
+        Ok(theirs)
+    }
+
+    /// Puts a byte into the waker. Never waits: if there is no room, bytes are there that wake as well.
+    pub(crate) fn wake_by_byte(&self) {
+        if let Some(waker) = self.waker.get() {
+            let _no_room_or_nobody_there = waker.try_send(&[1], &[]);
+        }
     }
 
     /// Sends a message without waiting; an answer that finds no room is an error, and ends the session.

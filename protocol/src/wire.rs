@@ -44,6 +44,8 @@ pub enum ClientMessage {
     OpenBoard,
     /// The client leaves.
     Goodbye,
+    /// A waker, please: sleeps that end by a byte (SPEC P7) need one. Once a session.
+    OpenWaker,
 }
 
 /// An engine of the daemon.
@@ -133,6 +135,8 @@ pub enum DaemonMessage {
     },
     /// Unasked, last of all: the daemon is shutting down.
     ShuttingDown,
+    /// To `OpenWaker`. Descriptor: the client's end of a pair of sockets, into which the daemon puts bytes.
+    Waker,
 }
 
 /// Why bytes are no control message.

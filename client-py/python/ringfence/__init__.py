@@ -37,9 +37,19 @@ from ._errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import aio
     from ._codes import ErrorCode
     from ._daemon import Daemon, Stats
-    from ._vectors import Added, BatchHits, Collection, CollectionStats, Hits, Rows, Vectors
+    from ._vectors import (
+        Added,
+        BatchHits,
+        Collection,
+        CollectionStats,
+        Hits,
+        Rows,
+        Saved,
+        Vectors,
+    )
 
 __all__ = [
     "Added",
@@ -72,28 +82,35 @@ __all__ = [
     "RemoteValueError",
     "RingfenceError",
     "Rows",
+    "Saved",
     "SchemaMismatch",
     "SessionKilled",
     "Stats",
     "Vectors",
     "__version__",
+    "aio",
     "connect",
     "find_daemon",
 ]
 
 # Their modules import what `import ringfence` must not: numpy, `typing`, `enum`.
+_LAZY_MODULES = ("aio",)
 _LAZY = {
     "Daemon": "_daemon",
     "ErrorCode": "_codes",
     "Stats": "_daemon",
     **dict.fromkeys(
-        ("Added", "BatchHits", "Collection", "CollectionStats", "Hits", "Rows", "Vectors"),
+        ("Added", "BatchHits", "Collection", "CollectionStats", "Hits", "Rows", "Saved", "Vectors"),
         "_vectors",
     ),
 }
 
 
 def __getattr__(name: str) -> object:
+    if name in _LAZY_MODULES:
+        from importlib import import_module
+
+        return import_module(f".{name}", __name__)
     if name not in _LAZY:
         raise AttributeError(f"module 'ringfence' has no attribute {name!r}")
     from importlib import import_module
@@ -104,4 +121,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_LAZY_MODULES})

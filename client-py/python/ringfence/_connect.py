@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ._daemon import Daemon
     from ._types import Spin, Timeout
 
 INPROC = "inproc:"
@@ -48,25 +49,33 @@ def connect(
     text = None if target is None else os.fspath(target)
     if text is not None and text.startswith(INPROC):
         return _inproc(timeout, spin, name)
-    allowed = autostart and os.environ.get("RINGFENCE_AUTOSTART") != "0"
-    own = None if daemon is None else _own_daemon(daemon)
-    private = find_daemon() if allowed and text is None and own is None else None
+    own, private = own_or_private(text, autostart, daemon)
     try:
         client = Client(
             text,
             autostart=private,
-            daemon=own if allowed else None,
+            daemon=own,
             timeout=timeout,
             spin=spin,
             name=name,
         )
     except DaemonUnavailable as error:
         if text is None and autostart and private is None:
-            error.add_note(_why_not_started())
+            error.add_note(why_not_started())
         raise
     if client._info()[AUTOSTARTED]:
-        _log_start(client, own or private)
+        log_start(client.daemon, own or private)
     return client
+
+
+def own_or_private(
+    target: str | None, autostart: bool, daemon: str | os.PathLike[str] | None
+) -> tuple[Path | None, Path | None]:
+    """What may be started: a user's own daemon, or a private one if nothing was named."""
+    allowed = autostart and os.environ.get("RINGFENCE_AUTOSTART") != "0"
+    own = None if daemon is None else _own_daemon(daemon)
+    private = find_daemon() if allowed and target is None and own is None else None
+    return own if allowed else None, private
 
 
 def find_daemon() -> Path | None:
@@ -104,7 +113,8 @@ def _own_daemon(daemon: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _why_not_started() -> str:
+def why_not_started() -> str:
+    """Why no private daemon took the place of the one that was not found."""
     if os.environ.get("RINGFENCE_AUTOSTART") == "0":
         return "RINGFENCE_AUTOSTART=0 forbids starting a private daemon."
     return (
@@ -113,10 +123,10 @@ def _why_not_started() -> str:
     )
 
 
-def _log_start(client: Client, binary: Path | None) -> None:
+def log_start(daemon: Daemon, binary: Path | None) -> None:
+    """Tells the log that a daemon was started."""
     import logging
 
-    daemon = client.daemon
     logging.getLogger("ringfence").info(
         "started a private daemon: %s, instance %s, pid %d; it leaves after its last client",
         binary,

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import EllipsisType
 from typing import Any, Literal, Protocol, Self, SupportsIndex, final, type_check_only
 
@@ -46,6 +46,79 @@ class Client:
     def _method(self, engine: str, name: str) -> Method: ...
     def _info(self) -> tuple[str | None, str | None, int, int, int, str, bool, bool, bool]: ...
     def _engines(self) -> list[tuple[str, str, list[str]]]: ...
+
+@disjoint_base
+class AsyncClient:
+    """A connection to a daemon that belongs to one event loop."""
+
+    def __new__(
+        cls,
+        make_future: Callable[[], Any],
+        target: str | None = None,
+        *,
+        autostart: str | os.PathLike[str] | None = None,
+        daemon: str | os.PathLike[str] | None = None,
+        timeout: float | None | EllipsisType = ...,
+        spin: Literal["adaptive", "always", "never"] = "adaptive",
+        name: str | None = None,
+    ) -> Self: ...
+    def fileno(self) -> int:
+        """What the event loop watches for reading."""
+
+    def turn(self) -> list[tuple[Any, Any, BaseException | None]]:
+        """Goes on with all calls that can: (future, value, exception) of each that is over."""
+
+    def knows(self) -> bool:
+        """Is the catalogue of the present daemon known?"""
+
+    def learn(self, *, timeout: float | None | EllipsisType = ...) -> AsyncCall | None:
+        """Connects, and fetches the catalogue."""
+
+    def echo(
+        self, data: Buffer | _Array, /, *, timeout: float | None | EllipsisType = ...
+    ) -> AsyncCall | bytes:
+        """Sends bytes and gives back what the daemon answers: the same."""
+
+    def ping(self, *, timeout: float | None | EllipsisType = ...) -> AsyncCall | None:
+        """Asks the daemon for a sign of life."""
+
+    def call(
+        self,
+        method: Method,
+        fields: dict[str, Any],
+        /,
+        *,
+        timeout: float | None | EllipsisType = ...,
+    ) -> Any:
+        """Calls a method with values by name; the answer is a named tuple, or `None` without fields."""
+
+    def invoke(
+        self,
+        method: Method,
+        values: tuple[Any, ...],
+        /,
+        *,
+        timeout: float | None | EllipsisType = ...,
+    ) -> Any:
+        """Calls a method with values in the order of its fields; the answer is a tuple."""
+
+    def forget(self, call: AsyncCall) -> None:
+        """Gives a call up: its ticket is free as soon as the daemon has let go of it."""
+
+    def close(self) -> None:
+        """Lets go of the daemon. Open calls end at the next turn."""
+
+    def _method(self, engine: str, name: str) -> Method: ...
+    def _info(self) -> tuple[str | None, str | None, int, int, int, str, bool, bool, bool]: ...
+    def _engines(self) -> list[tuple[str, str, list[str]]]: ...
+
+@final
+class AsyncCall:
+    """A call that was not answered at once."""
+
+    @property
+    def future(self) -> Any:
+        """The future of the event loop that stands for it."""
 
 @final
 class Method:

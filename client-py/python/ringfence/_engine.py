@@ -24,6 +24,17 @@ def result_type(engine: str, method: str, names: list[str]) -> type[tuple[Any, .
     return make(title, names, rename=True)
 
 
+def method_help(name: str, native: NativeMethod) -> str:
+    """What a method does, takes and gives, as text."""
+    doc, request, reply, _, _ = native.describe()
+    takes = ", ".join(f"{field}: {ty}" for field, ty, _ in request)
+    lines = [f"{name}({takes})", "", f"    {doc}"]
+    for title, fields in (("takes", request), ("gives", reply)):
+        lines += ["", f"    {title}:" if fields else f"    {title} nothing"]
+        lines += [f"        {field}: {ty}  {about}" for field, ty, about in fields]
+    return "\n".join(lines)
+
+
 class Method:
     """A method of an engine. Call it with its request's fields by name; the reply is a named tuple,
     or ``None`` where it has no fields."""
@@ -66,16 +77,7 @@ class Method:
     @property
     def help(self) -> str:
         """What it does, takes and gives, as text."""
-        doc, request, reply, _, _ = self._native.describe()
-        lines = [self._head(), "", f"    {doc}"]
-        for title, fields in (("takes", request), ("gives", reply)):
-            lines += ["", f"    {title}:" if fields else f"    {title} nothing"]
-            lines += [f"        {name}: {ty}  {about}" for name, ty, about in fields]
-        return "\n".join(lines)
-
-    def _head(self) -> str:
-        takes = ", ".join(f"{name}: {ty}" for name, ty in self.request.items())
-        return f"{self.name}({takes})"
+        return method_help(self.name, self._native)
 
     @property
     def __signature__(self) -> Signature:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import builtins
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 try:
     import numpy as np
@@ -38,6 +38,7 @@ METRICS: tuple[Metric, ...] = ("l2", "cosine", "dot")
 METHODS = (
     *("create", "drop", "list"),
     *("add", "get", "delete", "search", "search_batch", "count", "stats"),
+    *("save", "load"),
 )
 """The methods of the engine."""
 
@@ -91,6 +92,15 @@ class BatchHits(NamedTuple):
     """The hits of each query."""
     visited: int
     """Rows whose distance was computed, over all queries."""
+
+
+class Saved(NamedTuple):
+    """What saving a collection wrote."""
+
+    rows: int
+    """Rows."""
+    bytes: int
+    """Bytes of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +158,25 @@ class Vectors:
         """Makes a collection of vectors with ``dim`` dimensions each. ``connectivity`` (HNSW's M),
         ``ef_add`` and ``ef_search`` (candidates kept while adding and searching) trade speed for
         recall. With ``exist_ok`` an existing collection of the same shape is opened instead."""
-        if metric not in METRICS:
-            raise ValueError(f"metric is {metric!r}; it can be one of {', '.join(METRICS)}")
-        options = (connectivity or 0, ef_add or 0, ef_search or 0)
-        values = (dim, METRICS.index(metric), exist_ok, *options, name)
+        options = (connectivity, ef_add, ef_search)
+        values = create_values(name, dim, metric, exist_ok, options)
         self._methods["create"].invoke(values, timeout=timeout)
         return Collection(self._methods, name, dim, metric)
 
     def open(self, name: str, *, timeout: Timeout = ...) -> Collection:
         """A collection that exists; ``client.vectors[name]`` is the same."""
         values = self._methods["stats"].invoke((name,), timeout=timeout)
-        stats = _stats(values)
+        stats = read_stats(values)
         return Collection(self._methods, name, stats.dim, stats.metric)
+
+    def load(self, name: str, replace: bool = False, *, timeout: Timeout = ...) -> Collection:
+        """Makes a collection from the file that :meth:`Collection.save` wrote under this name,
+        perhaps in an earlier daemon. If a collection of this name exists that is an error; with
+        ``replace`` it is exchanged, and whoever searches it meanwhile finds the old rows or the new
+        ones. A file that is damaged is an :class:`OSError` and changes nothing."""
+        values = self._methods["load"].invoke((replace, name), timeout=timeout)
+        _rows, _bytes, dim, number = values
+        return Collection(self._methods, name, dim, METRICS[int(number)])
 
     def drop(self, name: str, *, timeout: Timeout = ...) -> None:
         """Removes a collection with all its rows."""
@@ -198,31 +215,22 @@ class Collection:
 
     def add(self, ids: Ids, rows: Floats, *, timeout: Timeout = ...) -> Added:
         """Adds rows, all or none; an id that exists already is an error."""
-        return self._add(False, ids, rows, timeout)
+        values = add_values(self, False, ids, rows)
+        return Added(*self._methods["add"].invoke(values, timeout=timeout))
 
     def upsert(self, ids: Ids, rows: Floats, *, timeout: Timeout = ...) -> Added:
         """Adds rows, all or none; a row whose id exists already is replaced."""
-        return self._add(True, ids, rows, timeout)
-
-    def _add(self, upsert: bool, ids: Ids, rows: Floats, timeout: Timeout) -> Added:
-        wanted = _ids(ids)
-        matrix = self._matrix(rows, "rows")
-        if len(wanted) != len(matrix):
-            raise ValueError(
-                f"{len(wanted)} ids for {len(matrix)} rows of {self.name!r}; give one id a row"
-            )
-        values = (upsert, self.name, wanted, matrix)
+        values = add_values(self, True, ids, rows)
         return Added(*self._methods["add"].invoke(values, timeout=timeout))
 
     def get(self, ids: Ids, *, timeout: Timeout = ...) -> Rows:
         """Gives rows back as they were put in; ids that do not exist are skipped."""
-        values = (self.name, _ids(ids))
-        dim, found, rows = self._methods["get"].invoke(values, timeout=timeout)
-        return Rows(rows.reshape(-1, dim), np.frombuffer(found, np.bool_))
+        values = ids_values(self, ids)
+        return read_rows(self._methods["get"].invoke(values, timeout=timeout))
 
     def delete(self, ids: Ids, *, timeout: Timeout = ...) -> int:
         """Deletes rows and gives their number; ids that do not exist are skipped."""
-        count: int = self._methods["delete"].invoke((self.name, _ids(ids)), timeout=timeout)[0]
+        count: int = self._methods["delete"].invoke(ids_values(self, ids), timeout=timeout)[0]
         return count
 
     def search(
@@ -236,14 +244,8 @@ class Collection:
     ) -> Hits:
         """Finds the ``k`` nearest rows of a vector. ``ef``: candidates kept while searching, more
         is slower and finds more; ``exact`` looks at every row."""
-        vector = _floats(query, "query")
-        if vector.ndim != 1:
-            raise ValueError(
-                f"query has {vector.ndim} dimensions, a vector has 1; search_batch takes many"
-            )
-        values = (k, ef or 0, exact, self.name, vector)
-        visited, ids, distances = self._methods["search"].invoke(values, timeout=timeout)
-        return Hits(ids, distances, visited)
+        values = search_values(self, query, k, ef, exact)
+        return read_hits(self._methods["search"].invoke(values, timeout=timeout))
 
     def search_batch(
         self,
@@ -256,11 +258,8 @@ class Collection:
     ) -> BatchHits:
         """Finds the ``k`` nearest rows of each of many vectors, which the daemon works on in
         parallel. The answers are those of as many calls of :meth:`search`."""
-        matrix = self._matrix(queries, "queries")
-        values = (k, ef or 0, exact, self.name, matrix)
-        reply = self._methods["search_batch"].invoke(values, timeout=timeout)
-        visited, counts, ids, distances = reply
-        return BatchHits(*_by_query(counts, ids, distances), counts, visited)
+        values = batch_values(self, queries, k, ef, exact)
+        return read_batch(self._methods["search_batch"].invoke(values, timeout=timeout))
 
     def count(self, *, timeout: Timeout = ...) -> int:
         """How many rows there are."""
@@ -269,17 +268,13 @@ class Collection:
 
     def stats(self, *, timeout: Timeout = ...) -> CollectionStats:
         """The collection and what was done with it."""
-        return _stats(self._methods["stats"].invoke((self.name,), timeout=timeout))
+        return read_stats(self._methods["stats"].invoke((self.name,), timeout=timeout))
 
-    def _matrix(self, rows: Floats, what: str) -> NDArray[np.float32]:
-        matrix = _floats(rows, what)
-        if matrix.ndim != 2 or matrix.shape[1] != self.dim:
-            if matrix.size == 0:
-                return matrix.reshape(0, self.dim)
-            raise ValueError(
-                f"{what} has the shape {matrix.shape}, {self.name!r} takes (n, {self.dim})"
-            )
-        return matrix
+    def save(self, *, timeout: Timeout = ...) -> Saved:
+        """Writes the collection, as it is at one moment, to the file of its name in the daemon's
+        state directory (``[state] dir`` of its configuration, or ``RINGFENCE_STATE_DIR``), in place
+        of the one before: as a whole, or not at all. ``client.vectors.load(name)`` reads it."""
+        return Saved(*self._methods["save"].invoke((self.name,), timeout=timeout))
 
     def __len__(self) -> int:
         return self.count()
@@ -288,7 +283,80 @@ class Collection:
         return f"<collection {self.name!r}: {self.dim} dimensions, metric {self.metric}>"
 
 
-def _stats(values: tuple[Any, ...]) -> CollectionStats:
+# What goes into the calls and what comes out of them: the same for those that are awaited.
+
+
+class _Shape(Protocol):
+    """A collection, awaited or not."""
+
+    name: str
+    dim: int
+
+
+def create_values(
+    name: str, dim: int, metric: Metric, exist_ok: bool, options: tuple[int | None, ...]
+) -> tuple[Any, ...]:
+    """The request of ``create``; ``options`` are connectivity, ef_add and ef_search."""
+    if metric not in METRICS:
+        raise ValueError(f"metric is {metric!r}; it can be one of {', '.join(METRICS)}")
+    return (dim, METRICS.index(metric), exist_ok, *(option or 0 for option in options), name)
+
+
+def add_values(to: _Shape, upsert: bool, ids: Ids, rows: Floats) -> tuple[Any, ...]:
+    """The request of ``add``."""
+    wanted = _ids(ids)
+    matrix = _matrix(to, rows, "rows")
+    if len(wanted) != len(matrix):
+        raise ValueError(
+            f"{len(wanted)} ids for {len(matrix)} rows of {to.name!r}; give one id a row"
+        )
+    return (upsert, to.name, wanted, matrix)
+
+
+def ids_values(of: _Shape, ids: Ids) -> tuple[Any, ...]:
+    """The request of ``get`` and of ``delete``."""
+    return (of.name, _ids(ids))
+
+
+def search_values(
+    of: _Shape, query: Floats, k: int, ef: int | None, exact: bool
+) -> tuple[Any, ...]:
+    """The request of ``search``."""
+    vector = _floats(query, "query")
+    if vector.ndim != 1:
+        raise ValueError(
+            f"query has {vector.ndim} dimensions, a vector has 1; search_batch takes many"
+        )
+    return (k, ef or 0, exact, of.name, vector)
+
+
+def batch_values(
+    of: _Shape, queries: Floats, k: int, ef: int | None, exact: bool
+) -> tuple[Any, ...]:
+    """The request of ``search_batch``."""
+    return (k, ef or 0, exact, of.name, _matrix(of, queries, "queries"))
+
+
+def read_rows(values: tuple[Any, ...]) -> Rows:
+    """The reply of ``get``."""
+    dim, found, rows = values
+    return Rows(rows.reshape(-1, dim), np.frombuffer(found, np.bool_))
+
+
+def read_hits(values: tuple[Any, ...]) -> Hits:
+    """The reply of ``search``."""
+    visited, ids, distances = values
+    return Hits(ids, distances, visited)
+
+
+def read_batch(values: tuple[Any, ...]) -> BatchHits:
+    """The reply of ``search_batch``."""
+    visited, counts, ids, distances = values
+    return BatchHits(*_by_query(counts, ids, distances), counts, visited)
+
+
+def read_stats(values: tuple[Any, ...]) -> CollectionStats:
+    """The reply of ``stats``."""
     count, dim, number, *rest = values
     metric: Metric = METRICS[int(number)]
     return CollectionStats(count, dim, metric, *rest)
@@ -308,6 +376,15 @@ def _by_query(
     all_ids[there] = ids
     all_distances[there] = distances
     return all_ids, all_distances
+
+
+def _matrix(of: _Shape, rows: Floats, what: str) -> NDArray[np.float32]:
+    matrix = _floats(rows, what)
+    if matrix.ndim != 2 or matrix.shape[1] != of.dim:
+        if matrix.size == 0:
+            return matrix.reshape(0, of.dim)
+        raise ValueError(f"{what} has the shape {matrix.shape}, {of.name!r} takes (n, {of.dim})")
+    return matrix
 
 
 def _contiguous(array: NDArray[Any], what: str) -> None:

@@ -75,7 +75,10 @@ def tour(client: Client) -> bool:
     try:
         good = search_tour(client)
     except ImportError as error:
-        step(f"No search on real data, it needs numpy and scikit-learn ({error}).")
+        step(
+            f"No search on real data: {error}. It needs numpy, scikit-learn and pillow, which "
+            "`pip install 'ringfence[demo]'` brings."
+        )
         good = True
     catalogue_tour(client)
     latency_tour(client)

@@ -1,9 +1,11 @@
 //! The command line: flags, `--help`, and the connection that they ask for.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use ringfence::{CallOptions, Client, ErrorCode, Timeout};
+use ringfence_protocol::limits::SWEEP_MS;
 
 use crate::exit::{self, Exit, Failure};
 
@@ -43,11 +45,17 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Status(Status),
+    Top(Top),
     Ping(Ping),
     Call(Call),
+    Doctor(Doctor),
+    Schema(Schema),
+    Stubs(Stubs),
+    Completions(Completions),
+    Man(Pages),
 }
 
-/// What a daemon is doing: sessions, calls and times by method, errors.
+/// What a daemon is doing: sessions, calls, times and errors.
 ///
 /// The numbers come from the daemon's board, shared memory that it costs nothing
 /// to read. Where this user may not read it there are the totals only, from
@@ -61,6 +69,29 @@ pub(crate) struct Status {
     /// Also methods that have not been called. JSON has them always.
     #[arg(long, short)]
     pub(crate) all: bool,
+}
+
+/// Watch a daemon: rates and times by method, and its sessions.
+///
+/// Drawn in place until Ctrl-C; one sample where standard output is no terminal.
+/// With --json a line for each sample.
+///
+/// The numbers come from the daemon's board, shared memory that it writes whether
+/// anybody looks or not: watching never disturbs it. The board is for the daemon's
+/// own user, root, and its board group; others see the totals by `status`.
+///
+/// P50 and P99 are those of the interval: upper bounds of sampled service times,
+/// at most twice the true value; `-` where there was no sample.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Top {
+    /// One sample, taken over the interval.
+    #[arg(long, short = '1')]
+    pub(crate) once: bool,
+    /// Time between samples, 0.1 to 3600.
+    #[arg(long, short, value_name = "SECONDS", default_value = "1", value_parser = interval,
+          allow_negative_numbers = true)]
+    pub(crate) interval: Duration,
 }
 
 /// Does a daemon answer, and how fast? For probes.
@@ -94,6 +125,100 @@ pub(crate) struct Call {
     pub(crate) raw: Option<String>,
 }
 
+/// What keeps Ringfence from working well here, and how to mend it.
+///
+/// Looks at the room in shared memory and at names that killed daemons left there,
+/// at limits of open files and locked memory, at cores for what spins, at folder
+/// and control socket, versions, logind's RemoveIPC, and the systemd unit.
+/// Each finding that is not well comes with its fix.
+///
+/// Code 0 if nothing fails (warnings may be shown), 78 if something does.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Doctor {
+    /// Remove names of this user's killed daemons from /dev/shm.
+    ///
+    /// While the lock of their instance is held, as at a daemon's start.
+    #[arg(long)]
+    pub(crate) fix: bool,
+}
+
+/// What a daemon's engines offer, method by method, field by field.
+///
+/// A field stands `at` so many bytes from the start of its message: of a scalar
+/// the value, of a str or a list its u32 count. The last field, if it is one of
+/// these, has no count and takes the rest of the message.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Schema {
+    /// Only this engine.
+    #[arg(value_name = "ENGINE")]
+    pub(crate) engine: Option<String>,
+}
+
+/// Types of an engine for type checkers, as a Python stub.
+///
+/// One class with a method for each of the engine's, as client.engine("NAME")
+/// offers them, and a NamedTuple for each reply. The head of what is printed says
+/// how to use it:
+///
+///   ringfence stubs greeter > greeter_engine.pyi
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Stubs {
+    /// The engine, such as vectors.
+    #[arg(value_name = "ENGINE")]
+    pub(crate) engine: String,
+    /// The language of the stub.
+    #[arg(long, value_name = "LANG", value_enum, default_value_t = Language::Python)]
+    pub(crate) lang: Language,
+}
+
+/// What a stub can be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Language {
+    Python,
+}
+
+/// Completions of this command line for a shell.
+///
+/// To be kept where the shell looks for them, for bash:
+///
+///   cd ~/.local/share/bash-completion/completions
+///   ringfence completions bash > ringfence
+///
+/// for zsh as _ringfence in a folder of fpath, for fish as
+/// ~/.config/fish/completions/ringfence.fish.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Completions {
+    /// The shell.
+    #[arg(value_name = "SHELL", value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// Whom completions are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Manual pages of this command line.
+///
+/// Without a DIR the first page goes to standard output.
+///
+///   ringfence man | man -l -
+///   ringfence man ~/.local/share/man/man1
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Pages {
+    /// Write a page for each command there, and list the files.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
 const CALL_HELP: &str = "\
 Values are read by the type that the daemon's catalogue names:
   number, bool  k=10  scale=0.5  exact=true
@@ -115,6 +240,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let number: f64 = text.parse().map_err(|_| "a number of seconds, such as 0.5".to_owned())?;
     let time = Duration::try_from_secs_f64(number).map_err(|error| error.to_string())?;
     if time.is_zero() { Err("more than 0 seconds".into()) } else { Ok(time) }
+}
+
+/// The daemon writes its board every 0.1 seconds.
+fn interval(text: &str) -> Result<Duration, String> {
+    let within = Duration::from_millis(SWEEP_MS)..=Duration::from_secs(3_600);
+    seconds(text).ok().filter(|time| within.contains(time)).ok_or("0.1 to 3600 seconds".to_owned())
 }
 
 impl Global {

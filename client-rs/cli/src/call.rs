@@ -8,6 +8,7 @@ use ringfence::dynamic::{self, Value, type_name};
 use ringfence::schema::{EngineSchema, FieldSchema, Layout, MethodSchema};
 
 use crate::args::{Call, Global};
+use crate::catalogue::{self, first_line, hint};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::show::{self, Fields};
@@ -39,19 +40,11 @@ pub(crate) fn run(global: &Global, call: &Call) -> Result<(), Failure> {
 
 /// The method of this name; if there is none, what there is.
 fn find<'c>(
-    catalogue: &'c [EngineSchema],
+    all: &'c [EngineSchema],
     path: &str,
 ) -> Result<(&'c EngineSchema, &'c MethodSchema), Failure> {
     let (engine_name, name) = path.split_once('.').unwrap_or((path, ""));
-    let Some(engine) = catalogue.iter().find(|engine| engine.name == engine_name) else {
-        let known = || catalogue.iter().map(|engine| engine.name.as_str());
-        let hint = hint(engine_name, known());
-        let mut text = format!("the daemon has no engine `{engine_name}`{hint}\nIts engines:");
-        for engine in catalogue {
-            let _ = write!(text, "\n  {:<20}  {}", engine.name, first_line(&engine.doc));
-        }
-        return Err(Failure::usage(text));
-    };
+    let engine = catalogue::engine(all, engine_name)?;
     engine.method(name).map(|method| (engine, method)).ok_or_else(|| no_method(engine, name))
 }
 
@@ -132,20 +125,6 @@ fn listed(what: &str, layout: &Layout) -> String {
         let _ = write!(text, "\n{}", line.trim_end());
     }
     text
-}
-
-fn first_line(doc: &str) -> &str {
-    doc.lines().next().unwrap_or_default()
-}
-
-/// `: did you mean ..?`, if a known word is near, or is one that was not finished.
-fn hint<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> String {
-    let distance = |known: &'w str| match known.starts_with(word) && !word.is_empty() {
-        true => (0, known),
-        false => (strsim::damerau_levenshtein(word, known), known),
-    };
-    let near = known.map(distance).min().filter(|(distance, _)| *distance * 3 <= word.len() + 1);
-    near.map_or(String::new(), |(_, known)| format!(": did you mean `{known}`?"))
 }
 
 #[cfg(test)]

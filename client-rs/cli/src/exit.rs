@@ -24,6 +24,7 @@ pub(crate) enum Exit {
     TryAgain = 75,
     Mismatch = 76,
     NotPermitted = 77,
+    Config = 78,
 }
 
 /// Every code with what it means.
@@ -39,6 +40,7 @@ const TABLE: &[(Exit, &str)] = &[
     (Exit::TryAgain, "not within the time-out, the daemon is stalled, or something is full"),
     (Exit::Mismatch, "client and daemon were built with different layouts"),
     (Exit::NotPermitted, "the daemon does not let this user in"),
+    (Exit::Config, "doctor: something here does not work; it says what mends it"),
 ];
 
 /// The codes, for `--help`.
@@ -99,6 +101,11 @@ impl Failure {
     /// The command line is wrong.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
+    }
+
+    /// What the process will leave with.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
     }
 
     /// The same with another exit code.

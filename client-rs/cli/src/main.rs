@@ -1,15 +1,22 @@
-//! `ringfence`: what an operator types. It asks daemons, and changes nothing in them but by `call`.
+//! `ringfence`: what an operator types. It asks daemons, and changes nothing
+//! but by `call` and `doctor --fix`.
 
 #![forbid(unsafe_code)]
 
 mod args;
 mod call;
+mod catalogue;
+mod doctor;
 mod exit;
 mod output;
+mod pages;
 mod ping;
+mod schema;
 mod show;
 mod status;
+mod stubs;
 mod table;
+mod top;
 mod values;
 
 use std::process::ExitCode;
@@ -26,6 +33,12 @@ fn main() -> ExitCode {
         Command::Status(what) => status::run(&args.global, what),
         Command::Ping(what) => ping::run(&args.global, what),
         Command::Call(what) => call::run(&args.global, what),
+        Command::Doctor(what) => doctor::run(&args.global, what),
+        Command::Schema(what) => schema::run(&args.global, what),
+        Command::Top(what) => top::run(&args.global, what),
+        Command::Stubs(what) => stubs::run(&args.global, what),
+        Command::Completions(what) => pages::completions(&args.global, what),
+        Command::Man(what) => pages::man(&args.global, what),
     };
     match done {
         Ok(()) => exit::Exit::Ok.into(),

@@ -12,28 +12,52 @@ use crate::exit::{Exit, Failure};
 
 /// Prints text for people, with its colours if they are wanted.
 pub(crate) fn text(text: &str) -> Result<(), Failure> {
-    write_to(&mut anstream::stdout().lock(), text.as_bytes())
+    write_to(&mut anstream::stdout().lock(), text.as_bytes()).map(|_| ())
 }
 
 /// Prints one line of JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    next_json(value).map(|_| ())
+}
+
+/// The same, for one of many: is there still somebody to read them?
+pub(crate) fn next_json(value: &impl Serialize) -> Result<bool, Failure> {
     let line = serde_json::to_vec(value);
     let mut line = line.map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
     line.push(b'\n');
-    raw(&line)
+    next_raw(&line)
 }
 
 /// Prints bytes as they are.
 pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
+    next_raw(bytes).map(|_| ())
+}
+
+/// The same, for some of many: is there still somebody to read them?
+pub(crate) fn next_raw(bytes: &[u8]) -> Result<bool, Failure> {
     write_to(&mut io::stdout().lock(), bytes)
 }
 
-fn write_to(out: &mut impl Write, bytes: &[u8]) -> Result<(), Failure> {
+/// Text for people without its colours, if these are not wanted on standard output.
+pub(crate) fn wanted(text: &str) -> String {
+    match anstream::AutoStream::choice(&io::stdout()) {
+        anstream::ColorChoice::Never => plain(text),
+        _ => text.to_owned(),
+    }
+}
+
+/// Text without colours.
+pub(crate) fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+fn write_to(out: &mut impl Write, bytes: &[u8]) -> Result<bool, Failure> {
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => {
             Err(Failure::new(Exit::Output, format!("cannot write to standard output: {error}")))
         }
-        _ => Ok(()),
     }
 }
 
@@ -93,6 +117,26 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
+/// Text in lines of at most `width` characters, broken between words where that is possible.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let pieces: Vec<char> = word.chars().collect();
+        for (index, piece) in pieces.chunks(width).enumerate() {
+            let last = lines.last_mut().map(|line| (line.chars().count(), line));
+            match last {
+                Some((0, line)) => line.extend(piece),
+                Some((used, line)) if index == 0 && used + 1 + piece.len() <= width => {
+                    line.push(' ');
+                    line.extend(piece);
+                }
+                _ => lines.push(piece.iter().collect()),
+            }
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,5 +154,12 @@ mod tests {
     #[test]
     fn nothing_from_elsewhere_steers_the_terminal() {
         assert_eq!(printable("a\x1b[2J\tb\n\r\u{9b}"), "a\\u{1b}[2J\tb\n\\r\\u{9b}");
+    }
+
+    #[test]
+    fn lines_break_between_words_and_only_then_inside() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("abcdefgh i", 3), ["abc", "def", "gh", "i"]);
+        assert_eq!(wrapped("", 3), [""]);
     }
 }

@@ -15,9 +15,10 @@ use ringfence_protocol::limits::SWEEP_MS;
 
 use crate::args::{Global, Status};
 use crate::exit::Failure;
-use crate::output::{self, age, bold, bytes, nanos, printable};
+use crate::output::{self, age, bold, bytes, nanos, printable, wrapped};
 use crate::table::{Column, WIDTH, table};
-use report::{ErrorLine, Method, Moment, Report, Session};
+pub(crate) use report::{Daemon, Moment};
+use report::{ErrorLine, Method, Report, Session};
 
 pub(crate) fn run(global: &Global, status: &Status) -> Result<(), Failure> {
     let client = global.connect()?;
@@ -40,7 +41,7 @@ fn look(client: &Client, global: &Global) -> Result<Report, Failure> {
 
 /// The board after the daemon's next sweep, so that what was done before this command is in it. A
 /// daemon that does not sweep is shown as it is.
-fn fresh(board: &Board) -> Result<Snapshot, Error> {
+pub(crate) fn fresh(board: &Board) -> Result<Snapshot, Error> {
     const NAP: Duration = Duration::from_millis(5);
     let (asked, since) = (Moment::now(), Instant::now());
     loop {
@@ -193,26 +194,6 @@ fn error_list(errors: &[ErrorLine], now_unix_ms: u64) -> String {
     out
 }
 
-/// Text in lines of at most `width` characters, broken between words where that is possible.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let pieces: Vec<char> = word.chars().collect();
-        for (index, piece) in pieces.chunks(width).enumerate() {
-            let last = lines.last_mut().map(|line| (line.chars().count(), line));
-            match last {
-                Some((0, line)) => line.extend(piece),
-                Some((used, line)) if index == 0 && used + 1 + piece.len() <= width => {
-                    line.push(' ');
-                    line.extend(piece);
-                }
-                _ => lines.push(piece.iter().collect()),
-            }
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,12 +268,5 @@ mod tests {
         assert!(!shown.contains("METHOD") && !shown.contains("as of"), "{shown}");
         let json = serde_json::to_value(&report).unwrap();
         assert!(json["methods"].is_null() && json["totals"]["bytes_in"].is_null());
-    }
-
-    #[test]
-    fn lines_break_between_words_and_only_then_inside() {
-        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("abcdefgh i", 3), ["abc", "def", "gh", "i"]);
-        assert_eq!(wrapped("", 3), [""]);
     }
 }

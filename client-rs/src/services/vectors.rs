@@ -30,7 +30,7 @@ use crate::options::CallOptions;
 use crate::reply::Reply;
 
 pub use handle::CollectionHandle;
-pub use types::{Added, BatchHits, Collection, CollectionStats, Hits, Rows, Search};
+pub use types::{Added, BatchHits, Collection, CollectionStats, Hits, Loaded, Rows, Saved, Search};
 
 /// The engine's methods, resolved once for all handles of a client.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub(crate) struct Methods {
     search_batch: Method,
     count: Method,
     stats: Method,
+    save: Method,
+    load: Method,
 }
 
 impl Default for Methods {
@@ -61,6 +63,8 @@ impl Default for Methods {
             search_batch: method("search_batch"),
             count: method("count"),
             stats: method("stats"),
+            save: method("save"),
+            load: method("load"),
         }
     }
 }
@@ -160,6 +164,24 @@ impl Vectors {
         self.call(&self.methods.drop, &api::Collection { collection: name }).map(std::mem::drop)
     }
 
+    /// Makes a collection from the file that [`CollectionHandle::save`] wrote under its name, perhaps
+    /// in an earlier daemon. One that exists under this name is replaced if `replace` says so, else
+    /// it is an error; whoever searches it meanwhile finds the old rows or the new ones.
+    ///
+    /// # Errors
+    /// `FileNotFound`, `AlreadyExists`, `Io` (no state directory, a damaged file), `OutOfMemory`, or
+    /// as every call.
+    ///
+    /// ```
+    /// let missing = ringfence::doctest_client().vectors().load("docs", false).unwrap_err();
+    /// assert!(missing.to_string().contains("RINGFENCE_STATE_DIR"));
+    /// ```
+    pub fn load(&self, name: &str, replace: bool) -> Result<Loaded, Error> {
+        let reply = self.call(&self.methods.load, &api::Load { replace, collection: name })?;
+        let api::Loaded { rows, bytes, dim, metric } = Message::decode(&reply)?;
+        Ok(Loaded { collection: self.get(name), rows, bytes, dim, metric: metric_of(metric)? })
+    }
+
     /// The names of all collections, sorted.
     ///
     /// # Errors
@@ -171,9 +193,22 @@ impl Vectors {
         Ok(names.lines().map(str::to_owned).collect())
     }
 
+    /// Writes a collection to its file: as [`CollectionHandle::save`].
+    fn save(&self, name: &str) -> Result<Saved, Error> {
+        let reply = self.call(&self.methods.save, &api::Collection { collection: name })?;
+        let api::Saved { rows, bytes } = Message::decode(&reply)?;
+        Ok(Saved { rows, bytes })
+    }
+
     fn call<'m, M: Message<'m>>(&self, method: &Method, request: &M) -> Result<Reply, Error> {
         let mut payload = Vec::with_capacity(M::FIXED + 256);
         request.encode(&mut payload);
         self.client.call(method, &payload, &self.options)
     }
+}
+
+fn metric_of(number: u8) -> Result<Metric, Error> {
+    Metric::from_u8(number).ok_or_else(|| Error::Protocol {
+        what: format!("metric {number}, which this library does not know"),
+    })
 }

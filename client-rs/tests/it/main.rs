@@ -12,5 +12,7 @@ mod measures;
 mod mock;
 mod mock_session;
 mod restart;
+mod saving;
+mod tasks;
 mod threads;
 mod waiting;

@@ -97,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: AtomicUsize,
     /// Times that a client was woken.
     pub(crate) wakes: AtomicUsize,
+    /// Bytes that woke its event loop.
+    pub(crate) bytes: AtomicUsize,
     /// Times that the mock parked its lane.
     pub(crate) parks: AtomicUsize,
     /// Bulk segments that were opened for requests.

@@ -37,6 +37,8 @@ struct Session<'p> {
     reversed: Vec<(usize, Entry, Request, Vec<u8>)>,
     never: Vec<(usize, Entry, Request)>,
     over: bool,
+    /// Our end of the client's waker.
+    waker: Option<Conn>,
 }
 
 pub(crate) fn receive(conn: Conn, plan: &Plan, shared: &Shared) {
@@ -58,6 +60,7 @@ pub(crate) fn receive(conn: Conn, plan: &Plan, shared: &Shared) {
         reversed: Vec::new(),
         never: Vec::new(),
         over: false,
+        waker: None,
     };
     shared.sessions.fetch_add(1, SeqCst);
     if session.greet() {
@@ -205,9 +208,14 @@ impl Session<'_> {
 
     fn wake(&mut self, lane: usize) {
         let ring = &mut self.lanes[lane].ring;
-        if ring.wake_due() == Some(WakeBy::Futex) {
-            self.shared.wakes.fetch_add(1, SeqCst);
-            futex::wake(ring.down().futex(down::WAKE), u32::MAX);
+        let Some(by) = ring.wake_due() else { return };
+        self.shared.wakes.fetch_add(1, SeqCst);
+        futex::wake(ring.down().futex(down::WAKE), u32::MAX);
+        if by == WakeBy::Byte
+            && let Some(waker) = &self.waker
+        {
+            self.shared.bytes.fetch_add(1, SeqCst);
+            let _full_is_as_good = waker.try_send(&[1], &[]);
         }
     }
 
@@ -226,6 +234,11 @@ impl Session<'_> {
                         let (code, remedy) = (6004, String::new());
                         let reason = "no more lanes".to_owned();
                         self.say(&DaemonMessage::Refused(Refusal { code, reason, remedy }), &[]);
+                    }
+                    ClientMessage::OpenWaker => {
+                        let (ours, theirs) = Conn::pair().unwrap();
+                        self.waker = Some(ours);
+                        self.say(&DaemonMessage::Waker, &[&theirs.into_fd()]);
                     }
                     ClientMessage::Goodbye => self.over = true,
                     other => panic!("{other:?}"),

@@ -4,13 +4,32 @@
 pub mod engine;
 pub mod registry;
 pub mod system;
+#[cfg(feature = "vectors")]
 pub mod vectors;
+
+use std::path::Path;
 
 pub use engine::{Call, Cost, Engine, Stop, Surroundings, Unbounded};
 pub use registry::{Method, Registry, RegistryError};
 
-/// The engines that come with Ringfence, besides `system`.
+/// The names of the engines that come with Ringfence, besides `system`.
+pub const BUILTIN: &[&str] = &[
+    #[cfg(feature = "vectors")]
+    "vectors",
+];
+
+/// Those engines. What they save goes below the directory `state`, where each has a folder of its
+/// own name; without one they keep no files.
 #[must_use]
-pub fn builtin() -> Vec<Box<dyn Engine>> {
-    vec![Box::new(vectors::Vectors::new(vectors::Limits::default()))]
+pub fn builtin(state: Option<&Path>) -> Vec<Box<dyn Engine>> {
+    let _ = state;
+    vec![
+        #[cfg(feature = "vectors")]
+        Box::new(match state {
+            None => vectors::Vectors::new(vectors::Limits::default()),
+            Some(dir) => {
+                vectors::Vectors::new(vectors::Limits::default()).saved_in(dir.join("vectors"))
+            }
+        }),
+    ]
 }

@@ -258,9 +258,6 @@ fn unknown_key(section: &str, key: &str, origin: &Origin) -> ConfigError {
     };
     let elsewhere = SETTINGS.iter().find(|setting| setting.key() == key);
     let hint = match (elsewhere, nearest(key, here.iter().copied())) {
-        _ if key == "state" && section.is_empty() => {
-            "it is reserved for a later version: leave it out".to_owned()
-        }
         (_, Some(near)) if near == key => format!("`{key}` is a section: write [{key}]"),
         (Some(other), _) => match other.section() {
             "" => format!("`{key}` belongs to the top level, before the first section"),

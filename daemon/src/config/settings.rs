@@ -133,6 +133,8 @@ pub const SETTINGS: &[Setting] = &[
     int("workers.queue", "RINGFENCE_WORKER_QUEUE", (1, 1 << 20), "jobs that may wait"),
     of("engines.enable", "RINGFENCE_ENGINES", Kind::Names,
         "engines that are on, `system` among them"),
+    of("state.dir", "RINGFENCE_STATE_DIR", Kind::Text(check_dir),
+        "directory of what engines save, absolute"),
     of("board.group", "RINGFENCE_BOARD_GROUP", Kind::Text(check_group),
         "group that may read the board"),
     of("metrics.listen", "RINGFENCE_METRICS_LISTEN", Kind::Text(check_metrics),

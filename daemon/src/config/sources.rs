@@ -22,18 +22,21 @@ pub struct Host {
     pub cores: u32,
     /// `XDG_RUNTIME_DIR`, if it is set and absolute.
     pub xdg_runtime_dir: Option<PathBuf>,
+    /// `XDG_STATE_HOME`, or `.local/state` in `HOME`, if that is set and absolute.
+    pub state_home: Option<PathBuf>,
     /// Directory of `ringfence.toml` and `conf.d/`: `/etc/ringfence`.
     pub etc: PathBuf,
 }
 
 impl Host {
-    /// This process on this machine, but without `XDG_RUNTIME_DIR`, which is environment.
+    /// This process on this machine, but without directories, which are environment.
     pub fn current() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         Self {
             uid: nix::unistd::geteuid().as_raw(),
             cores: u32::try_from(cores).unwrap_or(u32::MAX),
             xdg_runtime_dir: None,
+            state_home: None,
             etc: PathBuf::from("/etc/ringfence"),
         }
     }
@@ -42,6 +45,12 @@ impl Host {
     /// (61184 to 65519, systemd's UIDS-GIDS document): they run the machine's daemon.
     pub fn is_system(&self) -> bool {
         self.uid < 1000 || (61_184..=65_519).contains(&self.uid)
+    }
+
+    /// Where engines save unless somebody says otherwise. Nowhere for the machine's daemon: what
+    /// it may fill is for its administrator to say.
+    pub fn state_dir(&self) -> Option<PathBuf> {
+        self.state_home.as_ref().filter(|_| !self.is_system()).map(|dir| dir.join("ringfence"))
     }
 
     /// Where sockets go unless somebody says otherwise.

@@ -35,7 +35,7 @@ impl Drop for TempDir {
 
 fn sources(uid: u32, etc: &Path) -> Sources {
     Sources {
-        host: Host { uid, cores: 4, xdg_runtime_dir: None, etc: etc.to_owned() },
+        host: Host { uid, cores: 4, xdg_runtime_dir: None, state_home: None, etc: etc.to_owned() },
         file: None,
         env: Vec::new(),
         flags: Vec::new(),
@@ -146,9 +146,8 @@ fn unknown_keys_are_errors_that_help() {
             "/f.toml: unknown key `zzzzzzzz` in [log]: known here: format, level",
         ),
         (
-            "[state]\ndir = '/'",
-            "/f.toml: unknown key `state` in the top level: it is reserved for a later version: \
-             leave it out",
+            "state = '/'",
+            "/f.toml: unknown key `state` in the top level: `state` is a section: write [state]",
         ),
         (
             "[lanes]\n\"\\u001b[31m\" = 1",
@@ -190,6 +189,7 @@ fn wrong_values_name_the_rule() {
              port: \"127.0.0.1:9464\" or \"[::1]:9464\"; metrics do not leave the machine: let a \
              scraper on it, or a proxy that asks who is there, carry them",
         ),
+        ("[state]\ndir = 'saved'", "/f.toml: state.dir = \"saved\": expected an absolute path"),
         ("allow_any_uid = 1", "/f.toml: allow_any_uid = 1: expected true or false"),
         (
             "instance = 'Upper'",
@@ -298,7 +298,7 @@ fn lists_and_switches_are_read_from_variables() {
 #[test]
 fn the_printed_configuration_loads_to_the_same() {
     let text = "exit_when_idle_ms = 1\nsocket_group = 'g'\n[polling]\ncpus = [1]\nspin = 'never'\n\
-                [board]\ngroup = 'b'\n[metrics]\nlisten = '[::1]:9464'\n[lanes]\nslots = 16\n";
+                [board]\ngroup = 'b'\n[state]\ndir = '/s'\n[metrics]\nlisten = '[::1]:9464'\n[lanes]\nslots = 16\n";
     let first = with_file(text).unwrap();
     let second = with_file(&first.to_toml()).unwrap();
     let bare = |config: Config| Config { origins: BTreeMap::new(), ..config };
@@ -317,6 +317,7 @@ fn the_table_and_the_structs_have_the_same_keys_and_variables_are_unique() {
     config.polling.cpus = Some(vec![0]);
     config.board.group = Some("g".to_owned());
     config.metrics.listen = Some(MetricsAddress::Unix("/m".into()));
+    config.state.dir = Some("/s".into());
     let mut have = Vec::new();
     for (key, value) in toml::Table::try_from(&config).unwrap() {
         match value {

@@ -61,6 +61,7 @@ impl Running {
             ClientMessage::Goodbye => return self.gone(id),
             ClientMessage::OpenLane => self.open_lane(id, &session),
             ClientMessage::OpenBulk { len } => handshake::answer_open_bulk(&session, len),
+            ClientMessage::OpenWaker => handshake::answer_open_waker(&session),
             ClientMessage::OpenBoard => self.server.sight.send_board(&session),
         };
         if let Err(error) = sent {

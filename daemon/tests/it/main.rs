@@ -3,7 +3,10 @@
 
 mod crash;
 mod daemon;
+#[cfg(feature = "vectors")]
+mod engines;
 mod hostile;
 mod metrics;
+mod pages;
 mod raw;
 mod spine;

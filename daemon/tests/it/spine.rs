@@ -4,11 +4,13 @@ use nix::sys::signal::Signal;
 use ringfence_protocol::api::system;
 use ringfence_protocol::error::ErrorCode;
 use ringfence_protocol::layout::Header;
+use ringfence_protocol::ring::{Nap, WakeBy};
 use ringfence_protocol::sys::clock;
+use ringfence_protocol::sys::socket::Conn;
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage};
 use std::time::Duration;
 
-use super::daemon::{Daemon, until};
+use super::daemon::{Daemon, PATIENCE, until};
 use super::raw::{Raw, code, encode, hear, says, tell};
 
 ringfence_protocol::message! {
@@ -209,6 +211,43 @@ fn a_lane_that_was_quiet_is_woken_by_a_bell() {
         });
         client.echo(b"wake up");
     }
+}
+
+#[test]
+fn an_event_loop_is_woken_by_a_byte() {
+    let daemon = Daemon::start(&[]);
+    let mut client = Raw::connect(&daemon);
+    tell(&client.conn, &ClientMessage::OpenWaker);
+    let (message, mut fds) = hear(&client.conn).unwrap();
+    assert_eq!(message, DaemonMessage::Waker);
+    let waker = Conn::from_fd(fds.pop().unwrap());
+    let nap = client.method("trial", NAP);
+    let mut buffer = [0; 8];
+    for _ in 0..3 {
+        let ticket = client.submit(nap, &encode(&Number { value: 5 }));
+        let bell = &client.bell;
+        // Every sleep has a value of its own, and gets a byte of its own.
+        while matches!(client.lane.park(WakeBy::Byte, || bell.ring().unwrap()), Nap::Sleep { .. }) {
+            assert!(waker.recv(&mut buffer, 0, PATIENCE).unwrap().is_some());
+            client.lane.unpark();
+            if client.lane.peek().unwrap().is_some() {
+                break;
+            }
+        }
+        assert_eq!(client.take().0, ticket);
+    }
+    // Never read: the bytes that find no room are dropped, and nothing waits for them.
+    for _ in 0..600 {
+        let bell = &client.bell;
+        let _awake_or_asleep = client.lane.park(WakeBy::Byte, || bell.ring().unwrap());
+        client.echo(b"unread");
+    }
+    tell(&client.conn, &ClientMessage::OpenWaker);
+    let (message, _) = hear(&client.conn).unwrap();
+    assert!(matches!(message, DaemonMessage::Refused(refusal) if refusal.reason.contains("waker")));
+    client.echo(b"still here");
+    drop(daemon);
+    while waker.recv(&mut buffer, 0, PATIENCE).unwrap().is_some() {}
 }
 
 #[test]

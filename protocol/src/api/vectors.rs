@@ -34,6 +34,10 @@ pub const SEARCH_BATCH: u16 = 7;
 pub const COUNT: u16 = 8;
 /// Number of `stats`.
 pub const STATS: u16 = 9;
+/// Number of `save`.
+pub const SAVE: u16 = 10;
+/// Number of `load`.
+pub const LOAD: u16 = 11;
 
 /// How distance is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -262,6 +266,40 @@ message! {
     }
 }
 
+message! {
+    /// What a `save` wrote.
+    pub struct Saved {
+        /// Rows.
+        rows: u64,
+        /// Bytes of the file.
+        bytes: u64,
+    }
+}
+
+message! {
+    /// Make a collection from its file.
+    pub struct Load<'a> {
+        /// Put it in the place of a collection of this name; otherwise that is an error.
+        replace: bool,
+        /// Its name, the same as when it was saved.
+        collection: &'a str,
+    }
+}
+
+message! {
+    /// What a `load` read.
+    pub struct Loaded {
+        /// Rows.
+        rows: u64,
+        /// Bytes of the file.
+        bytes: u64,
+        /// Dimensions of each row.
+        dim: u32,
+        /// Number of a [`Metric`].
+        metric: u8,
+    }
+}
+
 /// The engine's schema.
 #[must_use]
 pub fn schema() -> EngineSchema {
@@ -306,6 +344,18 @@ pub fn schema() -> EngineSchema {
                 "Describes a collection.",
             )
             .idempotent(),
+            MethodSchema::new::<Collection, Saved>(
+                SAVE,
+                "save",
+                "Writes a collection to its file in the daemon's state directory.",
+            )
+            .timeout_ms(None),
+            MethodSchema::new::<Load, Loaded>(
+                LOAD,
+                "load",
+                "Makes a collection from its file in the daemon's state directory.",
+            )
+            .timeout_ms(None),
         ],
     )
 }

@@ -53,7 +53,7 @@ use crate::memory::{Heap, Memory};
 pub enum WakeBy {
     /// By FUTEX_WAKE on `wake`.
     Futex,
-    /// By a byte on its socketpair.
+    /// By a byte on its waker, and by FUTEX_WAKE for those of its threads that sleep so.
     Byte,
 }
 

@@ -17,7 +17,7 @@ use nix::sys::stat::{FileStat, fstat, lstat};
 
 use super::fork::ForkStamp;
 use super::segment::{MODE, Wrong, check_stat, inode};
-use crate::names::{Instance, SHM_DIR, SegmentName, lock_path};
+use crate::names::{Instance, SHM_DIR, SegmentName, lock_name};
 
 /// How often the file may vanish between open and lock before that is somebody's mischief.
 const MAX_ATTEMPTS: u32 = 16;
@@ -64,6 +64,8 @@ pub enum LockError {
 pub struct InstanceLock {
     file: File,
     path: PathBuf,
+    /// Where its names are.
+    dir: PathBuf,
     uid: u32,
     instance: Instance,
     stamp: ForkStamp,
@@ -75,12 +77,21 @@ impl InstanceLock {
     /// # Errors
     /// [`LockError::Held`] while another daemon runs, [`LockError::Squatted`] names the owner.
     pub fn acquire(uid: u32, instance: &Instance) -> Result<Self, LockError> {
-        let path = lock_path(uid, instance);
+        Self::acquire_in(Path::new(SHM_DIR), uid, instance)
+    }
+
+    /// The same in another folder than [`SHM_DIR`], which must be as sticky: for `ringfence doctor`,
+    /// whose tests must not sweep what other tests have in /dev/shm.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    pub fn acquire_in(dir: &Path, uid: u32, instance: &Instance) -> Result<Self, LockError> {
+        let path = dir.join(lock_name(uid, instance));
         for _ in 0..MAX_ATTEMPTS {
             let file = open(&path, uid)?;
             if lock_named(&file, &path, uid, instance)? {
                 let (instance, stamp) = (instance.clone(), ForkStamp::now());
-                return Ok(Self { file, path, uid, instance, stamp });
+                return Ok(Self { file, path, dir: dir.to_owned(), uid, instance, stamp });
             }
         }
         Err(os("flock", &path, io::Error::other("the file is replaced again and again")))
@@ -153,10 +164,10 @@ pub struct SweepReport {
 /// To be called before the holder creates its first segment.
 ///
 /// # Errors
-/// Only if /dev/shm cannot be listed; a name that cannot be removed is in the report.
+/// Only if the folder cannot be listed; a name that cannot be removed is in the report.
 pub fn sweep(lock: &InstanceLock) -> io::Result<SweepReport> {
     let mut report = SweepReport::default();
-    for entry in std::fs::read_dir(SHM_DIR)? {
+    for entry in std::fs::read_dir(&lock.dir)? {
         let file_name = entry?.file_name();
         let Some(name) = file_name.to_str().and_then(|text| SegmentName::from_str(text).ok())
         else {
@@ -165,7 +176,7 @@ pub fn sweep(lock: &InstanceLock) -> io::Result<SweepReport> {
         if name.uid != lock.uid || name.instance != lock.instance {
             continue;
         }
-        match remove(&name, lock.uid) {
+        match remove(&lock.dir.join(name.to_string()), lock.uid) {
             Ok(()) => report.removed.push(name),
             Err(reason) => report.refused.push(Refused { name, reason }),
         }
@@ -173,18 +184,17 @@ pub fn sweep(lock: &InstanceLock) -> io::Result<SweepReport> {
     Ok(report)
 }
 
-fn remove(name: &SegmentName, uid: u32) -> Result<(), RefusedReason> {
-    let path = name.path();
+fn remove(path: &Path, uid: u32) -> Result<(), RefusedReason> {
     // Without this, another user's file says only "permission denied"; its owner says more.
-    check_stat(&lstat(&path).map_err(io::Error::from)?, uid, None)?;
-    let file = OpenOptions::new().read(true).custom_flags(no_surprises()).open(&path)?;
+    check_stat(&lstat(path).map_err(io::Error::from)?, uid, None)?;
+    let file = OpenOptions::new().read(true).custom_flags(no_surprises()).open(path)?;
     let opened = fstat(&file).map_err(io::Error::from)?;
     check_stat(&opened, uid, None)?;
     // /dev/shm is sticky: nobody but this uid and root can exchange a file of ours from here on.
-    if inode(&lstat(&path).map_err(io::Error::from)?) != inode(&opened) {
+    if inode(&lstat(path).map_err(io::Error::from)?) != inode(&opened) {
         return Err(Wrong::Inode.into());
     }
-    Ok(std::fs::remove_file(&path)?)
+    Ok(std::fs::remove_file(path)?)
 }
 
 /// O_NONBLOCK: opening a fifo that somebody put there must not wait for its other end.

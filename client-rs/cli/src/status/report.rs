@@ -6,7 +6,9 @@
 use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
-use ringfence::board_rows::{ErrorRow, Histogram, MethodRow, SessionRow, Snapshot};
+use ringfence::board_rows::{
+    ErrorRow, Header, Histogram, MethodRow, SessionRow, Snapshot, Totals as BoardTotals,
+};
 use ringfence::{ErrorCode, Info};
 use ringfence_protocol::api::system::Stats;
 use serde::Serialize;
@@ -147,12 +149,18 @@ impl Moment {
         self.monotonic_ns < board.totals.beat_ns
     }
 
-    fn unix_ms(&self) -> u64 {
+    pub(crate) fn unix_ms(&self) -> u64 {
         self.unix_ns / NS_PER_MS
     }
 
-    fn since_unix_ms(&self, ns: u64) -> u64 {
+    /// Since a time that the daemon has written, by the wall clock.
+    pub(crate) fn since_unix_ms(&self, ns: u64) -> u64 {
         self.unix_ns.saturating_sub(ns) / NS_PER_MS
+    }
+
+    /// Since the daemon's last sweep.
+    pub(crate) fn since_beat_ms(&self, totals: &BoardTotals) -> u64 {
+        self.monotonic_ns.saturating_sub(totals.beat_ns) / NS_PER_MS
     }
 }
 
@@ -169,13 +177,12 @@ impl Report {
             board.sessions.iter().map(|row| Session::of(row, info.session, now)).collect();
         sessions.sort_by_key(|session| session.id);
         let uptime_ms = now.since_unix_ms(board.header.started_unix_ns);
-        let instance = board.header.instance.to_string();
         Self {
             source: "board",
             restricted: None,
             now_unix_ms: now.unix_ms(),
-            beat_age_ms: Some(now.monotonic_ns.saturating_sub(totals.beat_ns) / NS_PER_MS),
-            daemon: Daemon { instance: Some(instance), ..Daemon::of(info, uptime_ms) },
+            beat_age_ms: Some(now.since_beat_ms(totals)),
+            daemon: Daemon::of_board(&board.header, info, uptime_ms),
             totals: Totals {
                 sessions_open: totals.sessions_open,
                 sessions_total: Some(totals.sessions_total),
@@ -229,6 +236,10 @@ impl Report {
 }
 
 impl Daemon {
+    pub(crate) fn of_board(header: &Header, info: Info, uptime_ms: u64) -> Self {
+        Self { instance: Some(header.instance.to_string()), ..Self::of(info, uptime_ms) }
+    }
+
     fn of(info: Info, uptime_ms: u64) -> Self {
         Self {
             instance: info.instance,
@@ -308,7 +319,6 @@ impl ErrorLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringfence::board_rows::Header;
 
     #[test]
     fn a_report_says_what_the_board_says() {

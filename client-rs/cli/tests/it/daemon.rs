@@ -46,21 +46,25 @@ impl Daemon {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let instance = format!("c{}-{number}", std::process::id());
         let dir = Dir::new();
-        let child = Command::new(testd())
-            .args(["--engines", "system", "--log-format", "text", "--log-level", "error"])
-            .args(["--instance", &instance, "--runtime-dir"])
-            .arg(&dir.0)
-            .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = spawn(&instance, &dir.0);
         let mut daemon = Self { child, instance, dir };
-        let socket = daemon.socket();
+        daemon.wait();
+        daemon
+    }
+
+    fn wait(&mut self) {
+        let socket = self.socket();
         until("the daemon listens", || {
-            assert!(daemon.child.try_wait().unwrap().is_none(), "the daemon did not start");
+            assert!(self.child.try_wait().unwrap().is_none(), "the daemon did not start");
             is_listening(&socket)
         });
-        daemon
+    }
+
+    /// Kills it with -9 and starts another in its place.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(&self.instance, &self.dir.0);
+        self.wait();
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -91,6 +95,17 @@ impl Daemon {
     pub(crate) fn run(&self, args: &[&str]) -> Done {
         Done::of(self.command(args).output().unwrap())
     }
+}
+
+fn spawn(instance: &str, dir: &Path) -> Child {
+    Command::new(testd())
+        .args(["--engines", "system", "--log-format", "text", "--log-level", "error"])
+        .args(["--instance", instance, "--runtime-dir"])
+        .arg(dir)
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 impl Drop for Daemon {

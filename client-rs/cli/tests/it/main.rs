@@ -5,6 +5,10 @@
 
 mod call;
 mod daemon;
+mod doctor;
+mod pages;
 mod ping;
+mod schema;
 mod shell;
 mod status;
+mod top;

@@ -27,7 +27,9 @@ fn a_daemon_that_serves_answers() {
 fn where_nobody_listens_the_code_is_69() {
     let empty = Dir::new();
     let missing = empty.0.join("control.sock");
-    for command in [&["ping"][..], &["ping", "--quiet"], &["status"], &["call", "system.ping"]] {
+    for command in
+        [&["ping"][..], &["ping", "--quiet"], &["status"], &["call", "system.ping"], &["schema"]]
+    {
         let done = ringfence(command).arg("--target").arg(&missing).output().unwrap();
         let text = Done::of(done).failed(69);
         assert!(text.starts_with("ringfence: ") && text.contains("ringfenced"), "{text}");

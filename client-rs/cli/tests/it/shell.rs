@@ -12,12 +12,28 @@ fn help_says_what_the_codes_mean() {
     {
         assert!(help.contains(part), "{part}: {help}");
     }
-    for command in ["status", "ping", "call"] {
+    for command in
+        ["status", "top", "ping", "call", "doctor", "schema", "stubs", "completions", "man"]
+    {
         let help = Done::of(ringfence(&[command, "--help"]).output().unwrap()).ok();
         assert!(help.contains("--timeout"), "{help}");
     }
     let version = Done::of(ringfence(&["--version"]).output().unwrap()).ok();
     assert_eq!(version, format!("ringfence {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_readme_names_every_command() {
+    let readme = include_str!("../../../../README.md");
+    let help = Done::of(ringfence(&["--help"]).output().unwrap()).ok();
+    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let commands = listed.lines().filter_map(|line| line.split_whitespace().next());
+    let mut count = 0;
+    for command in commands.filter(|command| *command != "help") {
+        assert!(readme.contains(&format!("\nringfence {command} ")), "{command}");
+        count += 1;
+    }
+    assert_eq!(count, readme.lines().filter(|line| line.starts_with("ringfence ")).count());
 }
 
 #[test]
@@ -49,6 +65,13 @@ fn a_reader_that_left_is_no_failure() {
     for arguments in [
         &["status"][..],
         &["status", "--json"],
+        &["top", "--interval", "0.1"],
+        &["top", "--once", "--json", "--interval", "0.1"],
+        &["schema"],
+        &["stubs", "trial"],
+        &["doctor"],
+        &["completions", "bash"],
+        &["man"],
         &["ping", "--count", "3"],
         &["call", "trial.fill", "value=300000", "--raw", "data"],
         &["call", "trial.fill", "value=300000", "--json"],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ringfence_protocol::api::vectors as api;
 use ringfence_protocol::message::Message;
 
-use super::{Added, BatchHits, CollectionStats, Hits, Metric, Rows, Search, Vectors};
+use super::{Added, BatchHits, CollectionStats, Hits, Rows, Saved, Search, Vectors, metric_of};
 use crate::error::Error;
 use crate::options::CallOptions;
 
@@ -206,6 +206,24 @@ impl CollectionHandle {
         Ok(api::Count::decode(&reply)?.count)
     }
 
+    /// Writes the collection, as it is at one moment, to the file of its name in the daemon's state
+    /// directory, in place of the one before: as a whole, or not at all. [`Vectors::load`] reads it.
+    ///
+    /// # Errors
+    /// `Io` (no state directory is configured, the disk is full), `UnknownCollection`, or as every
+    /// call.
+    ///
+    /// ```
+    /// use ringfence::vectors::Collection;
+    /// let docs = ringfence::doctest_client().vectors().create("docs", &Collection::new(1))?;
+    /// let nowhere = docs.save().unwrap_err();
+    /// assert!(nowhere.to_string().contains("RINGFENCE_STATE_DIR"));
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn save(&self) -> Result<Saved, Error> {
+        self.vectors.save(&self.name)
+    }
+
     /// The collection and what was done with it.
     ///
     /// # Errors
@@ -223,9 +241,7 @@ impl CollectionHandle {
         let request = api::Collection { collection: &self.name };
         let reply = self.vectors.call(&self.vectors.methods.stats, &request)?;
         let stats = api::CollectionStats::decode(&reply)?;
-        let metric = Metric::from_u8(stats.metric).ok_or_else(|| Error::Protocol {
-            what: format!("metric {}, which this library does not know", stats.metric),
-        })?;
+        let metric = metric_of(stats.metric)?;
         Ok(CollectionStats {
             count: stats.count,
             dim: stats.dim,

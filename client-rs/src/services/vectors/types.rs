@@ -2,6 +2,8 @@
 
 use ringfence_protocol::api::vectors::Metric;
 
+use super::CollectionHandle;
+
 /// A collection that is to be made.
 ///
 /// ```
@@ -129,6 +131,31 @@ pub struct BatchHits {
     pub distances: Vec<f32>,
     /// Rows whose distance was computed, over all queries.
     pub visited: u64,
+}
+
+/// What a save wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+/// What a load read.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// The collection.
+    pub collection: CollectionHandle,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Dimensions of each row.
+    pub dim: u32,
+    /// How distance is measured.
+    pub metric: Metric,
 }
 
 /// A collection and what was done with it.

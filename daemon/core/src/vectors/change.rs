@@ -80,7 +80,10 @@ impl Collection {
     }
 
     /// Waits until no other change is under way, or the call should end.
-    fn wait_for_turn(&self, call: &Call<'_>) -> Result<MutexGuard<'_, Option<Rebuild>>, Error> {
+    pub(super) fn wait_for_turn(
+        &self,
+        call: &Call<'_>,
+    ) -> Result<MutexGuard<'_, Option<Rebuild>>, Error> {
         loop {
             call.check()?;
             if let Some(turn) = self.turn.try_lock_for(Duration::from_millis(1)) {

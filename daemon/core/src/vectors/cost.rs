@@ -54,7 +54,7 @@ impl Collection {
     }
 
     /// Rows, hidden ones included.
-    fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         (self.shown.load(Relaxed) + self.hidden.load(Relaxed)) as usize
     }
 

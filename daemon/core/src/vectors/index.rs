@@ -28,6 +28,8 @@ use ringfence_protocol::api::vectors::Metric;
 use ringfence_protocol::error::{Error, ErrorCode};
 use usearch::{IndexOptions, MetricKind, ScalarKind};
 
+use super::refusal::Refusal;
+use super::stream::Stream;
 use super::validate::Shape;
 
 /// Rows that the first reservation makes room for.
@@ -112,6 +114,40 @@ impl Index {
             unsampled: AtomicU32::new(SAMPLE_EVERY),
             spread: AtomicU32::new(0),
         })
+    }
+
+    /// The graph as usearch writes it, with its rows; nothing if there are none.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let rows = self.inner.size();
+        let mut bytes = Vec::new();
+        if rows > 0 {
+            let length = self.inner.serialized_length();
+            bytes.try_reserve_exact(length).map_err(|_| Refusal::Allocation { rows })?;
+            bytes.resize(length, 0);
+            self.inner.save_to_buffer(&mut bytes).map_err(failed)?;
+        }
+        Ok(bytes)
+    }
+
+    /// The graph that was written so.
+    pub(super) fn from_stream(shape: &Shape, stream: &Stream<'_>) -> Result<Self, Error> {
+        let mut index = Self::new(shape)?;
+        let rows = stream.count();
+        if rows == 0 {
+            return Ok(index);
+        }
+        // usearch does not look whether it got the memory that it reads a row into.
+        let mut probe: Vec<u8> = Vec::new();
+        let bytes = stream.bytes.len() + rows * TABLE_BYTES;
+        probe.try_reserve_exact(bytes).map_err(|_| Refusal::Allocation { rows })?;
+        drop(probe);
+        index.inner.load_from_buffer(stream.bytes).map_err(failed)?;
+        if index.inner.size() != rows {
+            return Err(failed(format_args!("{rows} rows became {}", index.inner.size())));
+        }
+        // It has room for the rows, and for one thread.
+        index.reserve(index.inner.capacity().max(rows))?;
+        Ok(index)
     }
 
     /// Links a row. If that fails the row may or may not be found later; its number is spent.

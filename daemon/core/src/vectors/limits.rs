@@ -39,6 +39,12 @@ pub(super) const DEFAULT_EF_ADD: u32 = 128;
 /// Candidates kept while searching by default. Measured in `mod.rs`.
 pub(super) const DEFAULT_EF_SEARCH: u32 = 64;
 
+/// Levels of the graph. With 4 edges a node, four thousand million rows have 16 on average.
+pub(super) const LEVELS: u16 = 64;
+
+/// Bytes of a file that are written or read between two looks at the deadline.
+pub(super) const FILE_STRETCH: usize = 4 << 20;
+
 /// What one instance of the engine may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -47,10 +53,12 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Number of collections.
     pub collections: usize,
+    /// Number of files in the state directory. One has at most `memory_bytes`.
+    pub files: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_bytes: 8 << 30, collections: 1024 }
+        Self { memory_bytes: 8 << 30, collections: 1024, files: 1024 }
     }
 }

@@ -32,6 +32,17 @@ impl Meter {
         }
     }
 
+    /// Counts `bytes` that are needed for a while and are not refused.
+    pub(super) fn lend(&self, bytes: u64) -> SetAside<'_> {
+        self.settle(0, bytes);
+        SetAside { meter: self, bytes }
+    }
+
+    /// Bytes that there may be.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// A collection that took `before` bytes takes `now`.
     pub(super) fn settle(&self, before: u64, now: u64) {
         self.used.fetch_add(now.wrapping_sub(before), Relaxed);

@@ -17,15 +17,20 @@
 //!   stones; when they are more than 3/10 of the rows left, that change and the ones after it build
 //!   the graph anew, piece by piece, while searches go on in the old one.
 //!
-//! What it does not do: persist, filter, keep metadata, split a search over threads. It starts no
-//! thread; each call runs on its caller's, so concurrency is the number of callers.
+//! * **A save is the collection at one moment**, between two changes, and replaces the file of the
+//!   one before as a whole or not at all. Loaded again it answers with the same ids and distances.
+//!
+//! What it does not do: save by itself, filter, keep metadata, split a search over threads. It
+//! starts no thread; each call runs on its caller's, so concurrency is the number of callers.
 //!
 //! # Rooms
 //!
 //! `validate` checks requests before anything changes, `refusal` words what is wrong, `limits` has
 //! the bounds, `memory` the account. `collection` reads and `change` writes: together they own the
 //! locks. `table` holds rows and ids, `index` is the door to usearch, whose graph keeps a copy of
-//! each row of its own. `measure` computes distances, `scan` looks at every row, `cost` estimates.
+//! each row of its own. `saving` writes and reads files: `store` is their directory, `image` what is
+//! in one, `stream` checks the graph in it before usearch sees it. `measure` computes distances,
+//! `scan` looks at every row, `cost` estimates.
 //!
 //! # Defaults, measured
 //!
@@ -51,21 +56,26 @@
 mod change;
 mod collection;
 mod cost;
+mod image;
 mod index;
 mod limits;
 mod measure;
 mod memory;
 mod refusal;
+mod saving;
 mod scan;
+mod store;
+mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
 mod validate;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use ringfence_protocol::api::system::Nothing;
 use ringfence_protocol::api::vectors as api;
 use ringfence_protocol::error::{Error, ErrorCode};
@@ -77,16 +87,23 @@ use self::collection::{Answers, Collection, How};
 pub use self::limits::Limits;
 use self::memory::Meter;
 use self::refusal::{Refusal, Which};
+use self::store::Store;
 use self::validate::{Shape, check_name};
 use crate::engine::{Call, Cost, Engine, decode};
 
 /// Names of existing collections that an error lists.
 const NAMES_IN_ERROR: usize = 8;
 
+type Collections = BTreeMap<String, Arc<Collection>>;
+
 /// The engine.
 #[derive(Debug)]
 pub struct Vectors {
-    collections: RwLock<BTreeMap<String, Arc<Collection>>>,
+    collections: RwLock<Collections>,
+    /// Where collections are saved; nowhere if nobody said.
+    store: Option<Store>,
+    /// Held by whoever writes or reads a file.
+    files: Mutex<()>,
     meter: Arc<Meter>,
     limits: Limits,
 }
@@ -96,7 +113,15 @@ impl Vectors {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let meter = Arc::new(Meter::new(limits.memory_bytes));
-        Self { collections: RwLock::default(), meter, limits }
+        let (store, files) = (None, Mutex::default());
+        Self { collections: RwLock::default(), store, files, meter, limits }
+    }
+
+    /// The same, which saves collections in this directory, made when it is needed.
+    #[must_use]
+    pub fn saved_in(mut self, dir: PathBuf) -> Self {
+        self.store = Some(Store::new(dir, self.limits.files));
+        self
     }
 
     #[inline]
@@ -258,6 +283,12 @@ impl Engine for Vectors {
                 |name: &api::Collection<'_>| name.collection,
                 |_, here| u32::try_from(here.count() / 100).unwrap_or(u32::MAX),
             ),
+            api::SAVE => self.estimate(
+                request,
+                |name: &api::Collection<'_>| name.collection,
+                |_, here| saving::file_micros(here.image_bytes()),
+            ),
+            api::LOAD => Cost::micros(saving::file_micros(0)),
             _ => Cost::LIGHT,
         }
     }
@@ -299,6 +330,15 @@ impl Engine for Vectors {
             api::STATS => {
                 let api::Collection { collection } = call.request()?;
                 call.reply(&self.find(collection)?.stats());
+            }
+            api::SAVE => {
+                let api::Collection { collection } = call.request()?;
+                let saved = self.save(collection, call)?;
+                call.reply(&saved);
+            }
+            api::LOAD => {
+                let loaded = self.load(&call.request()?, call)?;
+                call.reply(&loaded);
             }
             _ => {
                 let text = format!("vectors has no method {op}");

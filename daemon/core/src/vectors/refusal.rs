@@ -101,6 +101,25 @@ pub(super) enum Refusal {
     Reply { items: usize, item_bytes: usize, most: usize },
     #[error("the system gives no more memory for {rows} rows: delete rows or drop a collection")]
     Allocation { rows: usize },
+    #[error(
+        "collections cannot be saved here: no state directory is configured; name one, as an \
+         absolute path, by `[state] dir` of the daemon's configuration or RINGFENCE_STATE_DIR"
+    )]
+    NoStateDir,
+    #[error("collection {name:?} was never saved here: there is no {path}")]
+    NoFile { name: String, path: String },
+    #[error("collection {name:?} exists already: drop it first, or load with replace=True")]
+    InPlace { name: String },
+    #[error("{path} is damaged: {what}; nothing was loaded, save the collection again")]
+    Damaged { path: String, what: String },
+    #[error(
+        "{path} has {bytes} bytes, collections may take {limit}: raise the limit or load elsewhere"
+    )]
+    FileTooLarge { path: String, bytes: u64, limit: u64 },
+    #[error("there are {count} saved collections in {dir}, as many as it takes: remove one first")]
+    TooManyFiles { count: usize, dir: String },
+    #[error("{doing} {path}: {error}; {hint}")]
+    File { doing: &'static str, path: String, error: String, hint: &'static str },
 }
 
 impl Refusal {
@@ -119,13 +138,18 @@ impl Refusal {
             }
             Refusal::NotFinite { .. } => ErrorCode::NotFinite,
             Refusal::TooFar { .. } => ErrorCode::OutOfRange,
-            Refusal::Exists { .. } | Refusal::ExistsOtherwise { .. } | Refusal::IdExists { .. } => {
-                ErrorCode::AlreadyExists
-            }
+            Refusal::Exists { .. }
+            | Refusal::ExistsOtherwise { .. }
+            | Refusal::IdExists { .. }
+            | Refusal::InPlace { .. } => ErrorCode::AlreadyExists,
             Refusal::Unknown { .. } => ErrorCode::UnknownCollection,
             Refusal::TooManyCollections { .. }
             | Refusal::TooManyRows { .. }
+            | Refusal::FileTooLarge { .. }
+            | Refusal::TooManyFiles { .. }
             | Refusal::Reply { .. } => ErrorCode::TooLarge,
+            Refusal::NoFile { .. } => ErrorCode::FileNotFound,
+            Refusal::NoStateDir | Refusal::Damaged { .. } | Refusal::File { .. } => ErrorCode::Io,
             Refusal::Memory { .. } | Refusal::Allocation { .. } => ErrorCode::OutOfMemory,
         }
     }

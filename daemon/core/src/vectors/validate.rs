@@ -47,6 +47,11 @@ impl Shape {
         })
     }
 
+    /// Dimensions and options, as they are asked for.
+    pub(super) fn numbers(&self) -> [u32; 4] {
+        [self.dim, self.connectivity, self.ef_add, self.ef_search].map(|number| number as u32)
+    }
+
     /// Dimensions and metric, for an error.
     pub(super) fn describe(&self) -> String {
         format!("dim {} and metric {}", self.dim, self.metric.name())

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use super::*;
-use crate::names::SegmentKind;
+use crate::names::{SegmentKind, lock_path};
 use crate::sys::segment::Segment;
 use crate::sys::testing::{in_child, instance, uid};
 
@@ -170,4 +170,28 @@ fn a_sweep_takes_its_own_names_and_nothing_else() {
     assert!(!left_behind.path().exists());
     assert!(foreign.name().path().exists() && stranger.0.exists());
     assert!(link.path().is_symlink());
+}
+
+#[test]
+fn another_folder_has_its_own_locks_and_names() {
+    let dir = std::env::temp_dir().join(format!("ringfence-lock-{}", std::process::id()));
+    std::fs::create_dir(&dir).expect("a folder");
+    let _folder = Cleanup(dir.clone());
+    let name = instance();
+    let segment = SegmentName::random(uid(), &name, SegmentKind::Up).expect("random");
+    let path = dir.join(segment.to_string());
+    let _name = Cleanup(path.clone());
+    File::create(&path).expect("a name");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(MODE)).expect("chmod");
+
+    let here = InstanceLock::acquire_in(&dir, uid(), &name).expect("nobody holds it");
+    let held = InstanceLock::acquire_in(&dir, uid(), &name);
+    assert!(matches!(held, Err(LockError::Held { .. })), "{held:?}");
+    let there = InstanceLock::acquire(uid(), &name).expect("another lock");
+    assert_eq!(sweep(&there).expect("listed").removed, []);
+    assert!(path.exists());
+    there.release_and_unlink().expect("unlink");
+    assert_eq!(sweep(&here).expect("listed").removed, [segment]);
+    assert!(!path.exists());
+    here.release_and_unlink().expect("unlink");
 }

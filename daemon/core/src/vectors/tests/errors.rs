@@ -33,7 +33,7 @@ fn create_checks_every_option() {
 
 #[test]
 fn limits_of_an_instance_hold() {
-    let engine = Vectors::new(Limits { memory_bytes: 100_000, collections: 1 });
+    let engine = Vectors::new(Limits { memory_bytes: 100_000, collections: 1, files: 1 });
     call(&engine, api::CREATE, &DEFAULTS).unwrap();
     let second = call(&engine, api::CREATE, &api::Create { name: "d", ..DEFAULTS });
     refused(second, ErrorCode::TooLarge, "there are 1 collections");

@@ -3,6 +3,7 @@
 mod changes;
 mod errors;
 mod model;
+mod saving;
 mod searches;
 
 use std::cell::Cell;

@@ -1,0 +1,282 @@
+"""The client for asyncio: its own class family, on the running loop, without a thread.
+
+>>> import asyncio
+>>> import ringfence as rf
+>>> async def main():
+...     async with rf.aio.connect() as client:
+...         return await client.echo(b"hello")
+>>> asyncio.run(main())
+b'hello'
+
+A call that the daemon answers within about a microsecond never leaves the task; every other one
+waits in the loop, which watches one descriptor for all of them. Cancelling a task gives its call
+up. A client belongs to the loop that it was connected in.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ._aio_core import Core, running_loop
+from ._connect import INPROC, log_start, own_or_private, why_not_started
+from ._core import AsyncCall
+from ._engine import method_help
+from ._errors import DaemonUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import TracebackType
+    from typing import NoReturn, Self
+
+    from ._aio_vectors import Collection, Vectors
+    from ._daemon import Daemon, Stats
+    from ._types import Spin, Timeout
+
+__all__ = ["Client", "Collection", "Connecting", "Engine", "Method", "Vectors", "connect"]
+
+_CONNECT_SECONDS = 10.0
+
+
+def connect(
+    target: str | os.PathLike[str] | None = None,
+    *,
+    autostart: bool = True,
+    timeout: float | None = _CONNECT_SECONDS,
+    spin: Spin = "adaptive",
+    name: str | None = None,
+    daemon: str | os.PathLike[str] | None = None,
+) -> Connecting:
+    """Connects to a daemon: ``async with connect() as client`` or ``client = await connect()``.
+
+    Everything is as in :func:`ringfence.connect`, but for ``"inproc:"``, where nothing could be
+    waited for. ``timeout``: seconds that connecting may take, ``None`` is for ever.
+    """
+    return Connecting(target, autostart, timeout, spin, name, daemon)
+
+
+class Connecting:
+    """A client to be: await it, or use it in ``async with``."""
+
+    __slots__ = ("_arguments", "_client")
+
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return _open(*self._arguments).__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self
+        return self._client
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._client is not None:
+            self._client.close()
+
+
+async def _open(
+    target: str | os.PathLike[str] | None,
+    autostart: bool,
+    timeout: float | None,
+    spin: Spin,
+    name: str | None,
+    daemon: str | os.PathLike[str] | None,
+) -> Client:
+    if target is None:
+        target = os.environ.get("RINGFENCE_TARGET") or None
+    text = None if target is None else os.fspath(target)
+    if text is not None and text.startswith(INPROC):
+        raise ValueError(
+            'calls of "inproc:" run in their caller: there is nothing to await. Use '
+            'ringfence.connect("inproc:"), or name a daemon'
+        )
+    own, private = own_or_private(text, autostart, daemon)
+    core = Core(running_loop(), text, own, private, timeout, spin, name)
+    client = Client(core)
+    try:
+        await core.learn(timeout)
+    except BaseException as error:
+        client.close()
+        if isinstance(error, DaemonUnavailable) and text is None and autostart and private is None:
+            error.add_note(why_not_started())
+        raise
+    if client.daemon.autostarted:
+        log_start(client.daemon, own or private)
+    return client
+
+
+class Client:
+    """A connection to a daemon for the tasks of one event loop. It works again by itself after a
+    restart of the daemon; it does not survive a fork: connect in the child."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._vectors: Vectors | None = None
+
+    async def echo(self, data: Any, *, timeout: Timeout = ...) -> bytes:
+        """Sends bytes and gives back what the daemon answers: the same."""
+        core = self._core
+        core.check()
+        answer = core.native.echo(data, timeout=timeout)
+        echoed: bytes = await core.wait(answer) if type(answer) is AsyncCall else answer
+        return echoed
+
+    async def ping(self, *, timeout: Timeout = ...) -> None:
+        """Asks the daemon for a sign of life."""
+        self._core.check()
+        answer = self._core.native.ping(timeout=timeout)
+        if type(answer) is AsyncCall:
+            await self._core.wait(answer)
+
+    async def stats(self, *, timeout: Timeout = ...) -> Stats:
+        """The daemon as it sees itself: uptime, sessions, calls, ``leased_bytes``, ..."""
+        from ._daemon import Stats
+
+        return Stats(*await self._core.invoke("system", "stats", (), timeout))
+
+    async def engine(self, name: str) -> Engine:
+        """An engine by its name, packed and unpacked by the daemon's catalogue:
+        ``greeter = await client.engine("greeter")``, ``await greeter.hello(name="Ada", times=3)``.
+        """
+        engines = await self._core.engines()
+        for known, doc, methods in engines:
+            if known == name:
+                return Engine(self._core, name, doc, methods)
+        names = ", ".join(known for known, _, _ in engines)
+        raise KeyError(f"the daemon has no engine {name!r}; it has {names}")
+
+    async def engines(self) -> list[str]:
+        """The names of the daemon's engines."""
+        return [name for name, _, _ in await self._core.engines()]
+
+    @property
+    def vectors(self) -> Vectors:
+        """The vector engine: collections of vectors and their nearest neighbours (needs numpy)."""
+        if self._vectors is None:
+            from ._aio_vectors import Vectors
+
+            self._vectors = Vectors(self._core)
+        return self._vectors
+
+    @property
+    def daemon(self) -> Daemon:
+        """The daemon that this client is connected to."""
+        from ._daemon import Daemon
+
+        return Daemon(*self._core.native._info())
+
+    def close(self) -> None:
+        """Lets go of the daemon. Open calls raise, and so do later ones; a second ``close`` does
+        nothing."""
+        self._core.close()
+
+    async def aclose(self) -> None:
+        """The same, for whoever closes everything with ``await``."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client cannot be pickled: connect in the other process instead")
+
+    def __repr__(self) -> str:
+        daemon = self.daemon
+        return f"<ringfence.aio.Client of {daemon.instance!r}, daemon pid {daemon.pid}>"
+
+
+class Method:
+    """A method of an engine. Call it with its request's fields by name and await the answer, a
+    named tuple, or ``None`` where the reply has no fields."""
+
+    __slots__ = ("_core", "_native", "name")
+
+    def __init__(self, core: Core, engine: str, name: str) -> None:
+        self._core = core
+        self._native = core.method(engine, name)
+        self.name = f"{engine}.{name}"
+        """Engine and method, with a dot between them."""
+
+    async def __call__(self, *, timeout: Timeout = ..., **fields: Any) -> Any:
+        return await self._core.call(self._native, fields, timeout)
+
+    @property
+    def help(self) -> str:
+        """What it does, takes and gives, as text."""
+        return method_help(self.name, self._native)
+
+    def __repr__(self) -> str:
+        return f"<method {self.name}>"
+
+
+class Engine:
+    """An engine of a daemon: its methods are attributes."""
+
+    __slots__ = ("_core", "_methods", "_names", "doc", "name")
+
+    def __init__(self, core: Core, name: str, doc: str, names: list[str]) -> None:
+        self._core = core
+        self._names = names
+        self._methods: dict[str, Method] = {}
+        self.name = name
+        """Its name in the catalogue."""
+        self.doc = doc
+        """What it is for."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its methods."""
+        return tuple(self._names)
+
+    def __getattr__(self, name: str) -> Method:
+        known = self._methods.get(name)
+        if known is not None:
+            return known
+        if name not in self._names:
+            methods = ", ".join(self._names)
+            raise AttributeError(f"engine {self.name!r} has no method {name!r}; it has {methods}")
+        method = Method(self._core, self.name, name)
+        self._methods[name] = method
+        return method
+
+    def __getitem__(self, name: str) -> Method:
+        """A method by its name; for the ones that are called like an attribute, ``name`` or
+        ``doc``."""
+        try:
+            return self.__getattr__(name)
+        except AttributeError as error:
+            raise KeyError(str(error)) from None
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *self._names})
+
+    def __repr__(self) -> str:
+        return f"<engine {self.name!r}: {', '.join(self._names)}>"
+
+
+_LAZY = ("Collection", "Vectors")
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'ringfence.aio' has no attribute {name!r}")
+    from . import _aio_vectors
+
+    value: object = getattr(_aio_vectors, name)
+    globals()[name] = value
+    return value

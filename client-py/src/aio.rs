@@ -1,0 +1,310 @@
+//! The native half of `ringfence.aio`: calls as futures of client-rs, polled by Python's event loop.
+//!
+//! The loop watches [`AsyncClient::fileno`] and calls [`AsyncClient::turn`], which polls the calls that
+//! were woken and gives back those that are over. A call that is answered while it is started never
+//! becomes an object. No thread is started, none waits, and nothing here knows asyncio.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+use ringfence::{CallOptions, Client, Driver, Error, Reply};
+
+use crate::buffer;
+use crate::client::{engines, info, parse_spin};
+use crate::error::raise;
+use crate::method::{Method, Resolved};
+use crate::wait::Limit;
+
+type Answer = Result<Reply, Error>;
+type Going = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What becomes of an answer.
+enum Shape {
+    Bytes,
+    Nothing,
+    Named(Arc<Resolved>),
+    Ordered(Arc<Resolved>),
+}
+
+impl Shape {
+    fn outcome(&self, py: Python<'_>, answer: Answer) -> PyResult<Py<PyAny>> {
+        let reply = answer.map_err(|error| raise(py, &error))?;
+        match self {
+            Shape::Bytes => Ok(PyBytes::new(py, &reply).into_any().unbind()),
+            Shape::Nothing => Ok(py.None()),
+            Shape::Named(method) => method.result(py, reply),
+            Shape::Ordered(method) => Ok(method.values(py, reply)?.into_any().unbind()),
+        }
+    }
+}
+
+/// The calls that were woken since they were last polled.
+struct Woken {
+    calls: Mutex<Vec<u64>>,
+    /// They are being polled: whoever is woken now is polled too.
+    turning: AtomicBool,
+    driver: Driver,
+}
+
+struct Task {
+    call: u64,
+    woken: Arc<Woken>,
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.woken.calls.lock().push(self.call);
+        if !self.woken.turning.load(Relaxed) {
+            self.woken.driver.wake();
+        }
+    }
+}
+
+/// A call that was not answered at once.
+#[pyclass(frozen, module = "ringfence._core")]
+pub(crate) struct AsyncCall {
+    number: u64,
+    shape: Shape,
+    going: Mutex<Option<Going>>,
+    waker: Waker,
+    /// The future of the event loop that stands for it.
+    future: Py<PyAny>,
+}
+
+impl AsyncCall {
+    fn poll(&self) -> Poll<Answer> {
+        let mut going = self.going.lock();
+        let Some(call) = going.as_mut() else { return Poll::Pending };
+        let polled = call.as_mut().poll(&mut Context::from_waker(&self.waker));
+        if polled.is_ready() {
+            *going = None;
+        }
+        polled
+    }
+}
+
+/// A connection to a daemon that belongs to one event loop.
+#[pyclass(frozen, subclass, weakref, module = "ringfence._core")]
+pub(crate) struct AsyncClient {
+    inner: Client,
+    woken: Arc<Woken>,
+    open: Mutex<HashMap<u64, Py<AsyncCall>>>,
+    numbers: AtomicU64,
+    /// Makes a future of the event loop.
+    make_future: Py<PyAny>,
+}
+
+#[pymethods]
+impl AsyncClient {
+    /// Use `ringfence.aio.connect`. Does not wait: connecting is part of the first call.
+    #[new]
+    #[pyo3(signature = (make_future, target = None, *, autostart = None, daemon = None,
+        timeout = Limit::DEFAULT, spin = "adaptive", name = None))]
+    #[allow(clippy::too_many_arguments)] // named ones in Python
+    fn new(
+        py: Python<'_>,
+        make_future: Py<PyAny>,
+        target: Option<&str>,
+        autostart: Option<PathBuf>,
+        daemon: Option<PathBuf>,
+        timeout: Limit,
+        spin: &str,
+        name: Option<&str>,
+    ) -> PyResult<Self> {
+        let mut builder = crate::target::builder(target)
+            .map_err(|error| raise(py, &error))?
+            .spin(parse_spin(spin)?);
+        if let Some(binary) = autostart {
+            builder = builder.autostart(Some(binary));
+        }
+        if let Some(binary) = daemon {
+            builder = builder.daemon(binary);
+        }
+        if let Some(limit) = timeout.of_connect() {
+            builder = builder.timeout(limit);
+        }
+        if let Some(name) = name {
+            builder = builder.name(name);
+        }
+        let made = builder.connect_later().and_then(|client| {
+            let driver = client.driver()?;
+            Ok((client, driver))
+        });
+        let (inner, driver) = made.map_err(|error| raise(py, &error))?;
+        let woken = Woken { calls: Mutex::default(), turning: AtomicBool::new(false), driver };
+        Ok(Self {
+            inner,
+            woken: Arc::new(woken),
+            open: Mutex::default(),
+            numbers: AtomicU64::new(0),
+            make_future,
+        })
+    }
+
+    /// What the event loop watches for reading.
+    fn fileno(&self) -> i32 {
+        self.woken.driver.as_raw_fd()
+    }
+
+    /// Goes on with all calls that can: (future, value, exception) of each that is over.
+    fn turn(&self, py: Python<'_>) -> Vec<(Py<PyAny>, Py<PyAny>, Option<PyErr>)> {
+        let woken = &self.woken;
+        woken.turning.store(true, Relaxed);
+        woken.driver.turn();
+        let mut over = Vec::new();
+        loop {
+            let calls = std::mem::take(&mut *woken.calls.lock());
+            if calls.is_empty() {
+                break;
+            }
+            over.extend(calls.into_iter().filter_map(|number| self.poll(py, number)));
+        }
+        woken.turning.store(false, Relaxed);
+        over
+    }
+
+    /// Is the catalogue of the present daemon known?
+    fn knows(&self) -> bool {
+        self.inner.known_catalogue().is_some()
+    }
+
+    /// Connects, and fetches the catalogue.
+    #[pyo3(signature = (*, timeout = Limit::DEFAULT))]
+    fn learn(&self, py: Python<'_>, timeout: Limit) -> PyResult<Py<PyAny>> {
+        let (client, options) = (self.inner.clone(), timeout.options());
+        self.start(py, Shape::Nothing, async move { client.learn_async(&options).await })
+    }
+
+    /// Sends bytes and gives back what the daemon answers: the same.
+    #[pyo3(signature = (data, /, *, timeout = Limit::DEFAULT))]
+    fn echo(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Limit) -> PyResult<Py<PyAny>> {
+        let payload = buffer::to_vec(data, "data")?;
+        self.start(py, Shape::Bytes, self.inner.echo_async(payload, &timeout.options()))
+    }
+
+    /// Asks the daemon for a sign of life.
+    #[pyo3(signature = (*, timeout = Limit::DEFAULT))]
+    fn ping(&self, py: Python<'_>, timeout: Limit) -> PyResult<Py<PyAny>> {
+        self.start(py, Shape::Nothing, self.inner.ping_async(&timeout.options()))
+    }
+
+    /// Calls a method with values by name; the answer is a named tuple, or `None` without fields.
+    #[pyo3(signature = (method, fields, /, *, timeout = Limit::DEFAULT))]
+    fn call(
+        &self,
+        py: Python<'_>,
+        method: &Method,
+        fields: &Bound<'_, PyDict>,
+        timeout: Limit,
+    ) -> PyResult<Py<PyAny>> {
+        let resolved = method.resolved_at_once(py)?;
+        let payload = resolved.request.pack_named(Some(fields))?;
+        let target = resolved.method.clone();
+        self.call_method(py, &target, payload, Shape::Named(resolved), &timeout.options())
+    }
+
+    /// Calls a method with values in the order of its fields; the answer is a tuple.
+    #[pyo3(signature = (method, values, /, *, timeout = Limit::DEFAULT))]
+    fn invoke(
+        &self,
+        py: Python<'_>,
+        method: &Method,
+        values: &Bound<'_, PyTuple>,
+        timeout: Limit,
+    ) -> PyResult<Py<PyAny>> {
+        let resolved = method.resolved_at_once(py)?;
+        let payload = resolved.request.pack_ordered(values)?;
+        let target = resolved.method.clone();
+        self.call_method(py, &target, payload, Shape::Ordered(resolved), &timeout.options())
+    }
+
+    /// Gives a call up: its ticket is free as soon as the daemon has let go of it.
+    fn forget(&self, call: &AsyncCall) {
+        self.open.lock().remove(&call.number);
+        drop(call.going.lock().take());
+    }
+
+    /// Lets go of the daemon. Open calls end at the next turn.
+    fn close(&self) {
+        self.inner.close();
+        self.woken.driver.wake();
+    }
+
+    fn _method(&self, engine: String, name: String) -> Method {
+        Method::new(self.inner.clone(), engine, name)
+    }
+
+    fn _info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        info(py, &self.inner)
+    }
+
+    fn _engines(&self) -> Vec<(String, String, Vec<String>)> {
+        self.inner.known_catalogue().map(|catalogue| engines(&catalogue)).unwrap_or_default()
+    }
+}
+
+impl AsyncClient {
+    fn call_method(
+        &self,
+        py: Python<'_>,
+        method: &ringfence::Method,
+        payload: Vec<u8>,
+        shape: Shape,
+        options: &CallOptions,
+    ) -> PyResult<Py<PyAny>> {
+        self.start(py, shape, self.inner.call_async(method, payload, options))
+    }
+
+    /// Starts a call: its value, or the [`AsyncCall`] that will have it.
+    fn start(
+        &self,
+        py: Python<'_>,
+        shape: Shape,
+        call: impl Future<Output = Answer> + Send + 'static,
+    ) -> PyResult<Py<PyAny>> {
+        let number = self.numbers.fetch_add(1, Relaxed);
+        let waker = Waker::from(Arc::new(Task { call: number, woken: self.woken.clone() }));
+        let mut going: Going = Box::pin(call);
+        if let Poll::Ready(answer) = going.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return shape.outcome(py, answer);
+        }
+        let future = self.make_future.call0(py)?;
+        let call = Py::new(
+            py,
+            AsyncCall { number, shape, going: Mutex::new(Some(going)), waker, future },
+        )?;
+        self.open.lock().insert(number, call.clone_ref(py));
+        Ok(call.into_any())
+    }
+
+    fn poll(&self, py: Python<'_>, number: u64) -> Option<(Py<PyAny>, Py<PyAny>, Option<PyErr>)> {
+        // Gone: it was forgotten, or woken twice.
+        let call = self.open.lock().get(&number).map(|call| call.clone_ref(py))?;
+        let call = call.get();
+        let Poll::Ready(answer) = call.poll() else { return None };
+        self.open.lock().remove(&number);
+        let future = call.future.clone_ref(py);
+        Some(match call.shape.outcome(py, answer) {
+            Ok(value) => (future, value, None),
+            Err(error) => (future, py.None(), Some(error)),
+        })
+    }
+}
+
+#[pymethods]
+impl AsyncCall {
+    /// The future of the event loop that stands for it.
+    #[getter]
+    fn future(&self, py: Python<'_>) -> Py<PyAny> {
+        self.future.clone_ref(py)
+    }
+}

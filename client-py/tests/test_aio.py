@@ -1,0 +1,389 @@
+"""The client for asyncio: on the running loop, without a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+import trio
+import uvloop
+from conftest import SECONDS, run_python
+
+import ringfence as rf
+from ringfence.testing import PrivateDaemon, private_daemon
+
+BUILDS = Path(__file__).resolve().parents[2] / "target"
+
+
+@pytest.fixture(scope="module")
+def trial_daemon() -> Iterator[PrivateDaemon]:
+    """A daemon whose engine `trial` naps, counts and panics on demand."""
+    for build in ("release", "debug"):
+        path = BUILDS / build / "examples" / "testd"
+        if os.access(path, os.X_OK):
+            with private_daemon(path) as running:
+                yield running
+                return
+    pytest.skip("not built: cargo build -p ringfenced --example testd")
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs it on asyncio's own loop, bounded in time."""
+    asyncio.run(asyncio.wait_for(main(), SECONDS))
+
+
+async def eventually(condition: Callable[[], Awaitable[object]], what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not await condition():
+        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
+        await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def ticking(pause: float = 0.01) -> AsyncIterator[Callable[[], int]]:
+    """Something else that the loop has to do meanwhile; how often it came round to it."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(pause)
+            ticks += 1
+
+    task = asyncio.create_task(tick())
+    yield lambda: ticks
+    task.cancel()
+
+
+def test_it_calls(daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        async with rf.aio.connect(daemon.socket) as client:
+            assert await client.echo(b"hello") == b"hello"
+            assert await client.echo(bytearray(range(200))) == bytes(range(200))
+            large = os.urandom(3_000_000)
+            assert await client.echo(large) == large
+            await client.ping()
+            assert (await client.stats()).pid == client.daemon.pid == daemon.pid
+            assert "vectors" in await client.engines()
+            assert repr(client).startswith("<ringfence.aio.Client of 'test-")
+        with pytest.raises(rf.RingfenceError):
+            await client.echo(b"closed")
+
+    run(main)
+
+
+def test_it_can_be_awaited_and_closed(daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        client = await rf.aio.connect(daemon.socket)
+        async with client:
+            assert await client.echo(b"x") == b"x"
+        client.close()
+        await client.aclose()
+
+    run(main)
+
+
+def test_thousands_of_calls_are_in_flight_without_a_thread(trial_daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        async with rf.aio.connect(trial_daemon.socket) as client:
+            trial = await client.engine("trial")
+            threads = threading.active_count(), len(os.listdir("/proc/self/task"))
+            naps = [asyncio.create_task(trial.nap(value=0)) for _ in range(1000)]
+            echoes = [asyncio.create_task(client.echo(b"%d" % n)) for n in range(4000)]
+            await asyncio.sleep(0)
+            assert (threading.active_count(), len(os.listdir("/proc/self/task"))) == threads
+            assert await asyncio.gather(*echoes) == [b"%d" % n for n in range(4000)]
+            assert {answer.value for answer in await asyncio.gather(*naps)} == {0}
+
+    run(main)
+
+
+def test_the_loop_goes_on_while_a_call_waits(trial_daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        async with rf.aio.connect(trial_daemon.socket) as client, ticking() as ticks:
+            trial = await client.engine("trial")
+            await trial.nap(value=300)
+            assert ticks() >= 3
+
+    run(main)
+
+
+def test_cancelling_frees_the_ticket(trial_daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        async with rf.aio.connect(trial_daemon.socket) as client:
+            trial = await client.engine("trial")
+            # More than a lane has places for. A nap ends when its caller has gone.
+            for _ in range(10):
+                naps = [asyncio.create_task(trial.nap(value=20_000)) for _ in range(20)]
+                await asyncio.sleep(0.001)
+                for nap in naps:
+                    nap.cancel()
+                done = await asyncio.gather(*naps, return_exceptions=True)
+                assert all(isinstance(error, asyncio.CancelledError) for error in done)
+            assert await client.echo(b"still") == b"still"
+            assert (await trial.nap(value=1, timeout=SECONDS)).value == 1
+
+    run(main)
+
+
+def test_time_outs(trial_daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        async with rf.aio.connect(trial_daemon.socket) as client:
+            trial = await client.engine("trial")
+            with pytest.raises(rf.CallTimeout) as caught:
+                await trial.nap(value=10_000, timeout=0.05)
+            assert isinstance(caught.value, TimeoutError)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await trial.nap(value=10_000)
+            assert await client.echo(b"x") == b"x"
+
+    run(main)
+
+
+def test_engines_and_their_errors(trial_daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        async with rf.aio.connect(trial_daemon.socket) as client:
+            trial = await client.engine("trial")
+            assert "nap" in trial.names and "nap" in dir(trial)
+            assert "takes:" in trial.nap.help and trial["nap"] is trial.nap
+            with pytest.raises(rf.RingfenceError, match="panic"):
+                await trial.panic(value=0)
+            with pytest.raises(TypeError):
+                await trial.nap(valeu=1)
+            with pytest.raises(AttributeError, match="has no method"):
+                trial.nothing  # noqa: B018
+            with pytest.raises(KeyError, match="no engine 'nobody'"):
+                await client.engine("nobody")
+
+    run(main)
+
+
+def test_vectors_answer_as_they_do_to_a_thread(daemon: PrivateDaemon) -> None:
+    rng = np.random.default_rng(7)
+    rows = rng.random((500, 24), np.float32)
+
+    async def main() -> None:
+        async with rf.aio.connect(daemon.socket) as client:
+            docs = await client.vectors.create("aio", dim=24, metric="cosine")
+            added = await docs.add(np.arange(500, dtype=np.uint64), rows)
+            assert added == (500, 0) and await docs.count() == 500
+            hits, batch = await asyncio.gather(
+                docs.search(rows[3], 5), docs.search_batch(rows[:20], 5)
+            )
+            with daemon.connect() as client2:
+                same = client2.vectors["aio"]
+                assert (hits.ids == same.search(rows[3], 5).ids).all()
+                assert (batch.ids == same.search_batch(rows[:20], 5).ids).all()
+            got = await (await client.vectors.open("aio")).get([3, 999])
+            assert (got.rows == rows[3:4]).all() and got.found.tolist() == [True, False]
+            assert await docs.upsert([3], rows[4:5]) == (0, 1)
+            assert await docs.delete([3, 4]) == 2
+            assert (await docs.stats()).count == 498
+            assert "aio" in await client.vectors.list()
+            with pytest.raises(ValueError, match="takes"):
+                await docs.add([1], [[1.0, 2.0]])
+            await client.vectors.drop("aio")
+
+    run(main)
+
+
+def test_the_same_client_finds_the_next_daemon() -> None:
+    async def main() -> None:
+        with private_daemon() as daemon:
+            async with rf.aio.connect(daemon.socket) as client:
+                epoch = client.daemon.epoch
+                for _ in range(2):
+                    daemon.kill()
+                    restarting = asyncio.create_task(asyncio.to_thread(daemon.start))
+                    async with ticking() as ticks:
+                        assert await client.echo(b"again", timeout=SECONDS) == b"again"
+                    del ticks
+                    await restarting
+                assert client.daemon.epoch != epoch
+                assert "system" in await client.engines()
+
+    run(main)
+
+
+def test_a_daemon_that_dies_under_a_call() -> None:
+    async def main() -> None:
+        with private_daemon() as daemon:
+            async with rf.aio.connect(daemon.socket) as client:
+                docs = await client.vectors.create("big", dim=200)
+                rows = np.random.default_rng(1).random((60_000, 200), np.float32)
+                # Not idempotent, and it takes seconds.
+                adding = asyncio.create_task(docs.add(np.arange(60_000), rows))
+                before = (await client.stats()).calls
+                await eventually(
+                    lambda: _has_more_calls(client, before), "the daemon is at it"
+                )
+                daemon.kill()
+                with pytest.raises(rf.DaemonRestarted) as caught:
+                    await adding
+                assert caught.value.outcome in ("unknown", "not_started")
+                with pytest.raises(rf.DaemonUnavailable):
+                    await client.echo(b"nobody there", timeout=0.2)
+                daemon.start()
+                assert await client.echo(b"back", timeout=SECONDS) == b"back"
+
+    run(main)
+
+
+async def _has_more_calls(client: rf.aio.Client, before: int) -> bool:
+    return (await client.stats()).calls > before
+
+
+def test_a_frozen_daemon_does_not_freeze_the_loop() -> None:
+    async def main() -> None:
+        with private_daemon() as daemon:
+            async with rf.aio.connect(daemon.socket) as client, ticking() as ticks:
+                daemon.freeze()
+                try:
+                    before = ticks()
+                    with pytest.raises(TimeoutError):
+                        await client.echo(b"x", timeout=0.6)
+                    assert ticks() - before >= 5
+                    # Nor does connecting to it.
+                    before = ticks()
+                    with pytest.raises(rf.DaemonStalled):
+                        await rf.aio.connect(daemon.socket, timeout=0.3)
+                    assert ticks() - before >= 3
+                finally:
+                    daemon.thaw()
+                assert await client.echo(b"thawed", timeout=SECONDS) == b"thawed"
+
+    run(main)
+
+
+def test_close_ends_what_waits(trial_daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        client = await rf.aio.connect(trial_daemon.socket)
+        trial = await client.engine("trial")
+        nap = asyncio.create_task(trial.nap(value=20_000))
+        await asyncio.sleep(0.01)
+        client.close()
+        with pytest.raises(rf.RingfenceError):
+            await nap
+
+    run(main)
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    async def main() -> None:
+        with pytest.raises(rf.DaemonUnavailable):
+            await rf.aio.connect(tmp_path / "control.sock")
+        with pytest.raises(ValueError, match="nothing to await"):
+            await rf.aio.connect("inproc:")
+
+    run(main)
+
+
+def test_a_client_belongs_to_its_loop(daemon: PrivateDaemon) -> None:
+    loop = asyncio.new_event_loop()
+    client = loop.run_until_complete(_open(daemon))
+
+    async def elsewhere() -> None:
+        await client.echo(b"x")
+
+    with pytest.raises(RuntimeError, match="another one"):
+        asyncio.run(elsewhere())
+    assert loop.run_until_complete(client.echo(b"home")) == b"home"
+    loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        asyncio.run(elsewhere())
+    client.close()
+
+
+async def _open(daemon: PrivateDaemon) -> rf.aio.Client:
+    return await rf.aio.connect(daemon.socket)
+
+
+async def _round(daemon: PrivateDaemon) -> bytes:
+    async with rf.aio.connect(daemon.socket) as client:
+        rows = np.eye(4, dtype=np.float32)
+        docs = await client.vectors.create(f"loop-{time.monotonic_ns()}", dim=4)
+        await docs.add(range(4), rows)
+        await client.vectors.drop(docs.name)
+        echoes = await asyncio.gather(*(client.echo(b"%d" % n) for n in range(500)))
+        return b"".join(echoes)
+
+
+def test_uvloop_and_anyio(daemon: PrivateDaemon) -> None:
+    expected = b"".join(b"%d" % n for n in range(500))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(_round(daemon)) == expected
+    assert anyio.run(_round, daemon, backend="asyncio") == expected
+    assert anyio.run(_round, daemon, backend_options={"use_uvloop": True}) == expected
+
+
+def test_trio_is_told_what_to_do(daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="worker thread"):
+            await rf.aio.connect(daemon.socket)
+
+    trio.run(main)
+
+
+def test_a_forked_child_is_told_so(daemon: PrivateDaemon) -> None:
+    result = run_python(
+        """
+import asyncio, os, sys
+import ringfence as rf
+
+async def main():
+    client = await rf.aio.connect(sys.argv[1])
+    child = os.fork()
+    if child == 0:
+        try:
+            await client.echo(b"x")
+        except rf.ForkedSession:
+            os._exit(7)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    print(await client.echo(b"parent"))
+    client.close()
+
+asyncio.run(main())
+""",
+        str(daemon.socket),
+    )
+    assert (result.returncode, result.stdout) == (0, "b'parent'\n"), result.stderr
+
+
+def test_ctrl_c_ends_a_loop_that_waits(trial_daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        async with rf.aio.connect(trial_daemon.socket) as client:
+            trial = await client.engine("trial")
+            asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
+            await trial.nap(value=20_000)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+
+
+def test_an_exit_without_close_is_quiet(daemon: PrivateDaemon) -> None:
+    result = run_python(
+        """
+import asyncio, sys
+import ringfence as rf
+
+async def main():
+    client = await rf.aio.connect(sys.argv[1])
+    print(await client.echo(b"bye"))
+
+asyncio.run(main())
+""",
+        str(daemon.socket),
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "b'bye'\n", "")

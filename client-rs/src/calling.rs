@@ -1,0 +1,327 @@
+//! [`Calling`]: a call as a future, for any runtime.
+//!
+//! It submits the call when it is first polled, and spins for about a microsecond: most light calls are
+//! done then. Else it waits for the client's [`Driver`](crate::Driver) to be turned, which needs neither
+//! a thread nor a timer of the runtime's. Dropping it gives the call up.
+//!
+//! It decides about errors as the blocking way does: what may be made again is, within its time.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use ringfence_protocol::wait::Spin;
+
+use crate::call::{RETRIES, Request, Started};
+use crate::client::Client;
+use crate::error::{Error, Outcome};
+use crate::lane::Answer;
+use crate::method::Method;
+use crate::options::{CallOptions, RESTART_GRACE, Timeout};
+use crate::pending::Pending;
+use crate::reactor::{Reactor, Watch};
+use crate::remote::Remote;
+use crate::reply::{AsReply, Reply};
+use crate::timers::Key;
+use crate::way::Way;
+
+/// Looks at the answer before the task is put aside: about a microsecond.
+const SPIN_TURNS: u32 = 32;
+
+/// Between two looks whether a daemon that is shutting down is gone.
+const LEAVING: Duration = Duration::from_millis(2);
+
+/// A call as a future, from [`Client::call_async`]. Dropping it gives the call up.
+#[must_use = "a future does nothing unless it is polled"]
+pub struct Calling<P> {
+    client: Client,
+    method: Method,
+    payload: P,
+    options: CallOptions,
+    state: State,
+    /// Set when it is first polled.
+    times: Option<Times>,
+    /// The daemon went away under it: why, and until when it waits for the next one.
+    lost: Option<(Error, Instant)>,
+    retries: u32,
+    alarm: Option<(Arc<Reactor>, Key)>,
+    watch: Option<Watch>,
+}
+
+#[derive(Clone, Copy)]
+struct Times {
+    since: Instant,
+    until: Option<Instant>,
+    allowed: Option<Duration>,
+}
+
+enum State {
+    /// To be submitted.
+    Fresh,
+    /// The catalogue is fetched first.
+    Learning(Box<Calling<[u8; 0]>>),
+    Open(Pending),
+    Over,
+}
+
+impl<P: AsRef<[u8]> + Unpin> Calling<P> {
+    pub(crate) fn new(client: Client, method: Method, payload: P, options: CallOptions) -> Self {
+        Self {
+            client,
+            method,
+            payload,
+            options: CallOptions { at_once: true, ..options },
+            state: State::Fresh,
+            times: None,
+            lost: None,
+            retries: RETRIES,
+            alarm: None,
+            watch: None,
+        }
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+        let client = self.client.clone();
+        let remote = match client.way() {
+            // A driver does not outlive a fork, nor does what it drives.
+            Way::Remote(remote) if remote.stamp.is_child() => {
+                return Poll::Ready(Err(Error::Forked));
+            }
+            Way::Remote(remote) => remote,
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => {
+                let payload = self.payload.as_ref();
+                return Poll::Ready(inproc.call(&self.method, payload, &self.options, AsReply));
+            }
+        };
+        let Some(reactor) = remote.reactor() else {
+            return Poll::Ready(Err(Error::invalid(
+                "nobody turns this client's driver: make it with `driver`, and turn it",
+            )));
+        };
+        loop {
+            let step = match &mut self.state {
+                State::Fresh => self.submit(remote, &reactor, cx),
+                State::Learning(calling) => match Pin::new(calling.as_mut()).poll(cx) {
+                    Poll::Ready(answer) => self.learnt(remote, answer),
+                    Poll::Pending => return Poll::Pending,
+                },
+                State::Open(pending) => match pending.poll(cx.waker()) {
+                    Some(answer) => self.answered(answer),
+                    None => self.wait(&reactor, cx),
+                },
+                State::Over => Step::Done(Err(crate::pending::taken())),
+            };
+            match step {
+                Step::Again => {}
+                Step::Wait => return Poll::Pending,
+                Step::Done(answer) => return Poll::Ready(answer),
+            }
+        }
+    }
+
+    fn times(&mut self) -> Times {
+        let (method, timeout) = (&self.method, self.options.timeout);
+        *self.times.get_or_insert_with(|| {
+            let (since, allowed) = (Instant::now(), method.timeout(timeout));
+            Times { since, allowed, until: allowed.and_then(|allowed| since.checked_add(allowed)) }
+        })
+    }
+
+    fn submit(
+        &mut self,
+        remote: &Arc<Remote>,
+        reactor: &Arc<Reactor>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        let times = self.times();
+        if let Some(step) = self.await_restart(remote, reactor, cx) {
+            return step;
+        }
+        match remote.poll_link(reactor, times.since, cx.waker()) {
+            Poll::Pending => return self.wait(reactor, cx),
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                return Step::Done(Err(self.lost.take().map_or(error, |(error, _)| error)));
+            }
+        }
+        if remote.must_learn(&self.method) {
+            let calling = Calling::new(
+                self.client.clone(),
+                Method::catalogue(),
+                [],
+                CallOptions { timeout: self.left(), ..CallOptions::default() },
+            );
+            self.state = State::Learning(Box::new(calling));
+            return Step::Again;
+        }
+        let options = CallOptions { timeout: self.left(), ..self.options };
+        let turns = if remote.settings.spin == Spin::Never { 0 } else { SPIN_TURNS };
+        let payload = self.payload.as_ref();
+        let request = Request { method: &self.method, payload, options: &options, turns };
+        match remote.start_aside(request, AsReply) {
+            Ok(Started::Done(reply)) => Step::Done(Ok(reply)),
+            Ok(Started::Open(pending)) => {
+                self.watch = Some(Watch::new(remote, pending.lane()));
+                self.state = State::Open(pending);
+                Step::Again
+            }
+            Err(Error::WouldBlock) => self.no_room(remote, reactor, cx),
+            Err(error) => self.answered(Err(error)),
+        }
+    }
+
+    /// There was no room for it, or no session any more.
+    fn no_room(
+        &mut self,
+        remote: &Arc<Remote>,
+        reactor: &Arc<Reactor>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        let Some(session) = remote.alive() else { return Step::Again };
+        match crate::bulk::prepare(&session, self.payload.as_ref().len()) {
+            Ok(true) => return Step::Again,
+            Ok(false) => {}
+            Err(error) => return self.answered(Err(error)),
+        }
+        if self.watch.is_none() {
+            self.watch = Some(Watch::new(remote, remote.lane_index()));
+        }
+        reactor.await_room(cx.waker());
+        self.wait(reactor, cx)
+    }
+
+    /// After a restart: is there something to wait for before it is made again?
+    fn await_restart(
+        &mut self,
+        remote: &Arc<Remote>,
+        reactor: &Arc<Reactor>,
+        cx: &mut Context<'_>,
+    ) -> Option<Step> {
+        let (error, grace) = self.lost.as_ref()?;
+        let session = remote.alive();
+        let leaving = matches!(error, Error::Remote(_)) && session.is_some();
+        if session.is_some() && !leaving {
+            self.lost = None;
+            return None;
+        }
+        let now = Instant::now();
+        if now >= *grace {
+            return Some(Step::Done(Err(error.clone())));
+        }
+        let next = if leaving { now + LEAVING } else { *grace };
+        self.set_alarm(reactor, next, cx);
+        leaving.then_some(Step::Wait)
+    }
+
+    fn learnt(&mut self, remote: &Arc<Remote>, answer: Answer) -> Step {
+        match answer.and_then(|reply| remote.learn(&reply)) {
+            Ok(()) => {
+                self.state = State::Fresh;
+                Step::Again
+            }
+            Err(error) => Step::Done(Err(error)),
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) -> Step {
+        self.watch = None;
+        match answer {
+            Err(error) if error.may_retry(self.method.is_idempotent()) && self.retries > 0 => {
+                self.retries -= 1;
+                self.lost = Some((error, Instant::now() + RESTART_GRACE));
+                self.state = State::Fresh;
+                Step::Again
+            }
+            answer => {
+                let allowed = self.times().allowed;
+                Step::Done(answer.map_err(|error| error.within(allowed)))
+            }
+        }
+    }
+
+    /// Puts the task aside, unless its time is over.
+    fn wait(&mut self, reactor: &Arc<Reactor>, cx: &mut Context<'_>) -> Step {
+        let times = self.times();
+        if let Some(until) = times.until {
+            if Instant::now() >= until {
+                return self.give_up(reactor, times);
+            }
+            if self.lost.is_none() {
+                self.set_alarm(reactor, until, cx);
+            }
+        }
+        if let Some(watch) = &self.watch {
+            reactor.nudge(watch.cell());
+        }
+        Step::Wait
+    }
+
+    fn give_up(&mut self, reactor: &Reactor, times: Times) -> Step {
+        let after = times.allowed.unwrap_or_default();
+        let answer = match &self.state {
+            State::Open(pending) => pending.give_up(),
+            // It waited for room.
+            _ if self.watch.is_some() => {
+                Err(Error::Timeout { outcome: Outcome::NotStarted, after })
+            }
+            _ => Err(reactor.link.lock().unavailable()),
+        };
+        Step::Done(answer.map_err(|error| error.within(times.allowed)))
+    }
+
+    fn left(&self) -> Timeout {
+        match self.times.and_then(|times| times.until) {
+            Some(until) => Timeout::After(until.saturating_duration_since(Instant::now())),
+            None => Timeout::Never,
+        }
+    }
+
+    fn set_alarm(&mut self, reactor: &Arc<Reactor>, at: Instant, cx: &mut Context<'_>) {
+        self.clear_alarm();
+        self.alarm = Some((reactor.clone(), reactor.timers.set(at, cx.waker().clone())));
+    }
+}
+
+impl<P> Calling<P> {
+    fn clear_alarm(&mut self) {
+        if let Some((reactor, key)) = self.alarm.take() {
+            reactor.timers.clear(key);
+        }
+    }
+}
+
+enum Step {
+    Again,
+    Wait,
+    Done(Answer),
+}
+
+impl<P: AsRef<[u8]> + Unpin> Future for Calling<P> {
+    type Output = Result<Reply, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let answer = std::task::ready!(this.advance(cx));
+        this.state = State::Over;
+        this.watch = None;
+        this.clear_alarm();
+        Poll::Ready(answer)
+    }
+}
+
+impl<P> Drop for Calling<P> {
+    fn drop(&mut self) {
+        self.clear_alarm();
+    }
+}
+
+impl<P> fmt::Debug for Calling<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, .. } = self;
+        write!(f, "Calling({}.{})", method.engine(), method.name())
+    }
+}

@@ -1,0 +1,311 @@
+//! Calls as futures: on tokio, on smol, and turned by hand.
+
+use std::future::Future;
+use std::pin::pin;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use ringfence::{CallOptions, Client, Driver, Error, ErrorCode, Method, Outcome};
+use tokio::io::unix::AsyncFd;
+
+use crate::mock::{Act, Manner, Mock, Plan, eventually};
+
+const SLOW: Duration = Duration::from_millis(20);
+
+/// Answers what it is asked: at once, or after a while if that begins with `slow`.
+fn answer(_: u32, payload: &[u8]) -> Act {
+    if payload.starts_with(b"slow") {
+        return Act::After(SLOW, payload.to_vec());
+    }
+    Act::Reply(payload.to_vec())
+}
+
+fn echo(client: &Client) -> Method {
+    client.method("system", "echo").unwrap()
+}
+
+/// Has tokio turn the client's driver.
+#[allow(deprecated, reason = "what replaces it is unsafe; a driver owns its descriptor")]
+fn on_tokio(client: &Client) -> tokio::task::JoinHandle<()> {
+    let driver = AsyncFd::new(client.driver().unwrap()).unwrap();
+    tokio::spawn(async move {
+        loop {
+            driver.readable().await.unwrap().clear_ready();
+            driver.get_ref().turn();
+        }
+    })
+}
+
+fn within(timeout: Duration) -> CallOptions {
+    CallOptions { timeout: timeout.into(), ..CallOptions::default() }
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+/// Counts how often a task was woken.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// Polls a future, and turns the driver by hand when its descriptor is readable.
+fn by_hand<F: Future>(driver: &Driver, future: F) -> F::Output {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    let mut future = pin!(future);
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let woken = count.0.load(SeqCst);
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return value;
+        }
+        while count.0.load(SeqCst) == woken {
+            assert!(Instant::now() < end, "the task was never woken");
+            let mut fds = [PollFd::new(driver.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut fds, PollTimeout::from(1000_u16)).unwrap();
+            assert!(ready > 0, "the descriptor was never readable");
+            driver.turn();
+        }
+    }
+}
+
+#[test]
+fn a_thousand_awaits_on_tokio_add_no_thread() {
+    // Alone in a process: other tests start and end threads all the time.
+    let mut alone = Command::new(std::env::current_exe().unwrap());
+    alone.args(["--ignored", "--exact", "tasks::a_thousand_awaits", "--test-threads=1"]);
+    let output = alone.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "run by a_thousand_awaits_on_tokio_add_no_thread"]
+fn a_thousand_awaits() {
+    let mock = Mock::answering(answer);
+    let client = mock.client();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let driving = on_tokio(&client);
+        let before = threads();
+        let calls: Vec<_> = (0..1000_u32)
+            .map(|number| {
+                let payload = format!("slow {number}");
+                let calling =
+                    client.call_async(&echo(&client), payload.clone(), &within(20 * SLOW * 50));
+                tokio::spawn(async move { (payload, calling.await) })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert_eq!(threads(), before);
+        for call in calls {
+            let (payload, answer) = call.await.unwrap();
+            assert_eq!(answer.unwrap(), payload.into_bytes());
+        }
+        driving.abort();
+    });
+}
+
+#[test]
+fn several_threads_of_tokio_share_a_client() {
+    let mock = Mock::answering(answer);
+    let client = mock.client();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build();
+    runtime.unwrap().block_on(async {
+        let driving = on_tokio(&client);
+        let calls: Vec<_> = (0..200_u32)
+            .map(|number| {
+                let (client, echo) = (client.clone(), echo(&client));
+                tokio::spawn(async move {
+                    for round in 0..10 {
+                        let slow = if round % 5 == 0 { "slow" } else { "fast" };
+                        let payload = format!("{slow} {number} {round}");
+                        let options = CallOptions::default();
+                        let reply = client.call_async(&echo, &payload, &options).await.unwrap();
+                        assert_eq!(reply, *payload.as_bytes());
+                    }
+                })
+            })
+            .collect();
+        for call in calls {
+            call.await.unwrap();
+        }
+        driving.abort();
+    });
+}
+
+#[test]
+fn smol_turns_it_too() {
+    let mock = Mock::answering(answer);
+    let client = mock.client();
+    smol::block_on(async {
+        let driver = smol::Async::new(client.driver().unwrap()).unwrap();
+        let _driving = smol::spawn(async move {
+            while driver.readable().await.is_ok() {
+                driver.get_ref().turn();
+            }
+        });
+        let echo = echo(&client);
+        for payload in ["fast", "slow"] {
+            let reply = client.call_async(&echo, payload, &CallOptions::default()).await.unwrap();
+            assert_eq!(reply, *payload.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn a_task_that_waits_is_woken_by_a_byte() {
+    let mock = Mock::answering(answer);
+    let client = mock.client();
+    let driver = client.driver().unwrap();
+    let calling = client.call_async(&echo(&client), b"slow", &CallOptions::default());
+    assert_eq!(by_hand(&driver, calling).unwrap(), b"slow");
+    assert!(mock.shared.bytes.load(SeqCst) > 0);
+}
+
+#[test]
+fn threads_and_tasks_wait_side_by_side() {
+    let mock = Mock::answering(answer);
+    let client = Client::builder().socket(mock.path()).spin(ringfence::Spin::Never);
+    let client = client.connect().unwrap();
+    let driver = client.driver().unwrap();
+    std::thread::scope(|scope| {
+        let blocking = scope.spawn(|| {
+            for _ in 0..10 {
+                assert_eq!(client.echo(b"slow 1").unwrap(), b"slow 1");
+            }
+        });
+        for _ in 0..10 {
+            let calling = client.call_async(&echo(&client), b"slow 2", &CallOptions::default());
+            assert_eq!(by_hand(&driver, calling).unwrap(), b"slow 2");
+        }
+        blocking.join().unwrap();
+    });
+}
+
+#[test]
+fn a_call_that_takes_too_long_ends_in_time() {
+    let mock = Mock::answering(|_, _| Act::Never);
+    let client = mock.client();
+    let driver = client.driver().unwrap();
+    let calling = client.call_async(&echo(&client), b"x", &within(SLOW));
+    let error = by_hand(&driver, calling).unwrap_err();
+    assert!(
+        matches!(error, Error::Timeout { outcome: Outcome::Unknown, after } if after == SLOW),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn dropping_a_future_frees_its_ticket() {
+    let mock = Mock::answering(|_, _| Act::Never);
+    let client = mock.client();
+    let driver = client.driver().unwrap();
+    let echo = echo(&client);
+    // More than there are places for, were they not freed.
+    for round in 0..200 {
+        let count = Waker::from(Arc::new(Count::default()));
+        let mut calling = pin!(client.call_async(&echo, b"x", &CallOptions::default()));
+        let polled = calling.as_mut().poll(&mut Context::from_waker(&count));
+        assert!(polled.is_pending(), "{round}");
+        if round % 20 == 19 {
+            eventually("cancelled", || {
+                driver.turn();
+                mock.shared.cancelled.load(SeqCst) > 0
+            });
+        }
+    }
+}
+
+#[test]
+fn it_connects_without_waiting_and_finds_the_next_daemon() {
+    let mock = Mock::answering(answer);
+    let client = Client::builder().socket(mock.path()).connect_later().unwrap();
+    let driver = client.driver().unwrap();
+    let echo = Method::clone(&echo(&mock.client()));
+    let call =
+        |payload: &'static str| client.call_async(&echo, payload, &within(Duration::from_secs(20)));
+    assert_eq!(by_hand(&driver, call("slow 1")).unwrap(), b"slow 1");
+    let dir = mock.die();
+    let mock = Mock::start_in(dir, Plan { answer: Box::new(answer), ..Plan::default() });
+    assert_eq!(by_hand(&driver, call("slow 2")).unwrap(), b"slow 2");
+    // An idempotent call under which the daemon dies is made again.
+    let shared = mock.shared.clone();
+    std::thread::scope(|scope| {
+        let restarting = scope.spawn(move || {
+            eventually("it sleeps", || {
+                shared.bytes.load(SeqCst) > 0 || shared.parks.load(SeqCst) > 2
+            });
+            Mock::start_in(mock.die(), Plan { answer: Box::new(answer), ..Plan::default() })
+        });
+        assert_eq!(by_hand(&driver, call("slow 3")).unwrap(), b"slow 3");
+        drop(restarting.join().unwrap());
+    });
+}
+
+#[test]
+fn nobody_there_is_an_error_at_once() {
+    let client = Client::builder().socket("/nonexistent/control.sock").connect_later().unwrap();
+    let driver = client.driver().unwrap();
+    let ping = Mock::echoing().client().method("system", "ping").unwrap();
+    let error =
+        by_hand(&driver, client.call_async(&ping, [], &CallOptions::default())).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::DaemonUnavailable, "{error}");
+}
+
+#[test]
+fn a_daemon_that_says_nothing_is_stalled() {
+    let mock = Mock::mannered(Manner::Mute);
+    let client = Client::builder().socket(mock.path()).timeout(SLOW).connect_later().unwrap();
+    let driver = client.driver().unwrap();
+    let ping = Mock::echoing().client().method("system", "ping").unwrap();
+    let error =
+        by_hand(&driver, client.call_async(&ping, [], &CallOptions::default())).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::DaemonStalled, "{error}");
+}
+
+#[test]
+fn there_is_one_driver_and_without_it_an_error() {
+    let mock = Mock::answering(|_, _| Act::Never);
+    let client = mock.client();
+    let echo = echo(&client);
+    let waker = Waker::from(Arc::new(Count::default()));
+    let mut cx = Context::from_waker(&waker);
+    let no_driver = pin!(client.call_async(&echo, b"x", &CallOptions::default())).poll(&mut cx);
+    let Poll::Ready(Err(error)) = no_driver else { panic!("{no_driver:?}") };
+    assert_eq!(error.code(), ErrorCode::InvalidArgument);
+    let driver = client.driver().unwrap();
+    assert_eq!(client.driver().unwrap_err().code(), ErrorCode::InvalidArgument);
+    // Whoever waits when it is dropped is woken, and told.
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    let mut cx = Context::from_waker(&waker);
+    let mut calling = pin!(client.call_async(&echo, b"x", &CallOptions::default()));
+    assert!(calling.as_mut().poll(&mut cx).is_pending());
+    drop(driver);
+    assert!(count.0.load(SeqCst) > 0);
+    assert!(matches!(calling.as_mut().poll(&mut cx), Poll::Ready(Err(_))));
+    client.driver().unwrap().turn();
+}
+
+#[test]
+fn large_payloads_go_through_segments() {
+    let mock = Mock::answering(answer);
+    let client = mock.client();
+    let driver = client.driver().unwrap();
+    let payload = [b"slow".to_vec(), vec![7; 3_000_000]].concat();
+    let calling = client.call_async(&echo(&client), &payload, &CallOptions::default());
+    assert_eq!(by_hand(&driver, calling).unwrap(), payload);
+}
