@@ -257,11 +257,21 @@ pub(crate) fn settle(
     or_raise(py, answer)
 }
 
-/// Waits for a call that was submitted.
+/// Waits for a call that was submitted. One that is measured ends when Python goes on, not when its
+/// answer is there.
 #[cold]
 fn wait_for(py: Python<'_>, mut pending: Pending) -> PyResult<Result<Reply, Error>> {
+    let measurement = pending.take_measurement();
+    let measured = measurement.is_some();
     loop {
-        if let Some(answer) = py.detach(|| pending.wait_for(SLICE)) {
+        let waited = py.detach(|| {
+            let answer = pending.wait_for(SLICE)?;
+            Some((answer, measured.then(Instant::now)))
+        });
+        if let Some((answer, answered)) = waited {
+            if let (Some(measurement), Some(at), true) = (measurement, answered, answer.is_ok()) {
+                measurement.finish(at);
+            }
             return Ok(answer);
         }
         // Ctrl-C: the exception leaves from here, and dropping `pending` cancels the call.

@@ -94,8 +94,25 @@ impl Remote {
     /// away and is back in time.
     #[inline(always)]
     pub(crate) fn call(self: &Arc<Self>, request: Request<'_>) -> Answer {
+        let index = self.lane_index();
+        let cell = &self.lanes[index];
+        if cell.countdown.is_over() {
+            let Request { method, payload, options, turns } = request;
+            return self.call_measured(index, method, payload, options, turns);
+        }
+        self.call_at(index, cell, request)
+    }
+
+    /// The same on this lane, whether or not it is measured.
+    #[inline(always)]
+    pub(crate) fn call_at(
+        self: &Arc<Self>,
+        index: usize,
+        cell: &LaneCell,
+        request: Request<'_>,
+    ) -> Answer {
         let mut other = None;
-        if let Some((_, len, words)) = self.attempt(request, AsReply, &mut other) {
+        if let Some((_, len, words)) = self.attempt(index, cell, request, AsReply, &mut other) {
             is_nothing(other);
             return Ok(Reply::line(len, words));
         }
@@ -131,7 +148,7 @@ impl Remote {
                         return Err(error);
                     };
                     let again = Request { options: &options, ..request };
-                    answer = finished(self.start(again, AsReply));
+                    answer = finished(self.start_aside(again, AsReply));
                 }
                 other => return other,
             }
@@ -171,15 +188,44 @@ impl Remote {
         Some(CallOptions { timeout, ..*options })
     }
 
-    /// Submits a call, and looks at the answer as often as the request says.
+    /// Submits a call that its caller waits for, and looks at the answer as often as the request says.
     #[inline(always)]
     pub(crate) fn start<S: Sink>(
         self: &Arc<Self>,
         request: Request<'_>,
         sink: S,
     ) -> Result<Started<S::Out>, Error> {
+        let index = self.lane_index();
+        let cell = &self.lanes[index];
+        if cell.countdown.is_over() {
+            let Request { method, payload, options, turns } = request;
+            return self.start_measured(index, method, payload, options, turns, sink);
+        }
+        self.start_at(index, cell, request, sink)
+    }
+
+    /// The same for a call whose caller turns to something else meanwhile: it is not measured.
+    #[inline]
+    pub(crate) fn start_aside<S: Sink>(
+        self: &Arc<Self>,
+        request: Request<'_>,
+        sink: S,
+    ) -> Result<Started<S::Out>, Error> {
+        let index = self.lane_index();
+        self.start_at(index, &self.lanes[index], request, sink)
+    }
+
+    /// The same on this lane, whether or not it is measured.
+    #[inline(always)]
+    pub(crate) fn start_at<S: Sink>(
+        self: &Arc<Self>,
+        index: usize,
+        cell: &LaneCell,
+        request: Request<'_>,
+        sink: S,
+    ) -> Result<Started<S::Out>, Error> {
         let mut other = None;
-        match self.attempt(request, sink, &mut other) {
+        match self.attempt(index, cell, request, sink, &mut other) {
             Some((sink, len, words)) => {
                 is_nothing(other);
                 Ok(Started::Done(sink.line(len, words)))
@@ -193,12 +239,12 @@ impl Remote {
     #[inline(always)]
     fn attempt<S: Sink>(
         self: &Arc<Self>,
+        index: usize,
+        cell: &LaneCell,
         request: Request<'_>,
         sink: S,
         other: &mut Other<S::Out>,
     ) -> Option<(S, usize, [u64; LINE_WORDS])> {
-        let index = self.lane_index();
-        let cell = &self.lanes[index];
         if request.payload.len() <= INLINE_BYTES
             && let Some(mut holder) = cell.try_hold()
             && let Some(lane) = holder.as_mut()
@@ -337,6 +383,7 @@ impl Remote {
             timeout: request.timeout(),
             beat,
             idempotent: request.method.is_idempotent(),
+            measured: None,
         })
     }
 

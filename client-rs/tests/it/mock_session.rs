@@ -145,6 +145,7 @@ impl Session<'_> {
         let (up_region, down_region) =
             (map(&up, geometry.up().len), map(&down, geometry.down().len));
         ring::initialise(&up_region, &down_region, geometry, start);
+        self.shared.ups.lock().unwrap().push(up_region.clone());
         let ring = ServerLane::new(up_region, down_region, geometry, start, 1);
         let up_fd = up.fd().try_clone_to_owned().unwrap();
         let down_fd = down.reopen_read_only().unwrap();
