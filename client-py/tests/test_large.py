@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import ringfence as rf
 from ringfence.testing import PrivateDaemon, private_daemon
 
-ROWS, DIM = 20_000, 32
+ROWS, DIM = 5_000, 32
 
 
 def mapping_of(array: NDArray[np.generic]) -> str:
@@ -90,9 +90,9 @@ def test_a_loan_outlives_its_daemon_and_its_client() -> None:
             array[:] = 7
             daemon.kill()
             daemon.start()
-            docs = client.vectors.create("again", dim=1_000_000 // 4)
-            docs.add([1], array.view(np.float32).reshape(1, -1))
-            assert docs.count() == 1
+            docs = client.vectors.create("again", dim=2500)
+            docs.add(range(100), array.view(np.float32).reshape(100, -1))
+            assert docs.count() == 100
         client.close()
         assert (array == 7).all()
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicU32,
+    AtomicU32, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
@@ -34,6 +34,8 @@ pub(crate) struct Bulk {
     pub(crate) region: Region,
     /// Calls that name it, and a loan.
     holders: AtomicU32,
+    /// Where the bytes of its loan begin.
+    lent_at: AtomicUsize,
 }
 
 impl Bulk {
@@ -45,6 +47,16 @@ impl Bulk {
     /// One holder needs it no longer: an answer has been seen, or a loan is over.
     pub(crate) fn give_back(&self) {
         self.holders.fetch_sub(1, Release);
+    }
+
+    /// It is lent from here on.
+    pub(crate) fn lend_at(&self, at: usize) {
+        self.lent_at.store(at, Relaxed);
+    }
+
+    /// Where the bytes of its loan begin.
+    pub(crate) fn lent_at(&self) -> usize {
+        self.lent_at.load(Relaxed)
     }
 
     /// A call more names it, if nobody but the loan does.
@@ -83,11 +95,16 @@ impl Pool {
         taken.cloned()
     }
 
-    /// The loaned segment whose byte `at` has this address.
-    pub(crate) fn find(&self, at: usize, address: usize) -> Option<Arc<Bulk>> {
+    /// The segment whose loan begins at this address.
+    pub(crate) fn find(&self, address: usize) -> Option<Arc<Bulk>> {
         let segments = self.segments.lock();
-        let found = segments.iter().find(|segment| segment.region.address(at, 0).addr() == address);
-        found.filter(|segment| segment.holders.load(Relaxed) > 0).cloned()
+        let begins = |segment: &&Arc<Bulk>| {
+            let at = segment.lent_at.load(Relaxed);
+            segment.holders.load(Relaxed) > 0
+                && at > 0
+                && segment.region.address(at, 0).addr() == address
+        };
+        segments.iter().find(begins).cloned()
     }
 
     fn is_full(&self) -> bool {
@@ -146,7 +163,8 @@ fn open(session: &Session, len: usize) -> Result<Arc<Bulk>, Error> {
             what: format!("bulk segment {number} of {} bytes, {len} were asked for", region.len()),
         });
     }
-    let segment = Arc::new(Bulk { number, region, holders: AtomicU32::new(1) });
+    let segment =
+        Arc::new(Bulk { number, region, holders: AtomicU32::new(1), lent_at: AtomicUsize::new(0) });
     session.bulk.segments.lock().push(segment.clone());
     Ok(segment)
 }

@@ -25,8 +25,13 @@ use crate::remote::Remote;
 use crate::reply::Reply;
 use crate::way::Way;
 
-/// What may stand before the loaned bytes. They begin at a page.
-pub(crate) const HEAD: usize = BLOCK_BYTES;
+/// Room for what stands before so many loaned bytes, in whole pages: an eighth of them (an id of 8 bytes
+/// before each row of 16 floats), and 64 KiB. An index has 24 bits (SPEC A3).
+fn head_of(len: usize) -> usize {
+    const LEAST: usize = 64 * 1024;
+    const MOST: usize = 15 << 20;
+    (len / 8 + LEAST).min(MOST).next_multiple_of(BLOCK_BYTES)
+}
 
 /// Memory to fill for one or more calls, from [`Client::loan`].
 ///
@@ -42,6 +47,8 @@ pub(crate) const HEAD: usize = BLOCK_BYTES;
 /// ```
 pub struct Loan {
     region: Region,
+    /// Where its bytes begin.
+    at: usize,
     len: usize,
     /// The segment and the serial of its session; none in process.
     segment: Option<(u32, Arc<Bulk>)>,
@@ -66,14 +73,14 @@ impl Loan {
     /// If they end beyond the loan.
     pub fn write(&self, at: usize, bytes: &[u8]) {
         assert!(at <= self.len && bytes.len() <= self.len - at, "{} at {at}", bytes.len());
-        self.region.write_block(HEAD + at, bytes);
+        self.region.write_block(self.at + at, bytes);
     }
 
     /// Where its bytes lie, at the start of a page: for foreign views, which must keep the loan alive.
     /// Nobody else writes them; the daemon reads them while a call is open.
     #[must_use]
     pub fn as_ptr(&self) -> *mut u8 {
-        self.region.address(HEAD, self.len).cast_mut()
+        self.region.address(self.at, self.len).cast_mut()
     }
 
     /// The loan as [`Client::submit_loaned`] takes it; none in process.
@@ -88,14 +95,14 @@ impl Loan {
         let mut payload = vec![0; head.len() + len];
         let (before, bytes) = payload.split_at_mut(head.len());
         before.copy_from_slice(head);
-        self.region.read_block(HEAD, bytes);
+        self.region.read_block(self.at, bytes);
         count_copied(len);
         payload
     }
 
     fn check(&self, head: &[u8], len: usize) -> Result<(), Error> {
-        if head.len() > HEAD {
-            let text = format!("{} bytes before the loaned ones, {HEAD} fit", head.len());
+        if head.len() > self.at {
+            let text = format!("{} bytes before the loaned ones, {} fit", head.len(), self.at);
             return Err(Error::invalid(text));
         }
         if len > self.len {
@@ -127,21 +134,26 @@ impl Client {
     /// Code `TooLarge` over the limit of a payload; [`Error::WouldBlock`] if all request segments are in
     /// use; as for every call.
     pub fn loan(&self, len: usize) -> Result<Loan, Error> {
-        if len > PAYLOAD_BYTES - HEAD {
-            let text = format!("a loan of {len} bytes: at most {} are lent", PAYLOAD_BYTES - HEAD);
+        let at = head_of(len);
+        if len > PAYLOAD_BYTES - at {
+            let most = PAYLOAD_BYTES - head_of(PAYLOAD_BYTES);
+            let text = format!("a loan of {len} bytes: at most {most} are lent");
             return Err(Error::Remote(RemoteError::new(ErrorCode::TooLarge, text)));
         }
         match self.way() {
             Way::Remote(remote) => {
                 let session = remote.here().session()?;
-                let Some(segment) = bulk::take(&session, HEAD + len, false)? else {
+                let Some(segment) = bulk::take(&session, at + len, false)? else {
                     return Err(Error::WouldBlock);
                 };
+                segment.lend_at(at);
                 let region = segment.region.clone();
-                Ok(Loan { region, len, segment: Some((session.serial, segment)) })
+                Ok(Loan { region, at, len, segment: Some((session.serial, segment)) })
             }
             #[cfg(feature = "inproc")]
-            Way::Inproc(_) => Ok(Loan { region: Region::private(HEAD + len), len, segment: None }),
+            Way::Inproc(_) => {
+                Ok(Loan { region: Region::private(at + len), at, len, segment: None })
+            }
         }
     }
 
@@ -164,15 +176,15 @@ impl Client {
     #[must_use]
     pub fn loan_at(&self, address: usize) -> Option<LoanRef> {
         let session = self.remote()?.here().alive()?;
-        let segment = session.bulk.find(HEAD, address)?;
+        let segment = session.bulk.find(address)?;
         Some(LoanRef { serial: session.serial, segment })
     }
 
     /// Calls a method whose request is `head` and the first `len` bytes of a loan.
     ///
     /// # Errors
-    /// As [`call`](Self::call); code `InvalidArgument` if `head` is longer than a page or `len` than the
-    /// loan.
+    /// As [`call`](Self::call); code `InvalidArgument` if `head` is longer than 64 KiB and an eighth of the
+    /// loan, or `len` than the loan.
     pub fn call_loaned(
         &self,
         method: &Method,
@@ -213,12 +225,13 @@ impl Client {
         options: &CallOptions,
     ) -> Result<Option<Pending>, Error> {
         let (Some(remote), segment) = (self.remote(), &loan.segment) else { return Ok(None) };
-        let fits = head.len() <= HEAD && len <= segment.region.len() - HEAD;
+        let begin = segment.lent_at();
+        let fits = head.len() <= begin && len <= segment.region.len() - begin;
         // The head of a call that is open stands where this one's would.
         if !fits || remote.stamp.is_child() || !segment.hold_again() {
             return Ok(None);
         }
-        let at = HEAD - head.len();
+        let at = begin - head.len();
         segment.region.write_block(at, head);
         let placed =
             Placed { serial: loan.serial, segment: segment.clone(), at, len: head.len() + len };
