@@ -97,6 +97,19 @@ impl Pending {
         })
     }
 
+    /// The index of the first of `pendings` that is answered, within `timeout` seconds; `None` if
+    /// none is.
+    #[staticmethod]
+    #[pyo3(signature = (pendings, /, *, timeout = Limit::DEFAULT))]
+    fn _first_of(
+        py: Python<'_>,
+        pendings: Vec<Py<Pending>>,
+        timeout: Limit,
+    ) -> PyResult<Option<usize>> {
+        let all: Vec<&Pending> = pendings.iter().map(Py::get).collect();
+        wait::until(py, timeout.or(None), |slice| first_of(&all, slice))
+    }
+
     /// Asks the daemon to stop working on it. `result` then raises `Cancelled`, or gives the
     /// answer if that was quicker.
     fn cancel(&self, py: Python<'_>) {
@@ -106,4 +119,24 @@ impl Pending {
             }
         });
     }
+}
+
+/// The first of them within about `slice`.
+fn first_of(all: &[&Pending], slice: Duration) -> Option<usize> {
+    // One whose lock another thread holds is waited for there, and looked at again in the next slice.
+    let states: Vec<_> = all.iter().map(|pending| pending.state.try_lock()).collect();
+    let mut waiting = Vec::with_capacity(all.len());
+    for (index, state) in states.iter().enumerate() {
+        match state.as_deref() {
+            Some(State::Waiting(pending)) => waiting.push((index, pending)),
+            Some(State::Answered(_) | State::Taken) => return Some(index),
+            None => {}
+        }
+    }
+    let calls: Vec<&ringfence::Pending> = waiting.iter().map(|(_, pending)| *pending).collect();
+    if calls.is_empty() {
+        std::thread::sleep(slice.min(Duration::from_millis(1)));
+        return None;
+    }
+    ringfence::wait_any(&calls, slice).map(|first| waiting[first].0)
 }

@@ -8,7 +8,7 @@ import pytest
 
 import ringfence as rf
 from conftest import eventually
-from ringfence.testing import PrivateDaemon
+from ringfence.testing import PrivateDaemon, private_daemon
 
 
 def test_many_are_in_flight_at_once(client: rf.Client) -> None:
@@ -82,3 +82,31 @@ def test_a_cancelled_call_ends(ringfence_daemon: PrivateDaemon) -> None:
             pass
         del pending
         assert client.echo(b"after") == b"after"
+
+
+def test_whichever_is_answered_first(client: rf.Client) -> None:
+    calls = [client.submit("system.echo", data=b"%d" % number) for number in range(20)]
+    first = rf.wait_any(calls, timeout=30.0)
+    assert first in calls and first.done()
+    answers = [call.result().data for call in rf.as_completed(calls, timeout=30.0)]
+    assert sorted(answers, key=int) == [b"%d" % number for number in range(20)]
+    # Answered ones come at once, again too.
+    assert rf.wait_any(calls) in calls
+    with pytest.raises(ValueError, match="nothing to wait for"):
+        rf.wait_any([])
+
+
+def test_nothing_is_answered_in_time() -> None:
+    with private_daemon() as daemon, daemon.connect() as client:
+        # The catalogue comes from the daemon, too.
+        assert client.submit("system.echo", data=b"x").result().data == b"x"
+        daemon.freeze()
+        try:
+            calls = [client.submit("system.echo", data=b"x") for _ in range(3)]
+            with pytest.raises(rf.CallTimeout, match="none of 3 calls"):
+                rf.wait_any(calls, timeout=0.05)
+            with pytest.raises(TimeoutError):
+                list(rf.as_completed(calls, timeout=0.05))
+        finally:
+            daemon.thaw()
+        assert len(list(rf.as_completed(calls, timeout=30.0))) == 3

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod any;
 mod autostart;
 mod board;
 mod bulk;
@@ -43,6 +44,7 @@ mod timers;
 mod wait;
 mod way;
 
+pub use any::wait_any;
 pub use board::Board;
 pub use calling::Calling;
 pub use client::{Called, Client};

@@ -253,6 +253,16 @@ impl Pending {
         }
     }
 
+    /// The call, unless it is over already.
+    pub(crate) fn open(&self) -> Option<&Call> {
+        match &self.call {
+            Kind::Open(call) if !call.entry.is_done() && !call.remote.stamp.is_child() => {
+                Some(call)
+            }
+            _ => None,
+        }
+    }
+
     /// Its lane among the client's.
     pub(crate) fn lane(&self) -> usize {
         match &self.call {

@@ -34,6 +34,7 @@ from ._errors import (
     SchemaMismatch,
     SessionKilled,
 )
+from ._waiting import as_completed, wait_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,9 +92,11 @@ __all__ = [
     "Vectors",
     "__version__",
     "aio",
+    "as_completed",
     "connect",
     "copied_bytes",
     "find_daemon",
+    "wait_any",
 ]
 
 # Their modules import what `import ringfence` must not: numpy, `typing`, `enum`.

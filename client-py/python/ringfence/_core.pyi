@@ -150,6 +150,10 @@ class Pending:
     def done(self) -> bool:
         """Has the answer arrived? Never waits."""
 
+    @staticmethod
+    def _first_of(
+        pendings: list[Pending], /, *, timeout: float | None | EllipsisType = ...
+    ) -> int | None: ...
     def cancel(self) -> None:
         """Asks the daemon to stop working on it. `result` then raises `Cancelled`, or gives the
         answer if that was quicker."""

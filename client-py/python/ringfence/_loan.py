@@ -38,7 +38,7 @@ class Loan:
         count = 1
         for size in sizes:
             count *= size
-        memory = client._loan(count * kind.itemsize)
+        memory: Any = client._loan(count * kind.itemsize)
         flat: NDArray[Any] = np.frombuffer(memory, kind, count) if count else np.empty(0, kind)
         self.array: NDArray[Any] | None = flat.reshape(sizes)
         """The array; ``None`` once the loan is over."""

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use ringfence::{CallOptions, Client, Spin};
+use ringfence::{CallOptions, Client, Spin, wait_any};
 
 use crate::mock::{Act, Mock, eventually};
 
@@ -66,4 +66,70 @@ fn a_cancelled_call_reaches_the_daemon() {
         let _looks = pending.is_done();
         mock.shared.cancelled.load(SeqCst) == 1
     });
+}
+
+#[test]
+fn whichever_is_answered_first() {
+    // The number says after how many milliseconds.
+    let mock = Mock::answering(|_, payload| {
+        Act::After(Duration::from_millis(payload[0].into()), payload.to_vec())
+    });
+    for (spin, lanes) in [(Spin::Adaptive, 1), (Spin::Never, 1), (Spin::Never, 3)] {
+        let client =
+            Client::builder().socket(mock.path()).spin(spin).lanes(lanes).connect().unwrap();
+        let echo = client.method("system", "echo").unwrap();
+        let other = mock.client();
+        let mut calls: Vec<_> = [60_u8, 5, 120, 30]
+            .iter()
+            .map(|delay| client.submit(&echo, &[*delay], &CallOptions::default()).unwrap())
+            .collect();
+        if lanes > 1 {
+            calls.push(other.submit(&echo, &[90], &CallOptions::default()).unwrap());
+        }
+        assert_eq!(wait_any(&calls, Duration::ZERO), None);
+        let mut order = Vec::new();
+        while let Some(first) = wait_any(&calls, Duration::from_secs(20)) {
+            order.push(client.wait(calls.remove(first)).unwrap()[0]);
+        }
+        assert!(calls.is_empty());
+        // A loaded machine may answer two at once; none is early or lost.
+        order.sort_unstable();
+        let all: &[u8] = if lanes > 1 { &[5, 30, 60, 90, 120] } else { &[5, 30, 60, 120] };
+        assert_eq!(order, all, "{spin:?}");
+    }
+    assert_eq!(wait_any::<ringfence::Pending>(&[], Duration::from_secs(20)), None);
+}
+
+#[test]
+fn a_thread_that_takes_an_answer_wakes_who_waits_for_any() {
+    let mock = Mock::answering(|_, payload| match payload {
+        b"slow" => Act::After(Duration::from_millis(60), payload.to_vec()),
+        b"never" => Act::Never,
+        other => Act::Reply(other.to_vec()),
+    });
+    let client = mock.client();
+    let echo = client.method("system", "echo").unwrap();
+    let submit = |text: &[u8]| client.submit(&echo, text, &CallOptions::default()).unwrap();
+    let calls = [submit(b"never"), submit(b"slow")];
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| wait_any(&calls, Duration::from_secs(20)));
+        while !waiter.is_finished() {
+            assert_eq!(client.echo(b"fast").unwrap(), b"fast");
+        }
+        assert_eq!(waiter.join().unwrap(), Some(1));
+    });
+}
+
+#[test]
+fn a_call_whose_time_is_over_is_the_first() {
+    let mock = Mock::answering(|_, _| Act::Never);
+    let client = mock.client();
+    let echo = client.method("system", "echo").unwrap();
+    let timeout = Duration::from_millis(20).into();
+    let short = CallOptions { timeout, ..CallOptions::default() };
+    let calls = [
+        client.submit(&echo, b"x", &CallOptions::default()).unwrap(),
+        client.submit(&echo, b"x", &short).unwrap(),
+    ];
+    assert_eq!(wait_any(&calls, Duration::from_secs(20)), Some(1));
 }
