@@ -117,7 +117,9 @@ impl Daemon {
         let dir = format!("ringfence-bench-{}-{nth}", std::process::id());
         let dir = std::env::temp_dir().join(dir);
         std::fs::create_dir_all(&dir)?;
-        let peer = Peer::spawn(exe, &[role.name(), &dir.to_string_lossy()], Stdio::piped())?;
+        let peer = Peer::spawn(exe, &[role.name(), &dir.to_string_lossy()], Stdio::piped());
+        let failed = |_: &BenchError| _ = std::fs::remove_dir_all(&dir);
+        let peer = peer.inspect_err(failed)?;
         Ok(Self { peer, dir })
     }
 
