@@ -315,7 +315,7 @@ Private_Dirty:         4 kB
     }
 
     #[test]
-    fn a_spinning_process_takes_a_core_and_a_sleeping_one_takes_none() {
+    fn the_cpu_clock_of_a_busy_process_moves() {
         let us = Pid::this();
         let before = cpu_time(us).unwrap();
         let since = Instant::now();

@@ -7,6 +7,9 @@ use serde::Serialize;
 use crate::output::{nanos, printable, wrapped};
 use crate::table::{Column, WIDTH, table};
 
+/// A mean so many times p50 is not that of a quiet machine.
+const DISTURBED: f64 = 2.0;
+
 /// All that was measured.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -55,7 +58,8 @@ impl Case {
     }
 }
 
-/// What a call of the named method costs beside its engine. Means, because those of the board are exact.
+/// What a call of the named method costs beside its engine. Means, because those of the board are exact, and its
+/// percentiles are not; so they have whatever else the machine did in them.
 #[derive(Debug, Serialize)]
 pub(super) struct Boundary {
     /// As this command waited.
@@ -95,7 +99,7 @@ impl Boundary {
         Self { call_mean_ns, service_mean_ns, service_samples, tax_ns, tax_share, reason }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, p50_ns: u64) -> String {
         let time = |ns: f64| nanos(ns as u64);
         let call = time(self.call_mean_ns);
         let (Some(service), Some(tax), Some(share)) =
@@ -106,14 +110,18 @@ impl Boundary {
                 "a call takes {call} (mean); of its service nothing is known: {reason}"
             );
         };
-        format!(
+        let mut text = format!(
             "a call takes {call} (mean), its service {} by {} of the daemon's samples: the boundary costs {}, {:.1} % \
              of the call",
             time(service),
             self.service_samples,
             time(tax),
             share * 100.0
-        )
+        );
+        if self.call_mean_ns > DISTURBED * p50_ns as f64 {
+            text.push_str(". The mean is far above p50: something else wants these cores, measure when it is quiet");
+        }
+        text
     }
 }
 
@@ -153,7 +161,8 @@ impl Report {
             }
             None => "limit: not measured, it takes two cores".into(),
         };
-        let boundary = self.boundary.as_ref().map(Boundary::text);
+        let p50_ns = self.cases.last().map_or(0, |case| case.p50_ns);
+        let boundary = self.boundary.as_ref().map(|boundary| boundary.text(p50_ns));
         for note in std::iter::once(limit).chain(boundary) {
             text.push_str(&format!("\n{}\n", wrapped(&printable(&note), WIDTH).join("\n")));
         }
@@ -182,13 +191,15 @@ mod tests {
         let boundary = Boundary::between(&times(1_000, 10), &times(9_000, 20), 1_000.0);
         assert_eq!(boundary.service_mean_ns, Some(800.0));
         assert_eq!((boundary.tax_ns, boundary.tax_share), (Some(200.0), Some(0.2)));
-        assert!(boundary.text().contains("costs 200 ns, 20.0 %"), "{}", boundary.text());
+        let text = boundary.text(900);
+        assert!(text.contains("costs 200 ns, 20.0 %") && !text.contains("quiet"), "{text}");
+        assert!(boundary.text(400).contains("quiet"));
 
         let above = Boundary::between(&times(0, 0), &times(3_000, 2), 1_000.0);
         assert_eq!(above.tax_ns, Some(0.0));
         let unsampled = Boundary::between(&times(5, 5), &times(5, 5), 1_000.0);
-        assert!(unsampled.tax_ns.is_none() && unsampled.text().contains("longer"));
+        assert!(unsampled.tax_ns.is_none() && unsampled.text(1).contains("longer"));
         let hidden = Boundary::between(&Err("not yours".into()), &times(5, 5), 1_000.0);
-        assert!(hidden.text().contains("nothing is known: not yours"), "{}", hidden.text());
+        assert!(hidden.text(1).contains("nothing is known: not yours"));
     }
 }
