@@ -25,6 +25,8 @@ PAYLOAD = b"x" * 24
 # Reading the clock costs 40 ns here, a bare call 40 ns: over 100 calls that is 1 %.
 CALLS = 100
 CHECKED_CALLS = 1_000
+# Of one echo_many.
+MANY = 10_000
 TIMED_IMPORT = (
     "from time import perf_counter_ns as now; start = now(); import ringfence; print(now() - start)"
 )
@@ -90,6 +92,28 @@ def setup_echo(request: dict[str, Any]) -> Timer:
     return echo_timer(client.echo)
 
 
+def setup_echo_many(request: dict[str, Any]) -> Timer:
+    """Many calls in one crossing."""
+    client = import_ringfence().connect(request["target"])
+    sent = [number.to_bytes(24, "little") for number in range(MANY)]
+    got = client.echo_many(sent)
+    if got != sent:
+        raise AssertionError("echo_many answered something else")
+    payloads = [PAYLOAD] * MANY
+
+    def timer(samples: int) -> Samples:
+        batches = []
+        for _ in range(samples):
+            start = perf_counter_ns()
+            answers = client.echo_many(payloads)
+            batches.append(perf_counter_ns() - start)
+            if answers.count(PAYLOAD) != MANY:
+                raise AssertionError(f"{answers.count(PAYLOAD)} of {MANY} answers were right")
+        return {"calls": MANY, "ns": batches}
+
+    return timer
+
+
 def setup_import(_request: dict[str, Any]) -> Timer:
     """A fresh interpreter a sample; only its import statement is timed."""
     import_ringfence()
@@ -106,6 +130,7 @@ SETUPS: dict[str, Callable[[dict[str, Any]], Timer]] = {
     "pyo3-bare-echo": setup_bare_echo,
     "python-inproc-echo": setup_inproc_echo,
     "python-echo": setup_echo,
+    "python-echo-many": setup_echo_many,
     "python-import": setup_import,
 }
 

@@ -50,8 +50,29 @@ pub trait Case {
     fn by_default(&self) -> bool {
         true
     }
+    /// How often, if samples are too slow to fill turns with: seconds, or whole clients.
+    fn few(&self) -> Option<Few> {
+        None
+    }
     /// Starts what it needs, or says why it cannot.
     fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError>;
+}
+
+/// The turns in a run of a case that is slow. They have no warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Few {
+    /// Spread over the rounds; never more than there are of these.
+    pub turns: usize,
+    /// In each turn.
+    pub samples: usize,
+}
+
+impl Few {
+    /// Is one of them in this round?
+    fn has(self, round: usize, rounds: usize) -> bool {
+        let before = |round: usize| round * self.turns / rounds.max(1);
+        before(round) < before(round + 1)
+    }
 }
 
 /// A case that is set up. Dropping it ends everything it started.
@@ -68,7 +89,8 @@ pub trait Runner {
     fn pause(&mut self) -> Result<(), BenchError> {
         Ok(())
     }
-    /// Figures that are no times (a share, a rate), asked for once at the end of each run.
+    /// Figures that are no times (a share, a rate), asked for once at the end of each run. Their names are
+    /// those of no other case's, and say the unit.
     fn scalars(&mut self) -> Vec<(&'static str, f64)> {
         Vec::new()
     }
@@ -216,9 +238,14 @@ struct Entry {
     runner: Option<Box<dyn Runner>>,
     samples: usize,
     warm_up_samples: usize,
+    few: Option<Few>,
 }
 
 impl Entry {
+    fn has_turn(&self, round: usize, rounds: usize) -> bool {
+        self.few.is_none_or(|few| few.has(round, rounds))
+    }
+
     fn guard<T>(&mut self, result: Result<T, BenchError>) -> Option<T> {
         result
             .map_err(|error| {
@@ -246,8 +273,9 @@ pub fn measure(
         for entry in &mut entries {
             entry.outcome.runs.push(empty_histogram());
         }
-        for _ in 0..plan.rounds {
-            entries.iter_mut().for_each(|entry| take_turn(entry, clock, &mut slice));
+        for round in 0..plan.rounds {
+            let now = entries.iter_mut().filter(|entry| entry.has_turn(round, plan.rounds));
+            now.for_each(|entry| take_turn(entry, clock, &mut slice));
         }
         entries.iter_mut().for_each(collect_scalars);
     }
@@ -267,12 +295,16 @@ fn prepare(case: &dyn Case, context: &Context, plan: Plan, slice: &mut Slice) ->
         scalars: Vec::new(),
         error: None,
     };
-    let mut entry = Entry { outcome, runner: None, samples: 0, warm_up_samples: 0 };
+    let few = case.few();
+    let mut entry = Entry { outcome, runner: None, samples: 0, warm_up_samples: 0, few };
     let ready = case.setup(context).and_then(|mut runner| {
         nix::unistd::alarm::set(TURN_LIMIT_S);
         runner.resume()?;
         runner.check()?;
-        let sample = sample_time(runner.as_mut(), plan.turn, slice)?;
+        let sample = match few {
+            None => sample_time(runner.as_mut(), plan.turn, slice)?,
+            Some(_) => Duration::MAX,
+        };
         runner.pause()?;
         Ok((runner, sample))
     });
@@ -280,7 +312,7 @@ fn prepare(case: &dyn Case, context: &Context, plan: Plan, slice: &mut Slice) ->
     if let Some((runner, sample)) = entry.guard(ready) {
         let fit = |time: Duration| (time.as_secs_f64() / sample.as_secs_f64()) as usize;
         entry.runner = Some(runner);
-        entry.samples = fit(plan.turn).clamp(1, MAX_SAMPLES);
+        entry.samples = few.map_or(fit(plan.turn), |few| few.samples).clamp(1, MAX_SAMPLES);
         entry.warm_up_samples = fit(plan.warm_up).min(MAX_SAMPLES);
     }
     entry
@@ -322,7 +354,9 @@ fn take_turn(entry: &mut Entry, clock: &Clock, slice: &mut Slice) {
     nix::unistd::alarm::set(TURN_LIMIT_S);
     let turn = runner.resume().and_then(|()| {
         slice.clear();
-        runner.run(entry.warm_up_samples, slice)?;
+        if entry.warm_up_samples > 0 {
+            runner.run(entry.warm_up_samples, slice)?;
+        }
         slice.clear();
         runner.run(entry.samples, slice)?;
         runner.pause()
@@ -347,4 +381,21 @@ fn finish(entry: Entry) -> Outcome {
         outcome.runs.clear();
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_turns_are_spread_over_the_rounds() {
+        let rounds_of = |turns, rounds| {
+            let few = Few { turns, samples: 1 };
+            (0..rounds).filter(|round| few.has(*round, rounds)).collect::<Vec<_>>()
+        };
+        assert_eq!(rounds_of(1, 30), [29]);
+        assert_eq!(rounds_of(5, 30), [5, 11, 17, 23, 29]);
+        assert_eq!(rounds_of(5, 2), [0, 1]);
+        assert_eq!(rounds_of(0, 30), [0; 0]);
+    }
 }

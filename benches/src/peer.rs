@@ -108,7 +108,9 @@ impl Peer {
         self.ended = self.child.wait().is_ok();
     }
 
-    fn pid(&self) -> Pid {
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
         // A pid fits: the kernel's limit is 2^22.
         Pid::from_raw(self.child.id().cast_signed())
     }

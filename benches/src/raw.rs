@@ -1,5 +1,5 @@
 //! The only unsafe code of the benchmarks: the time stamp counter, cache lines in shared memory,
-//! and raw_sync objects placed in such lines.
+//! raw_sync objects placed in such lines, the kernel's futex, and a look at memory under a lease.
 //!
 //! Invariants: a segment is made of whole zeroed lines, every byte of which is seen as an atomic
 //! or belongs to one raw_sync object; an object keeps its segment mapped. Nothing here validates
@@ -67,6 +67,50 @@ impl Line {
             word.store(value, Ordering::Relaxed);
         }
     }
+}
+
+/// Sleeps in the kernel until somebody wakes `word`, unless its lower half is not `seen` any more. May
+/// return for no reason.
+pub fn futex_wait(word: &AtomicU64, seen: u64) -> Result<(), BenchError> {
+    match futex(word, nix::libc::FUTEX_WAIT, seen as u32) {
+        Ok(()) | Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(()),
+        Err(source) => Err(BenchError::Os { what: "FUTEX_WAIT", source }),
+    }
+}
+
+/// Wakes one that sleeps in [`futex_wait`], in whatever process.
+pub fn futex_wake(word: &AtomicU64) -> Result<(), BenchError> {
+    futex(word, nix::libc::FUTEX_WAKE, 1)
+        .map_err(|source| BenchError::Os { what: "FUTEX_WAKE", source })
+}
+
+fn futex(word: &AtomicU64, operation: i32, value: u32) -> Result<(), nix::Error> {
+    // The lower half, which is what counts up, comes first in memory.
+    let half = word.as_ptr().cast::<u32>();
+    // SAFETY: `half` is aligned and stays valid while `word` is borrowed; the kernel only compares it,
+    // atomically; neither operation follows another pointer but the time-out, which is null: none.
+    let done = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_futex,
+            half,
+            operation,
+            value,
+            std::ptr::null::<nix::libc::timespec>(),
+        )
+    };
+    nix::errno::Errno::result(done).map(drop)
+}
+
+/// The first and the last byte of a reply, looked at where they lie; 0 if it is empty.
+#[must_use]
+pub fn ends(reply: &ringfence::Reply) -> (u8, u8) {
+    if reply.is_empty() {
+        return (0, 0);
+    }
+    let first = reply.as_ptr();
+    // SAFETY: `as_ptr` leads to `len` mapped bytes as long as the reply is there, and it is borrowed here.
+    // Under a lease they are the daemon's, which may write them: they are read as volatile bytes.
+    unsafe { (first.read_volatile(), first.add(reply.len() - 1).read_volatile()) }
 }
 
 /// A named segment of cache lines, by shared_memory.

@@ -11,12 +11,14 @@ use crate::goals::Verdict;
 use crate::harness::{LIMIT, Outcome, Summary};
 use crate::machine::Machine;
 
+mod figures;
 mod plot;
 
 const METHOD: &str = "All cases take turns in one run, both sides pinned. A sample reaches from the \
 end of one operation to the end of the next by one reading of the time stamp counter, for the \
 limit as for all others; nothing is subtracted. Python cases are timed in batches of 100 calls, \
-the loop included: their p99 is one of batches. All runs are merged here; goals are judged run by \
+the loop included, and *-many in batches of thousands: their p99 is one of batches. Cases with busy or silent clients \
+have a daemon of their own that nobody pinned. All runs are merged here; goals are judged run by \
 run.";
 
 /// Everything that is written down.
@@ -25,6 +27,10 @@ pub struct Report {
     machine: Machine,
     method: &'static str,
     cases: Vec<CaseReport>,
+    /// Shares, rates and sizes, over all runs.
+    figures: Vec<figures::Figure>,
+    /// Those that belong together, again.
+    tables: Vec<figures::Table>,
     goals: Vec<Verdict>,
 }
 
@@ -58,13 +64,18 @@ impl Report {
         let limit = outcomes.iter().find(|outcome| outcome.name == LIMIT);
         let limit = limit.and_then(Outcome::merged).map(|histogram| Summary::of(&histogram));
         let cases = outcomes.iter().map(|outcome| CaseReport::new(outcome, limit.as_ref()));
-        Self { machine, method: METHOD, cases: cases.collect(), goals }
+        let cases = cases.collect();
+        let figures = figures::of(outcomes);
+        let tables = figures::tables(&figures);
+        Self { machine, method: METHOD, cases, figures, tables, goals }
     }
 
     /// The report as Markdown; as readable on a terminal.
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut text = table(&self.cases);
+        text.push('\n');
+        text.push_str(&figures::markdown(&self.figures, &self.tables));
         text.push('\n');
         for case in &self.cases {
             text.push_str(&format!("- `{}`: {}\n", case.name, case.description));
@@ -110,7 +121,7 @@ impl CaseReport {
             description: outcome.description,
             summary,
             ratio_to_limit,
-            runs: outcome.runs.iter().map(Summary::of).collect(),
+            runs: outcome.runs.iter().filter(|run| !run.is_empty()).map(Summary::of).collect(),
             scalars: outcome.scalars.clone(),
             reason: outcome.error.as_ref().map(ToString::to_string),
             curve: merged.as_ref().map(plot::curve).unwrap_or_default(),
@@ -148,13 +159,24 @@ const HEADER: [&str; 9] = [
     "p99 / limit",
 ];
 
-/// An aligned Markdown table; a case without figures says why below it.
+/// All that was timed; a case without figures says why below it.
 fn table(cases: &[CaseReport]) -> String {
     let (measured, others): (Vec<_>, Vec<_>) = cases.iter().partition(|c| c.summary.is_some());
     let mut rows = vec![HEADER.map(String::from).to_vec()];
     rows.extend(measured.iter().map(|case| case.cells()));
+    let mut text = aligned(&rows);
+    // What has figures that are no times has its say elsewhere.
+    for case in others.into_iter().filter(|case| case.reason.is_some() || case.scalars.is_empty()) {
+        text.push_str(&format!("\n{}\n", case.cells().join(": ")));
+    }
+    text
+}
+
+/// Rows, the first of which is the head, as a Markdown table whose columns are aligned.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..HEADER.len()).map(width).collect();
+    let widths: Vec<_> = (0..columns).map(width).collect();
     let mut text = String::new();
     for (nth, row) in rows.iter().enumerate() {
         text.push_str(&table_row(row, &widths));
@@ -164,9 +186,6 @@ fn table(cases: &[CaseReport]) -> String {
             });
             text.push_str(&table_row(&rule.collect::<Vec<_>>(), &widths));
         }
-    }
-    for case in others {
-        text.push_str(&format!("\n{}\n", case.cells().join(": ")));
     }
     text
 }

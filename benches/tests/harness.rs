@@ -11,7 +11,7 @@ use std::time::Duration;
 use ringfence_benches::BenchError;
 use ringfence_benches::clock::Clock;
 use ringfence_benches::goals;
-use ringfence_benches::harness::{Case, Context, Outcome, Plan, Runner, Slice, measure};
+use ringfence_benches::harness::{Case, Context, Few, Outcome, Plan, Runner, Slice, measure};
 use ringfence_benches::machine::Machine;
 use ringfence_benches::report::Report;
 
@@ -36,6 +36,10 @@ impl Case for Fake {
 
     fn description(&self) -> &'static str {
         "a fake"
+    }
+
+    fn few(&self) -> Option<Few> {
+        (self.name == "rare").then_some(Few { turns: 2, samples: 3 })
     }
 
     fn setup(&self, _context: &Context) -> Result<Box<dyn Runner>, BenchError> {
@@ -116,6 +120,19 @@ fn cases_take_turns_and_never_overlap() {
 }
 
 #[test]
+fn a_slow_case_has_its_samples_and_no_others() {
+    let (outcomes, log) = outcomes(&[("limit", false), ("rare", false)]);
+    let count = |what| log.iter().filter(|did| **did == ("rare", what)).count();
+    // To be set up it is checked, and not timed.
+    assert_eq!(count("check"), 1);
+    assert_eq!(count("run"), PLAN.runs * 2);
+    assert_eq!(count("resume"), 1 + PLAN.runs * 2);
+    assert_eq!(count("pause"), count("resume"));
+    let samples: Vec<_> = outcomes[1].runs.iter().map(|run| run.len()).collect();
+    assert_eq!(samples, vec![6; PLAN.runs]);
+}
+
+#[test]
 fn a_wrong_answer_is_never_timed_and_spoils_nothing_else() {
     let (outcomes, log) = outcomes(&[("limit", false), ("liar", true), ("absent", false)]);
     assert!(!log.contains(&("liar", "run")));
@@ -143,5 +160,8 @@ fn the_report_has_the_figures_and_the_reasons() {
     assert!(markdown.contains("| other |   70.0 |"), "{markdown}");
     assert!(markdown.contains("liar: wrong answer"), "{markdown}");
     assert!(markdown.contains("P1   not measured"), "{markdown}");
+    assert_eq!(json["figures"][0]["name"], "share");
+    assert_eq!(json["figures"][0]["median"], 0.25);
+    assert!(markdown.contains("- share: 0.250 (runs: 0.250 to 0.250)"), "{markdown}");
     assert!(svg.contains("99.9 %") && svg.contains("other"));
 }

@@ -2,7 +2,11 @@
 //! need one. To add a case: implement `Case` and `Runner`, name it in `all`, and give its peer,
 //! if it has one, a role in `serve`.
 
+pub mod bulk;
+pub mod futex;
+pub mod idle;
 pub mod limit;
+pub mod many;
 pub mod python;
 pub mod raw_sync;
 pub mod ringfence;
@@ -29,10 +33,15 @@ pub fn all() -> Vec<Box<dyn Case>> {
         Box::new(raw_sync::EVENT),
         Box::new(unix::SPIN),
         Box::new(unix::BLOCK),
+        Box::new(futex::Futex { pause: false }),
+        Box::new(futex::Futex { pause: true }),
     ];
     let daemon = ringfence::Shared::default();
     cases.extend(ringfence::all(&daemon));
+    cases.extend(many::all(&daemon));
     cases.extend(python::all(&daemon));
+    cases.extend(idle::all(&daemon));
+    cases.extend(bulk::all(&daemon));
     cases.extend(vectors::all(&daemon));
     cases
 }
@@ -47,7 +56,9 @@ pub fn serve(role: &str, segment: &str) -> Result<(), BenchError> {
         "raw-sync-event" => raw_sync::serve(raw_sync::EVENT, segment),
         "unix-spin" => unix::serve(unix::SPIN),
         "unix-block" => unix::serve(unix::BLOCK),
-        "daemon" => ringfence::serve(segment),
+        futex::NAME => futex::serve(segment),
+        "daemon" => ringfence::serve(segment, ringfence::Role::Bench),
+        "daemon-as-shipped" => ringfence::serve(segment, ringfence::Role::AsShipped),
         "wedge-hold" => wedge::hold(segment),
         "wedge-wait" => wedge::wait(segment),
         _ => Err(BenchError::Peer { what: String::from(role), detail: String::from("is no role") }),

@@ -20,7 +20,7 @@ use crate::peer::CLIENT_CORE;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/bench.py");
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-const THROUGH_THE_DAEMON: &str = "python-echo";
+const THROUGH_THE_DAEMON: [&str; 2] = ["python-echo", "python-echo-many"];
 const BARE_ECHO: &str = "pyo3-bare-echo";
 const BARE_ECHO_PACKAGE: &str = "ringfence-pyo3-echo";
 const BARE_ECHO_LIBRARY: &str = "libpyo3_echo.so";
@@ -37,7 +37,11 @@ pub fn all(daemon: &Shared) -> Vec<Box<dyn Case>> {
     vec![
         case(BARE_ECHO, "Python calls a bare PyO3 function, 24 bytes, same process"),
         case("python-inproc-echo", "Python client.echo, 24 bytes, target inproc: (same process)"),
-        case(THROUGH_THE_DAEMON, "Python client.echo, 24 bytes, through the daemon"),
+        case(THROUGH_THE_DAEMON[0], "Python client.echo, 24 bytes, through the daemon"),
+        case(
+            THROUGH_THE_DAEMON[1],
+            "Python client.echo_many, 24 bytes, batches of 10 000; time of a batch over its calls",
+        ),
         case("python-import", "import ringfence in a fresh interpreter"),
     ]
 }
@@ -62,8 +66,8 @@ impl Case for Python {
 
     fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError> {
         let library = if self.name == BARE_ECHO { Some(build_bare_echo(context)?) } else { None };
-        let daemon = match (self.name, &context.target) {
-            (THROUGH_THE_DAEMON, None) => Some(self.shared.get(context)?),
+        let daemon = match &context.target {
+            None if THROUGH_THE_DAEMON.contains(&self.name) => Some(self.shared.get(context)?),
             _ => None,
         };
         let own = daemon.as_ref().map(|daemon| daemon.borrow().target());

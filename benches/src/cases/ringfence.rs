@@ -1,7 +1,8 @@
 //! Ringfence itself: calls through a daemon of the harness's own, and the same in this process.
 //!
 //! The daemon is this program again (role `daemon`) with a user's engine beside the built-in ones. Its
-//! poller is pinned to the server's core; its workers may run anywhere, as in a real installation.
+//! poller is pinned to the server's core; its workers may run anywhere, as in a real installation. Cases that
+//! are about the daemon as it is shipped have one of their own (role `daemon-as-shipped`).
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -10,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use ringfence::{CallOptions, Client, Method};
 use ringfenced::{Call, Engine, EngineSchema, Error, MethodSchema, message};
 
+use super::bulk::Bulk;
 use super::twin::Twin;
 use super::{Payload, check_echo};
 use crate::BenchError;
@@ -41,22 +44,41 @@ impl Engine for Greeter {
     }
 }
 
-/// The daemon's half: serves `instance` below a directory until it is killed or its input ends.
-pub(super) fn serve(place: &str) -> Result<(), BenchError> {
+/// Which daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// With the engines of the benchmarks; its poller has the server's core.
+    Bench,
+    /// With the built-in engines and the default configuration: nothing of it is pinned.
+    AsShipped,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Role::Bench => "daemon",
+            Role::AsShipped => "daemon-as-shipped",
+        }
+    }
+}
+
+/// The daemon's half: serves below a directory, as the instance of its name, until it is killed or its input ends.
+pub(super) fn serve(place: &str, role: Role) -> Result<(), BenchError> {
     let broken = |detail: String| BenchError::Peer { what: "daemon".into(), detail };
     // The harness pinned us; only the poller is meant to stay there.
     crate::peer::unpin()?;
     ringfenced::sigbus::install().map_err(|error| broken(error.to_string()))?;
     let dir = PathBuf::from(place);
     let mut config = ringfenced::config::Config::default();
-    config.instance = String::from("bench");
+    config.instance = instance_of(&dir);
     config.runtime_dir = dir;
-    config.polling.cpus = Some(vec![SERVER_CORE as u32]);
-    // The engine that comes with the daemon, shared with the twin.
-    let limits = ringfence_core::vectors::Limits::default();
-    let vectors: Arc<dyn Engine> = Arc::new(ringfence_core::vectors::Vectors::new(limits));
-    let twin = Twin::new(Arc::clone(&vectors))?;
-    let builder = ringfenced::Daemon::builder().engine(vectors).engine(Greeter).engine(twin);
+    let builder = match role {
+        Role::AsShipped => ringfenced::Daemon::builder().builtin_engines(),
+        Role::Bench => {
+            config.polling.cpus = Some(vec![SERVER_CORE as u32]);
+            with_engines()?
+        }
+    };
     let daemon = builder.build(config).map_err(|error| broken(error.to_string()))?;
     say_ready()?;
     std::thread::spawn(|| {
@@ -67,17 +89,37 @@ pub(super) fn serve(place: &str) -> Result<(), BenchError> {
     daemon.run().map_err(|error| broken(error.to_string()))
 }
 
-/// A running daemon, shared by all cases that need one.
+/// Of a user's daemons no two may have one name: the folder's, which no other run has.
+fn instance_of(dir: &Path) -> String {
+    dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn with_engines() -> Result<ringfenced::Builder, BenchError> {
+    // The engine that comes with the daemon, shared with the twin.
+    let limits = ringfence_core::vectors::Limits::default();
+    let vectors: Arc<dyn Engine> = Arc::new(ringfence_core::vectors::Vectors::new(limits));
+    let twin = Twin::new(Arc::clone(&vectors))?;
+    let builder = ringfenced::Daemon::builder().engine(vectors);
+    Ok(builder.engine(Greeter).engine(Bulk).engine(twin))
+}
+
+/// A running daemon; the one of role `Bench` is shared by all cases that need one.
 pub struct Daemon {
     peer: Peer,
     dir: PathBuf,
 }
 
 impl Daemon {
-    fn start(exe: &Path) -> Result<Self, BenchError> {
-        let dir = std::env::temp_dir().join(format!("ringfence-bench-{}", std::process::id()));
+    /// Starts one. Any number of them may run side by side.
+    pub(super) fn start(exe: &Path, role: Role) -> Result<Self, BenchError> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let nth = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = format!("ringfence-bench-{}-{nth}", std::process::id());
+        let dir = std::env::temp_dir().join(dir);
         std::fs::create_dir_all(&dir)?;
-        let peer = Peer::spawn(exe, &["daemon", &dir.to_string_lossy()], Stdio::piped())?;
+        let peer = Peer::spawn(exe, &[role.name(), &dir.to_string_lossy()], Stdio::piped());
+        let failed = |_: &BenchError| _ = std::fs::remove_dir_all(&dir);
+        let peer = peer.inspect_err(failed)?;
         Ok(Self { peer, dir })
     }
 
@@ -91,10 +133,20 @@ impl Daemon {
         self.peer.pause()
     }
 
+    /// Its name among this user's daemons.
+    pub(super) fn instance(&self) -> String {
+        instance_of(&self.dir)
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> nix::unistd::Pid {
+        self.peer.pid()
+    }
+
     /// The path of its control socket.
     #[must_use]
     pub fn target(&self) -> String {
-        self.dir.join("bench/control.sock").to_string_lossy().into_owned()
+        self.dir.join(self.instance()).join("control.sock").to_string_lossy().into_owned()
     }
 }
 
@@ -123,7 +175,7 @@ impl Shared {
             daemon.borrow_mut().resume()?;
             return Ok(daemon);
         }
-        let daemon = Rc::new(RefCell::new(Daemon::start(&context.exe)?));
+        let daemon = Rc::new(RefCell::new(Daemon::start(&context.exe, Role::Bench)?));
         *self.0.borrow_mut() = Rc::downgrade(&daemon);
         Ok(daemon)
     }

@@ -48,6 +48,7 @@ pub(crate) enum Command {
     Top(Top),
     Ping(Ping),
     Call(Call),
+    Bench(Bench),
     Doctor(Doctor),
     Schema(Schema),
     Stubs(Stubs),
@@ -123,6 +124,34 @@ pub(crate) struct Call {
     /// Print only the bytes of this field of the reply, a str or a list.
     #[arg(long, value_name = "FIELD", conflicts_with = "json")]
     pub(crate) raw: Option<String>,
+}
+
+/// What a call costs on this machine, beside what its cores allow.
+///
+/// Measured in turns: the limit, which is one cache line from core to core and one
+/// back; `system.echo` with 24 bytes through the daemon; and the method, if one is
+/// named, with its arguments as `ringfence call` takes them. Its times are compared
+/// with the daemon's own, from the claim of a request to its answer, on its board:
+/// what is left is the tax of the boundary.
+///
+/// A sample reaches from the end of one call to the end of the next. A ratio is
+/// worth more than a time: the cores of shared machines move together and apart.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Bench {
+    /// A method, such as vectors.search. It is called again and again.
+    #[arg(value_name = "ENGINE.METHOD")]
+    pub(crate) method: Option<String>,
+    /// Each of its fields.
+    #[arg(value_name = "NAME=VALUE")]
+    pub(crate) arguments: Vec<String>,
+    /// How long to measure, 0.1 to 3600.
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = interval,
+          allow_negative_numbers = true)]
+    pub(crate) seconds: Duration,
+    /// Also a method that the catalogue does not call idempotent.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// What keeps Ringfence from working well here, and how to mend it.

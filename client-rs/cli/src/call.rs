@@ -17,24 +17,51 @@ use crate::values;
 pub(crate) fn run(global: &Global, call: &Call) -> Result<(), Failure> {
     let client = global.connect()?;
     let catalogue = client.catalogue()?;
-    let (engine, schema) = find(&catalogue, &call.method)?;
     if let Some(field) = &call.raw {
-        check_raw(&call.method, schema, field)?;
+        check_raw(&call.method, find(&catalogue, &call.method)?.1, field)?;
     }
-    let values = arguments(&call.method, schema, &call.arguments)?;
-    let request = dynamic::encode(&schema.request, &values)
-        .map_err(|wrong| Failure::usage(format!("{}: {wrong}", call.method)))?;
-    let method = client.method(&engine.name, &schema.name)?;
-    let reply = client.call(&method, &request, &global.options())?;
-    let values = dynamic::decode(&schema.reply, &reply).map_err(|wrong| {
-        let text = format!("{} answered another layout than its catalogue's: {wrong}", call.method);
-        Failure::new(Exit::Internal, text)
-    })?;
-    let fields = Fields { layout: &schema.reply, values: &values };
+    let prepared = Prepared::of(&catalogue, &call.method, &call.arguments)?;
+    let method = client.method(&prepared.engine.name, &prepared.schema.name)?;
+    let reply = client.call(&method, &prepared.request, &global.options())?;
+    let values = prepared.decode(&reply)?;
+    let fields = Fields { layout: &prepared.schema.reply, values: &values };
     match &call.raw {
         Some(field) => output::raw(fields.bytes(field).unwrap_or_default()),
         None if global.json => output::json(&fields),
         None => output::text(&show::text(&fields)),
+    }
+}
+
+/// A call as the command line says it.
+pub(crate) struct Prepared<'c> {
+    path: &'c str,
+    pub(crate) engine: &'c EngineSchema,
+    pub(crate) schema: &'c MethodSchema,
+    /// Encoded.
+    pub(crate) request: Vec<u8>,
+}
+
+impl<'c> Prepared<'c> {
+    /// Of a method's name and `NAME=VALUE` for each of its fields.
+    pub(crate) fn of(
+        all: &'c [EngineSchema],
+        path: &'c str,
+        given: &[String],
+    ) -> Result<Self, Failure> {
+        let (engine, schema) = find(all, path)?;
+        let values = arguments(path, schema, given)?;
+        let request = dynamic::encode(&schema.request, &values)
+            .map_err(|wrong| Failure::usage(format!("{path}: {wrong}")))?;
+        Ok(Self { path, engine, schema, request })
+    }
+
+    /// The values of a reply's fields.
+    pub(crate) fn decode<'r>(&self, reply: &'r [u8]) -> Result<Vec<Value<'r>>, Failure> {
+        dynamic::decode(&self.schema.reply, reply).map_err(|wrong| {
+            let path = self.path;
+            let text = format!("{path} answered another layout than its catalogue's: {wrong}");
+            Failure::new(Exit::Internal, text)
+        })
     }
 }
 

@@ -1,9 +1,10 @@
 //! `ringfence`: what an operator types. It asks daemons, and changes nothing
-//! but by `call` and `doctor --fix`.
+//! but by `call`, `bench METHOD` and `doctor --fix`.
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod call;
 mod catalogue;
 mod doctor;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Status(what) => status::run(&args.global, what),
         Command::Ping(what) => ping::run(&args.global, what),
         Command::Call(what) => call::run(&args.global, what),
+        Command::Bench(what) => bench::run(&args.global, what),
         Command::Doctor(what) => doctor::run(&args.global, what),
         Command::Schema(what) => schema::run(&args.global, what),
         Command::Top(what) => top::run(&args.global, what),

@@ -3,6 +3,7 @@
 // Helpers are test code too.
 #![allow(clippy::unwrap_used)]
 
+mod bench;
 mod call;
 mod daemon;
 mod doctor;

@@ -12,9 +12,18 @@ fn help_says_what_the_codes_mean() {
     {
         assert!(help.contains(part), "{part}: {help}");
     }
-    for command in
-        ["status", "top", "ping", "call", "doctor", "schema", "stubs", "completions", "man"]
-    {
+    for command in [
+        "status",
+        "top",
+        "ping",
+        "call",
+        "bench",
+        "doctor",
+        "schema",
+        "stubs",
+        "completions",
+        "man",
+    ] {
         let help = Done::of(ringfence(&[command, "--help"]).output().unwrap()).ok();
         assert!(help.contains("--timeout"), "{help}");
     }

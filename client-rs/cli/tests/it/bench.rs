@@ -1,0 +1,99 @@
+//! `ringfence bench`: what it says is consistent, and was counted.
+
+use serde_json::Value;
+
+use crate::daemon::{Daemon, Done, ringfence};
+
+/// As short as it can be: figures mean nothing here.
+const SHORT: [&str; 2] = ["--seconds", "0.2"];
+
+fn run(daemon: &Daemon, args: &[&str]) -> Value {
+    daemon.run(&[&["bench", "--json"], &SHORT[..], args].concat()).json()
+}
+
+fn check_case(case: &Value, limit_ns: Option<u64>) {
+    let ns = |name: &str| case[name].as_u64().unwrap();
+    assert!(ns("samples") > 0, "{case}");
+    assert!(0 < ns("p50_ns") && ns("p50_ns") <= ns("p90_ns") && ns("p90_ns") <= ns("p99_ns"));
+    let ratio = limit_ns.map(|limit| ns("p50_ns") as f64 / limit as f64);
+    assert_eq!(case["ratio_to_limit"].as_f64(), ratio, "{case}");
+}
+
+#[test]
+fn it_measures_the_limit_and_an_echo() {
+    let daemon = Daemon::start();
+    let report = run(&daemon, &[]);
+    assert_eq!(report["instance"], daemon.instance.as_str());
+    assert_eq!(report["pid"], daemon.pid());
+    assert!(report["boundary"].is_null());
+    let cases = report["cases"].as_array().unwrap();
+    let names: Vec<_> = cases.iter().map(|case| case["name"].as_str().unwrap()).collect();
+    let limit_ns = match report["limit_cores"].as_array() {
+        Some(cores) => {
+            assert_ne!(cores[0], cores[1]);
+            assert_eq!(names, ["limit", "system.echo"]);
+            cases[0]["p50_ns"].as_u64()
+        }
+        None => {
+            assert_eq!(names, ["system.echo"]);
+            None
+        }
+    };
+    cases.iter().for_each(|case| check_case(case, limit_ns));
+
+    let text = daemon.run(&[&["bench"], &SHORT[..]].concat()).ok();
+    assert!(text.starts_with("WHAT") && text.contains("\nsystem.echo "), "{text}");
+    assert!(text.contains("limit: "), "{text}");
+}
+
+#[test]
+fn a_method_is_compared_with_its_service_time() {
+    let daemon = Daemon::start();
+    let report = run(&daemon, &["trial.nap", "value=1"]);
+    let cases = report["cases"].as_array().unwrap();
+    let nap = cases.iter().find(|case| case["name"] == "trial.nap").unwrap();
+    assert!(nap["p50_ns"].as_u64().unwrap() >= 1_000_000, "{nap}");
+    let boundary = &report["boundary"];
+    let ns = |name: &str| boundary[name].as_f64().unwrap();
+    // It sleeps for a millisecond at least, on a worker: the daemon times each of these calls.
+    assert!(ns("service_mean_ns") >= 1_000_000.0, "{boundary}");
+    assert!(ns("call_mean_ns") >= 1_000_000.0, "{boundary}");
+    assert!(boundary["service_samples"].as_u64().unwrap() > 0, "{boundary}");
+    let share = ns("tax_ns") / ns("call_mean_ns");
+    assert!((ns("tax_share") - share).abs() < 1e-9 && (0.0..1.0).contains(&share), "{boundary}");
+    let text = daemon.run(&[&["bench", "trial.nap", "value=1"], &SHORT[..]].concat()).ok();
+    assert!(text.contains("the boundary costs"), "{text}");
+}
+
+#[test]
+fn what_would_change_something_is_called_by_force_only() {
+    let daemon = Daemon::start();
+    let counted = || {
+        let counted = daemon.run(&["call", "trial.counted", "value=0", "--json"]).json();
+        counted["value"].as_u64().unwrap()
+    };
+    let text = daemon.run(&["bench", "trial.count", "value=0"]).failed(64);
+    assert!(text.contains("trial.count") && text.contains("--force"), "{text}");
+    assert_eq!(counted(), 0);
+    let report = run(&daemon, &["trial.count", "value=0", "--force"]);
+    let case = report["cases"].as_array().unwrap().last().unwrap();
+    assert_eq!(case["name"], "trial.count");
+    assert!(counted() >= case["samples"].as_u64().unwrap());
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_is_measured() {
+    let daemon = Daemon::start();
+    for (args, say) in [
+        (&["trial.brun", "value=1"][..], "did you mean `burn`?"),
+        (&["trial.burn"], "needs `value`"),
+        (&["--seconds", "0.01"], "0.1 to 3600"),
+    ] {
+        let text = daemon.run(&[&["bench"], args].concat()).failed(64);
+        assert!(text.contains(say), "{args:?}: {text}");
+    }
+    let text = daemon.run(&["bench", "trial.fail", "value=1011", "--force"]).failed(1);
+    assert!(text.contains("asked to fail"), "{text}");
+    let nobody = ringfence(&["bench", "--target", "/nonexistent/control.sock"]).output().unwrap();
+    Done::of(nobody).failed(69);
+}
