@@ -103,7 +103,7 @@ fn sleep(calls: &[&Call], at_most: Duration) {
             && call.lane == first.lane
             && call.serial == first.serial
     };
-    let all = calls.len() <= WATCHED && calls.iter().all(|call| same(call));
+    let all = calls.len() <= WATCHED && calls.iter().all(same);
     let at_most = if all { at_most } else { at_most.min(NAP) };
     let (remote, cell) = (&first.remote, &first.remote.lanes[first.lane]);
     let mut holder = cell.hold();

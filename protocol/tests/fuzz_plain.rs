@@ -79,7 +79,9 @@ fn check(request: &Request) {
         Place::Arena { at } =>
             (GEOMETRY.up().arena..GEOMETRY.up().len).contains(&at)
                 && at + len as usize <= GEOMETRY.up().len,
-        Place::Bulk { segment } => (1..=BULK_SEGMENTS as u32).contains(&segment),
+        Place::Bulk { segment, at } => {
+            (1..=BULK_SEGMENTS as u32).contains(&segment) && at < (1 << 24) - 1
+        }
     });
 }
 

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringfence::{CallOptions, Client, Method};
+use ringfence::{CallOptions, Client, Loan, Method};
 use ringfence_protocol::message::Message;
 use ringfenced::{Call, Cost, Engine, EngineSchema, Error, MethodSchema, message};
 
@@ -116,17 +116,19 @@ pub fn all(shared: &Shared) -> Vec<Box<dyn Case>> {
             Way::Copied,
             true,
         ),
+        into("bulk-in-64m-loaned", "the same out of a loan, filled before", Way::Loaned, false),
     ]
 }
 
-/// How the bytes travel. A request that is written into a loan in place will be a way of its own, with
-/// the name `bulk-in-64m-loaned` that its goal looks up.
+/// How the bytes travel.
 #[derive(Clone, Copy)]
 enum Way {
     /// A reply of so many bytes, viewed under its lease.
     Out(usize),
     /// A request of 64 MiB out of the caller's own memory.
     Copied,
+    /// A request of 64 MiB that lies where the daemon reads it.
+    Loaned,
 }
 
 struct Transfer {
@@ -153,9 +155,21 @@ impl Case for Transfer {
         let line = Line::open(&target)?;
         let payload = match self.way {
             Way::Out(_) => Vec::new(),
-            Way::Copied => (0..LARGE).map(|at| (at % 251) as u8).collect(),
+            Way::Copied | Way::Loaned => (0..LARGE).map(|at| (at % 251) as u8).collect(),
         };
-        Ok(Box::new(Carrier { way: self.way, cold: self.cold, target, line, payload, daemon }))
+        let loan = match self.way {
+            Way::Loaned => Some(line.lend(&payload)?),
+            _ => None,
+        };
+        Ok(Box::new(Carrier {
+            way: self.way,
+            cold: self.cold,
+            target,
+            line,
+            payload,
+            loan,
+            daemon,
+        }))
     }
 }
 
@@ -195,8 +209,23 @@ impl Line {
         Ok(passed)
     }
 
-    fn give(&self, method: &Method, payload: &[u8]) -> Result<Taken, BenchError> {
-        let reply = self.client.call(method, payload, &CallOptions::default());
+    fn lend(&self, payload: &[u8]) -> Result<Loan, BenchError> {
+        let loan = self.client.loan(payload.len()).map_err(call_error)?;
+        loan.write(0, payload);
+        Ok(loan)
+    }
+
+    fn give(
+        &self,
+        method: &Method,
+        payload: &[u8],
+        loan: Option<&Loan>,
+    ) -> Result<Taken, BenchError> {
+        let options = CallOptions::default();
+        let reply = match loan {
+            Some(loan) => self.client.call_loaned(method, &[], loan, loan.len(), &options),
+            None => self.client.call(method, payload, &options),
+        };
         let reply = reply.map_err(call_error)?;
         Taken::decode(&reply).map_err(|error| wrong("an answer".into(), error.to_string()))
     }
@@ -212,6 +241,7 @@ struct Carrier {
     target: String,
     line: Line,
     payload: Vec<u8>,
+    loan: Option<Loan>,
     daemon: Rc<RefCell<Daemon>>,
 }
 
@@ -220,10 +250,10 @@ impl Carrier {
     fn time(&self, line: &Line, slice: &mut Slice) -> Result<(), BenchError> {
         match self.way {
             Way::Out(bytes) => slice.push_ticks(&[line.view(bytes)?]),
-            Way::Copied => {
+            Way::Copied | Way::Loaned => {
                 let expected = taken(&self.payload, false);
                 let start = ticks();
-                let got = line.give(&line.take, &self.payload)?;
+                let got = line.give(&line.take, &self.payload, self.loan.as_ref())?;
                 slice.push_ticks(&[ticks().saturating_sub(start)]);
                 compare(&expected, &got)?;
             }
@@ -256,8 +286,9 @@ impl Runner for Carrier {
                         return Err(wrong(format!("{bytes} bytes"), format!("{reply:?}")));
                     }
                 }
-                Way::Copied => {
-                    let got = self.line.give(&self.line.sum, &self.payload)?;
+                Way::Copied | Way::Loaned => {
+                    let loan = self.loan.as_ref();
+                    let got = self.line.give(&self.line.sum, &self.payload, loan)?;
                     compare(&taken(&self.payload, true), &got)?;
                 }
             }
