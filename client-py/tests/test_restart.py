@@ -258,12 +258,35 @@ def test_a_stopped_daemon_is_told_from_a_slow_one(trial: PrivateDaemon) -> None:
         with pytest.raises(rf.DaemonStalled, match=f"pid {trial.pid}.*stopped") as caught:
             client.echo(b"x", timeout=0.5)
         assert 0.5 <= time.monotonic() - start < SECONDS / 2
-        assert caught.value.outcome == "not_started"
+        assert caught.value.outcome == "unknown"
         with pytest.raises(rf.DaemonStalled):
             rf.connect(trial.socket, timeout=0.3)
         trial.thaw()
         assert client.echo(b"on again") == b"on again"
         assert client.daemon.session == session
+
+
+def test_a_large_call_to_a_stopped_daemon_ends_in_time_and_alone(
+    trial: PrivateDaemon, journal: Path
+) -> None:
+    """It asks for memory first. That nobody gives it any is no reason to give up the session, in
+    which other calls are in flight."""
+    with trial.connect(timeout=SECONDS) as client:
+        client.engines()
+        session = client.daemon.session
+        trial.freeze()
+        flight = [client.submit("trial.note", value=number) for number in range(1, 4)]
+        start = time.monotonic()
+        with pytest.raises(rf.DaemonStalled) as caught:
+            client.echo(bytes(1 << 20), timeout=0.5)
+        assert time.monotonic() - start < SECONDS / 2
+        assert caught.value.outcome == "not_started"
+        trial.thaw()
+        assert [pending.result().value for pending in flight] == [1, 2, 3]
+        for size in (2 << 20, 1 << 20):
+            assert len(client.echo(bytes(size))) == size
+        assert client.daemon.session == session
+    agree({"answered": [1, 2, 3], "not_started": [], "unknown": []}, journal)
 
 
 def test_close_ends_a_wait_for_the_next_daemon(ringfence_daemon: PrivateDaemon) -> None:

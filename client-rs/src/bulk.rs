@@ -9,6 +9,7 @@ use std::sync::atomic::{
     AtomicBool,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
@@ -70,12 +71,13 @@ impl Pool {
     }
 }
 
-/// Copies `payload` into a free segment of the session; asks for one if none is free, unless
-/// `at_once` forbids to wait for it. `None`: all are busy, and there may be no more.
+/// Copies `payload` into a free segment of the session; asks for one if none is free, and waits for it
+/// until `until`, unless `at_once` forbids to wait. `None`: all are busy, and there may be no more.
 pub(crate) fn place(
     session: &Session,
     payload: &[u8],
     at_once: bool,
+    until: Option<Instant>,
 ) -> Result<Option<Arc<Bulk>>, Error> {
     if payload.len() > PAYLOAD_BYTES {
         let text = format!(
@@ -88,7 +90,7 @@ pub(crate) fn place(
         Some(segment) => segment,
         None if session.bulk.is_full() => return Ok(None),
         None if at_once => return Err(Error::WouldBlock),
-        None => open(session, payload.len())?,
+        None => open(session, payload.len(), until)?,
     };
     segment.region.write_block(0, payload);
     Ok(Some(segment))
@@ -100,12 +102,12 @@ pub(crate) fn prepare(session: &Session, len: usize) -> Result<bool, Error> {
     if len <= session.arena_bytes || session.bulk.is_full() {
         return Ok(false);
     }
-    open(session, len)?.give_back();
+    open(session, len, None)?.give_back();
     Ok(true)
 }
 
-fn open(session: &Session, len: usize) -> Result<Arc<Bulk>, Error> {
-    let (number, region) = session.open_bulk(rounded(len) as u64)?;
+fn open(session: &Session, len: usize, until: Option<Instant>) -> Result<Arc<Bulk>, Error> {
+    let (number, region) = session.open_bulk(rounded(len) as u64, until)?;
     if region.len() < len || number == 0 || number as usize > BULK_SEGMENTS {
         return Err(Error::Protocol {
             what: format!("bulk segment {number} of {} bytes, {len} were asked for", region.len()),

@@ -402,16 +402,13 @@ impl Remote {
                 Tried::NeedsBulk => {
                     let session = lane.session.clone();
                     self.lanes[index].let_go(holder, self);
-                    let placed = bulk::place(&session, request.payload, request.options.at_once);
+                    let room = waiting.get_or_insert_with(|| Room::new(self.settings.spin));
+                    let (at_once, until) = (request.options.at_once, room.until(&request));
+                    let placed = bulk::place(&session, request.payload, at_once, until);
                     self.bury(&session);
                     match placed? {
                         Some(segment) => in_bulk = Some((session.serial, segment)),
-                        None => waiting.get_or_insert_with(|| Room::new(self.settings.spin)).wait(
-                            self,
-                            &request,
-                            session.serial,
-                            bulk::ALL_BUSY,
-                        )?,
+                        None => room.wait(self, &request, session.serial, bulk::ALL_BUSY)?,
                     }
                 }
                 Tried::Full => {

@@ -250,6 +250,8 @@ impl Builder {
         )?);
         // Set once, here.
         let _ = sight_cell.set(Arc::clone(&sight));
+        // Before there are threads: they would keep the board's name alive where this fails.
+        let listener = Some(listen(&config)?);
         let workers = Workers::new(
             config.workers.running_per_session,
             config.workers.queue,
@@ -260,7 +262,6 @@ impl Builder {
         let (inboxes, poller_threads) =
             start_pollers(&config, &registry, &workers, &sight, &reports)?;
         threads.extend(poller_threads);
-        let listener = Some(listen(&config)?);
         if let Err(error) = notify::ready(&format!("serving instance {}", config.instance)) {
             tracing::warn!(%error, "the service manager could not be told");
         }
