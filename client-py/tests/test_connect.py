@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -37,17 +37,22 @@ def default_is_free() -> bool:
 
 @pytest.fixture
 def home() -> Iterator[dict[str, str]]:
-    """The environment of a user who has no daemon yet."""
+    """The environment of a user of another machine, as it were."""
     program = rf.find_daemon()
     assert program is not None, "build the daemon first: make build"
+    # Short, because the path of a socket may have 107 bytes only.
+    with tempfile.TemporaryDirectory(prefix="rf-") as folder:
+        yield {"XDG_RUNTIME_DIR": folder, "RINGFENCE_BIN": str(program)}
+
+
+@pytest.fixture
+def no_default() -> None:
+    """This user has no daemon yet."""
     deadline = time.monotonic() + 10
     while not default_is_free():
         if time.monotonic() > deadline:
             pytest.skip("a daemon of this user runs as `default`; this test would meet it")
         time.sleep(0.05)
-    # Short, because the path of a socket may have 107 bytes only.
-    with tempfile.TemporaryDirectory(prefix="rf-") as folder:
-        yield {"XDG_RUNTIME_DIR": folder, "RINGFENCE_BIN": str(program)}
 
 
 def test_by_path_and_as_a_path_object(daemon: PrivateDaemon) -> None:
@@ -154,6 +159,7 @@ def gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.usefixtures("no_default")
 def test_autostart_starts_one_daemon_and_it_leaves(home: dict[str, str]) -> None:
     result = run_python(AUTOSTART, **home)
     assert result.returncode == 0, result.stderr
@@ -176,6 +182,9 @@ def instance() -> Iterator[str]:
     for left in Path("/dev/shm").glob(f"ringfence.*.{name}.*"):
         assert left.suffix == ".lock"
         left.unlink()
+    # Where a daemon without an XDG_RUNTIME_DIR was.
+    with suppress(FileNotFoundError):
+        Path(f"/tmp/ringfence-{os.getuid()}", name).rmdir()
 
 
 def living(instance: str) -> bool:
@@ -294,6 +303,7 @@ def test_a_runtime_dir_that_cannot_be_written(home: dict[str, str], instance: st
     assert "DaemonUnavailable" in last and "run it by hand to see why" in last
 
 
+@pytest.mark.usefixtures("no_default")
 def test_a_target_in_the_environment_starts_nothing(home: dict[str, str]) -> None:
     """A daemon that was named is not replaced by an empty one."""
     with tempfile.TemporaryDirectory(prefix="rf-") as folder:
@@ -308,6 +318,7 @@ def test_a_target_in_the_environment_starts_nothing(home: dict[str, str]) -> Non
     eventually(lambda: gone(pid), "the private daemon leaves")
 
 
+@pytest.mark.usefixtures("no_default")
 def test_a_system_daemon_that_is_away_is_not_replaced(home: dict[str, str]) -> None:
     """Its socket is there though nobody listens: it is restarting."""
     own_run = "mount -t tmpfs none /run && mkdir -p /run/ringfence/default && "

@@ -81,6 +81,25 @@ def test_a_view_is_readable_in_a_child(daemon: PrivateDaemon) -> None:
         client.vectors.drop("fork-view")
 
 
+def test_a_view_outlives_everything_in_a_child(ringfence_daemon: PrivateDaemon) -> None:
+    """Client, session and daemon are gone, and the next daemon has swept up after the last one."""
+    rows = np.random.default_rng(3).random((2000, 64), np.float32)
+    client = ringfence_daemon.connect()
+    docs = client.vectors.create("fork-view", dim=64)
+    docs.add(range(2000), rows)
+    got = docs.get(range(2000)).rows
+    ringfence_daemon.kill()
+    ringfence_daemon.start()
+    client.close()
+    del client, docs
+
+    def read() -> None:
+        np.testing.assert_array_equal(got, rows)
+
+    assert in_child(lambda: read() or os._exit(in_child(read))) == 0
+    read()
+
+
 def _length(item: bytes) -> int:
     assert SHARED is not None
     return len(SHARED.echo(item))
