@@ -159,9 +159,19 @@ def gone(pid: int) -> bool:
         return True
 
 
+def run_as_default(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script that starts `default`; again, if another test of this user was there first."""
+    for _ in range(3):
+        result = run_python(script, **environment)
+        if result.returncode == 0 or default_is_free():
+            break
+        eventually(default_is_free, "the other daemon leaves")
+    return result
+
+
 @pytest.mark.usefixtures("no_default")
 def test_autostart_starts_one_daemon_and_it_leaves(home: dict[str, str]) -> None:
-    result = run_python(AUTOSTART, **home)
+    result = run_as_default(AUTOSTART, **home)
     assert result.returncode == 0, result.stderr
     pid, autostarted, instance = result.stdout.split()
     assert autostarted == "True"
@@ -312,7 +322,7 @@ def test_a_target_in_the_environment_starts_nothing(home: dict[str, str]) -> Non
                 "import ringfence as rf; rf.connect()", RINGFENCE_TARGET=target, **home
             )
             assert "DaemonUnavailable" in result.stderr and target in result.stderr
-        empty = run_python(AUTOSTART, RINGFENCE_TARGET="", **home)
+        empty = run_as_default(AUTOSTART, RINGFENCE_TARGET="", **home)
         assert empty.returncode == 0, empty.stderr
         pid = int(empty.stdout.split()[0])
     eventually(lambda: gone(pid), "the private daemon leaves")
