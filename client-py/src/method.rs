@@ -88,8 +88,9 @@ impl Method {
     }
 
     fn resolve(&self, py: Python<'_>, catalogue: Arc<[EngineSchema]>) -> PyResult<Resolved> {
-        let method =
-            self.client.method(&self.engine, &self.name).map_err(|error| raise(py, &error))?;
+        // Detached: where the daemon has gone just now it waits for the next one.
+        let found = py.detach(|| self.client.method(&self.engine, &self.name));
+        let method = wait::or_raise(py, found)?;
         let found = catalogue.iter().find(|engine| engine.name == self.engine);
         let schema = found.and_then(|engine| engine.method(&self.name)).ok_or_else(|| {
             let text = format!("{}.{} is not in the catalogue", self.engine, self.name);

@@ -2,7 +2,8 @@
 //!
 //! Any thread may wait for it, several at once too: the one that holds the lock waits for the
 //! daemon, the others for the lock, all of them detached and in slices. The lock is never held
-//! while Python code runs.
+//! while Python code runs. In a forked child a thread that is not there may hold it for ever: there
+//! a lock that is not free is an answer, [`Error::Forked`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use ringfence::{Error, Reply};
+use ringfence::{Error, ForkStamp, Reply};
 
 use crate::error::{raise, still_pending};
 use crate::method::Resolved;
@@ -27,27 +28,30 @@ enum State {
 #[pyclass(frozen, module = "ringfence", weakref)]
 pub(crate) struct Pending {
     state: Mutex<State>,
+    /// The process that sent it.
+    sender: ForkStamp,
     method: Arc<Resolved>,
     result: PyOnceLock<PyResult<Py<PyAny>>>,
 }
 
 impl Pending {
     pub(crate) fn new(pending: ringfence::Pending, method: Arc<Resolved>) -> Self {
-        Self { state: Mutex::new(State::Waiting(pending)), method, result: PyOnceLock::new() }
+        let state = Mutex::new(State::Waiting(pending));
+        Self { state, sender: ForkStamp::now(), method, result: PyOnceLock::new() }
     }
 
     /// Waits at most about `slice`; true once the answer is there.
-    fn step(&self, slice: Duration) -> bool {
+    fn step(&self, slice: Duration) -> Result<bool, Error> {
         let Some(mut state) = self.state.try_lock_for(slice) else {
-            return false;
+            return if self.sender.is_child() { Err(Error::Forked) } else { Ok(false) };
         };
         if let State::Waiting(pending) = &mut *state {
             match pending.wait_for(slice) {
                 Some(answer) => *state = State::Answered(answer),
-                None => return false,
+                None => return Ok(false),
             }
         }
-        true
+        Ok(true)
     }
 
     /// The answer as Python sees it; made once. Only after `step` was true.
@@ -79,8 +83,11 @@ impl Pending {
             return self.outcome(py);
         }
         let limit = timeout.or(None);
-        match wait::until(py, limit, |slice| self.step(slice).then_some(()))? {
-            Some(()) => self.outcome(py),
+        match wait::until(py, limit, |slice| {
+            self.step(slice).map(|done| done.then_some(())).transpose()
+        })? {
+            Some(Ok(())) => self.outcome(py),
+            Some(Err(error)) => Err(raise(py, &error)),
             None => Err(still_pending(py, limit.unwrap_or_default())),
         }
     }
@@ -90,11 +97,12 @@ impl Pending {
         if self.result.get(py).is_some() {
             return true;
         }
-        // Somebody who waits holds the lock: then it is not answered.
-        self.state.try_lock().is_some_and(|state| match &*state {
-            State::Waiting(pending) => pending.is_done(),
-            State::Answered(_) | State::Taken => true,
-        })
+        match self.state.try_lock().as_deref() {
+            Some(State::Waiting(pending)) => pending.is_done(),
+            Some(State::Answered(_) | State::Taken) => true,
+            // Somebody who waits holds the lock, so it is not answered; in a child it never will be.
+            None => self.sender.is_child(),
+        }
     }
 
     /// The index of the first of `pendings` that is answered, within `timeout` seconds; `None` if
@@ -114,7 +122,9 @@ impl Pending {
     /// answer if that was quicker.
     fn cancel(&self, py: Python<'_>) {
         py.detach(|| {
-            if let State::Waiting(pending) = &*self.state.lock() {
+            if !self.sender.is_child()
+                && let State::Waiting(pending) = &*self.state.lock()
+            {
                 pending.cancel();
             }
         });

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,12 +17,38 @@ import ringfence as rf
 from ringfence.testing import PrivateDaemon, private_daemon
 
 SECONDS = 30.0
+BUILDS = Path(__file__).resolve().parents[2] / "target"
 
 
 @pytest.fixture(scope="session")
 def daemon() -> Iterator[PrivateDaemon]:
     """One daemon for all tests that do it no harm."""
     with private_daemon() as running:
+        yield running
+
+
+def trial_program() -> Path:
+    """The daemon whose engine `trial` naps, counts, notes and panics on demand."""
+    for build in ("release", "debug"):
+        path = BUILDS / build / "examples" / "testd"
+        if os.access(path, os.X_OK):
+            return path
+    pytest.skip("not built: cargo build -p ringfenced --example testd")
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where `trial.note` writes the numbers it is given; no restart loses any."""
+    path = tmp_path / "journal"
+    path.touch()
+    monkeypatch.setenv("TRIAL_JOURNAL", str(path))
+    return path
+
+
+@pytest.fixture
+def trial(journal: Path) -> Iterator[PrivateDaemon]:
+    """A daemon with the engine `trial`, for this test alone."""
+    with private_daemon(trial_program()) as running:
         yield running
 
 

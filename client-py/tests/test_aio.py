@@ -17,24 +17,17 @@ import numpy as np
 import pytest
 import trio
 import uvloop
-from conftest import SECONDS, run_python
+from conftest import SECONDS, run_python, trial_program
 
 import ringfence as rf
 from ringfence.testing import PrivateDaemon, private_daemon
-
-BUILDS = Path(__file__).resolve().parents[2] / "target"
 
 
 @pytest.fixture(scope="module")
 def trial_daemon() -> Iterator[PrivateDaemon]:
     """A daemon whose engine `trial` naps, counts and panics on demand."""
-    for build in ("release", "debug"):
-        path = BUILDS / build / "examples" / "testd"
-        if os.access(path, os.X_OK):
-            with private_daemon(path) as running:
-                yield running
-                return
-    pytest.skip("not built: cargo build -p ringfenced --example testd")
+    with private_daemon(trial_program()) as running:
+        yield running
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -361,6 +354,50 @@ asyncio.run(main())
     assert (result.returncode, result.stdout) == (0, "b'parent'\n"), result.stderr
 
 
+def test_a_child_that_closes_leaves_the_parents_loop_alone(daemon: PrivateDaemon) -> None:
+    """The set of descriptors that a loop waits for is one for parent and child."""
+    result = run_python(
+        """
+import asyncio, os, sys
+import ringfence as rf
+
+async def main():
+    async with rf.aio.connect(sys.argv[1], spin="never") as client:
+        child = os.fork()
+        if child == 0:
+            client.close()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        for _ in range(20):
+            await asyncio.gather(*(client.echo(bytes(100_000), timeout=10) for _ in range(8)))
+    print("all answered")
+
+asyncio.run(main())
+""",
+        str(daemon.socket),
+    )
+    assert (result.returncode, result.stdout) == (0, "all answered\n"), result.stderr
+
+
+def test_an_idempotent_call_waits_for_the_next_daemon() -> None:
+    """Not only for the tenth of a second that any other call waits."""
+
+    async def main() -> None:
+        with private_daemon(trial_program()) as daemon:
+            async with rf.aio.connect(daemon.socket, timeout=SECONDS) as client:
+                trial = await client.engine("trial")
+                nap = asyncio.create_task(trial.nap(value=300))
+                before = (await client.stats()).calls
+                await eventually(lambda: _has_more_calls(client, before), "it is at it")
+                daemon.kill()
+                await asyncio.sleep(0.5)
+                assert not nap.done()
+                daemon.start()
+                assert (await nap).value == 300
+
+    run(main)
+
+
 def test_ctrl_c_ends_a_loop_that_waits(trial_daemon: PrivateDaemon) -> None:
     async def main() -> None:
         async with rf.aio.connect(trial_daemon.socket) as client:
@@ -372,7 +409,42 @@ def test_ctrl_c_ends_a_loop_that_waits(trial_daemon: PrivateDaemon) -> None:
         asyncio.run(main())
 
 
-def test_an_exit_without_close_is_quiet(daemon: PrivateDaemon) -> None:
+ENDINGS = {
+    "nothing": "",
+    "client kept": "kept = client",
+    "closed at exit": "import atexit; atexit.register(client.close)",
+    "closed by a __del__": (
+        "class Owner:\n"
+        "    def __init__(self): self.client = client; self.own = self\n"
+        "    def __del__(self): self.client.close()\n"
+        "kept = Owner()"
+    ),
+    "closed in a loop that is gone": "client.close(); client.close()",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS.keys())
+def test_an_exit_without_close_is_quiet(daemon: PrivateDaemon, ending: str) -> None:
+    result = run_python(
+        f"""
+import asyncio, sys
+import ringfence as rf
+
+async def main():
+    client = await rf.aio.connect(sys.argv[1])
+    print(await client.echo(b"bye"))
+    return client
+
+client = asyncio.run(main())
+{ending}
+""",
+        str(daemon.socket),
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "b'bye'\n", "")
+
+
+def test_an_exit_in_the_middle_of_calls(trial_daemon: PrivateDaemon) -> None:
+    """sys.exit() in a task cancels the others, which give their calls up."""
     result = run_python(
         """
 import asyncio, sys
@@ -380,10 +452,13 @@ import ringfence as rf
 
 async def main():
     client = await rf.aio.connect(sys.argv[1])
-    print(await client.echo(b"bye"))
+    trial = await client.engine("trial")
+    naps = [asyncio.create_task(trial.nap(value=60_000)) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    sys.exit(3)
 
 asyncio.run(main())
 """,
-        str(daemon.socket),
+        str(trial_daemon.socket),
     )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "b'bye'\n", "")
+    assert (result.returncode, result.stdout, result.stderr) == (3, "", "")

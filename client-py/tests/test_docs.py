@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from documents import commands, matches, write_tests
+from documents import blocks, commands, matches, write_tests
+from test_processes import get, gunicorn
+
+from ringfence.testing import PrivateDaemon
 
 
 def test_the_examples_of_testing_md(tmp_path: Path) -> None:
@@ -16,6 +19,20 @@ def test_the_examples_of_testing_md(tmp_path: Path) -> None:
     result = run_pytest(sys.executable, tmp_path)
     assert result.returncode == 0, result.stdout
     assert f"{count} passed" in result.stdout and count >= 8
+
+
+def test_the_examples_of_processes_md(tmp_path: Path) -> None:
+    count = write_tests("docs/processes.md", tmp_path)
+    result = run_pytest(sys.executable, tmp_path)
+    assert result.returncode == 0, result.stdout
+    assert f"{count} passed" in result.stdout and count >= 4
+
+
+def test_the_web_app_of_processes_md(daemon: PrivateDaemon) -> None:
+    [app] = blocks("docs/processes.md", "python pages.py")
+    [command] = blocks("docs/processes.md", "sh")
+    with gunicorn(str(daemon.socket), app, command.split()) as (_, web):
+        assert get(web) == b"hello from the daemon"
 
 
 def run_pytest(python: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -42,6 +42,39 @@ ENDINGS = {
         "client.ping()"
     ),
     "atexit call": "import atexit; atexit.register(client.ping)",
+    "atexit close": "import atexit; atexit.register(client.close); client.ping()",
+    "sys.exit in a thread": (
+        "def work():\n"
+        "    client.ping(); sys.exit(3)\n"
+        "thread = threading.Thread(target=work); thread.start(); thread.join()"
+    ),
+    "last call by a thread": (
+        "def work():\n"
+        "    for _ in range(300): client.echo(b'x')\n"
+        "threading.Thread(target=work).start()"
+    ),
+    "call by a __del__": (
+        "class Last:\n"
+        "    def __del__(self, client=client): client.echo(b'x')\n"
+        "last = Last()"
+    ),
+    "close by a __del__ in a cycle": (
+        "class Owner:\n"
+        "    def __init__(self): self.client = client; self.own = self\n"
+        "    def __del__(self): self.client.ping(); self.client.close()\n"
+        "owner = Owner()"
+    ),
+    # The interpreter is on its way out for a while, and the thread's calls come back into it.
+    "daemon threads at a slow end": (
+        "import time\n"
+        "def work():\n"
+        "    while True: client.echo(b'x'); docs.get([1]); client.submit('system.ping').result()\n"
+        "class Slow:\n"
+        "    def __del__(self, sleep=time.sleep): sleep(0.3)\n"
+        "slow = Slow()\n"
+        "[threading.Thread(target=work, daemon=True).start() for _ in range(3)]\n"
+        "time.sleep(0.1)"
+    ),
 }
 
 
@@ -142,3 +175,59 @@ def test_a_handler_that_returns_does_not_end_the_call(ringfence_daemon: PrivateD
             ringfence_daemon.thaw()
     assert rung == [signal.SIGUSR1]
     assert os.getpid() != ringfence_daemon.pid
+
+
+CLOSE_IN_HANDLER = """
+import os, signal, sys, threading
+import ringfence as rf
+from ringfence._private import freeze_process
+target, call, who = sys.argv[1:]
+client = rf.connect(target)
+method = client.engine("vectors").count
+pending = client.submit("system.ping")
+pending.result()
+freeze_process(client.daemon.pid)
+if call.startswith("pending"):
+    pending = client.submit("system.ping")
+signal.signal(signal.SIGUSR1, lambda *_: client.close())
+ended = []
+
+def wait():
+    try:
+        eval(call)
+    except rf.RingfenceError as error:
+        ended.append("closed: connect again" in str(error))
+
+if who == "same":
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+    wait()
+else:
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    waiter.join(0.1)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    waiter.join(30)
+print(ended, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("who", ["same", "other"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "client.echo(b'x', timeout=60)",
+        "client.echo(bytes(1 << 20), timeout=60)",
+        "client.echo_many([b'x'] * 5000, timeout=60)",
+        "pending.result(timeout=60)",
+        "method(collection='nowhere', timeout=60)",
+    ],
+    ids=["echo", "echo large", "echo_many", "result", "method"],
+)
+def test_close_in_a_signal_handler(ringfence_daemon: PrivateDaemon, call: str, who: str) -> None:
+    """It ends the wait, be it this thread's or another's."""
+    try:
+        result = run_python(CLOSE_IN_HANDLER, str(ringfence_daemon.socket), call, who)
+    finally:
+        ringfence_daemon.thaw()
+    assert (result.returncode, result.stdout, result.stderr) == (0, "[True]\n", "")

@@ -9,6 +9,7 @@ use std::sync::atomic::{
     AtomicU32, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
@@ -112,14 +113,15 @@ impl Pool {
     }
 }
 
-/// Copies `payload` into a free segment of the session; asks for one if none is free, unless
-/// `at_once` forbids to wait for it. `None`: all are busy, and there may be no more.
+/// Copies `payload` into a free segment of the session; asks for one if none is free, and waits for it
+/// until `until`, unless `at_once` forbids to wait. `None`: all are busy, and there may be no more.
 pub(crate) fn place(
     session: &Session,
     payload: &[u8],
     at_once: bool,
+    until: Option<Instant>,
 ) -> Result<Option<Arc<Bulk>>, Error> {
-    let segment = take(session, payload.len(), at_once)?;
+    let segment = take(session, payload.len(), at_once, until)?;
     if let Some(segment) = &segment {
         segment.region.write_block(0, payload);
         count_copied(payload.len());
@@ -132,6 +134,7 @@ pub(crate) fn take(
     session: &Session,
     len: usize,
     at_once: bool,
+    until: Option<Instant>,
 ) -> Result<Option<Arc<Bulk>>, Error> {
     if len > PAYLOAD_BYTES {
         let text =
@@ -142,7 +145,7 @@ pub(crate) fn take(
         Some(segment) => Ok(Some(segment)),
         None if session.bulk.is_full() => Ok(None),
         None if at_once => Err(Error::WouldBlock),
-        None => open(session, len).map(Some),
+        None => open(session, len, until).map(Some),
     }
 }
 
@@ -152,12 +155,12 @@ pub(crate) fn prepare(session: &Session, len: usize) -> Result<bool, Error> {
     if len <= session.arena_bytes || session.bulk.is_full() {
         return Ok(false);
     }
-    open(session, len)?.give_back();
+    open(session, len, None)?.give_back();
     Ok(true)
 }
 
-fn open(session: &Session, len: usize) -> Result<Arc<Bulk>, Error> {
-    let (number, region) = session.open_bulk(rounded(len) as u64)?;
+fn open(session: &Session, len: usize, until: Option<Instant>) -> Result<Arc<Bulk>, Error> {
+    let (number, region) = session.open_bulk(rounded(len) as u64, until)?;
     if region.len() < len || number == 0 || number as usize > BULK_SEGMENTS {
         return Err(Error::Protocol {
             what: format!("bulk segment {number} of {} bytes, {len} were asked for", region.len()),

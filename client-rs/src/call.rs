@@ -14,10 +14,10 @@ use ringfence_protocol::limits::{INLINE_BYTES, INLINE_WORDS, LINE_WORDS};
 use ringfence_protocol::wait::Spin;
 
 use crate::bulk::{self, Placed};
-use crate::error::Error;
+use crate::error::{Error, Outcome};
 use crate::lane::{Answer, Held, Holder, Lane, LaneCell, Owner};
 use crate::method::Method;
-use crate::options::{CallOptions, RESTART_GRACE, Timeout};
+use crate::options::{CallOptions, Timeout};
 use crate::pending::{Call, Entry, Pending};
 use crate::remote::Remote;
 use crate::reply::{AsReply, Reply, Sink};
@@ -27,8 +27,14 @@ use crate::room::Room;
 const SPIN_TURNS: u32 = 150;
 /// A holder of the lane that others want looks this often at least.
 const POLITE_TURNS: u32 = 32;
-/// How often a call is made again after the daemon went away under it.
+/// How often a call is made again that the daemon may have been at when it went away: it may be what
+/// the daemon died of.
 pub(crate) const RETRIES: u32 = 3;
+
+/// May have been started: it counts as one of the [`RETRIES`].
+pub(crate) fn is_suspect(error: &Error) -> bool {
+    matches!(error, Error::Restarted { outcome: Outcome::Unknown, .. })
+}
 
 /// What a start of a call came to.
 pub(crate) enum Started<T = Reply> {
@@ -139,33 +145,37 @@ impl Remote {
 
     fn finish(self: &Arc<Self>, first: Result<Started, Error>, request: Request<'_>) -> Answer {
         let until = request.timeout().and_then(|timeout| Instant::now().checked_add(timeout));
+        let idempotent = request.method.is_idempotent();
         let mut answer = finished(first);
-        for _ in 0..RETRIES {
-            match answer {
-                Err(error) if error.may_retry(request.method.is_idempotent()) => {
-                    let leaving = matches!(error, Error::Remote(_));
-                    let Some(options) = self.again(request.options, until, leaving) else {
-                        return Err(error);
-                    };
-                    let again = Request { options: &options, ..request };
-                    answer = finished(self.start_aside(again, AsReply));
-                }
+        let mut suspected = 0;
+        loop {
+            let error = match answer {
+                Err(error) if error.may_retry(idempotent) => error,
                 other => return other,
+            };
+            suspected += u32::from(is_suspect(&error));
+            if suspected > RETRIES {
+                return Err(error);
             }
+            let latest = self.settings.comes_back_by(idempotent, until);
+            let leaving = matches!(error, Error::Remote(_));
+            let Some(options) = self.again(request.options, until, latest, leaving) else {
+                return Err(error);
+            };
+            let again = Request { options: &options, ..request };
+            answer = finished(self.start_aside(again, AsReply));
         }
-        answer
     }
 
-    /// The options of a call that is made again, when the next daemon is there. `None`: it does not
-    /// come soon enough.
+    /// The options of a call that is made again, when the next daemon is there. `None`: it is not there
+    /// by `latest`.
     fn again(
         self: &Arc<Self>,
         options: &CallOptions,
         until: Option<Instant>,
+        latest: Instant,
         leaving: bool,
     ) -> Option<CallOptions> {
-        let grace = Instant::now() + RESTART_GRACE;
-        let latest = until.map_or(grace, |until| until.min(grace));
         // A daemon that said it is shutting down is still there for a moment.
         if let Some(session) = self.alive().filter(|_| leaving) {
             while session.death().is_none() {
@@ -441,19 +451,16 @@ impl Remote {
                 Tried::NeedsBulk => {
                     let session = lane.session.clone();
                     self.lanes[index].let_go(holder, self);
-                    let placed = bulk::place(&session, request.payload, request.options.at_once);
+                    let room = waiting.get_or_insert_with(|| Room::new(self.settings.spin));
+                    let (at_once, until) = (request.options.at_once, room.until(&request));
+                    let placed = bulk::place(&session, request.payload, at_once, until);
                     self.bury(&session);
                     match placed? {
                         Some(segment) => {
                             let (serial, len) = (session.serial, request.payload.len());
                             in_bulk = Some(Placed { serial, segment, at: 0, len });
                         }
-                        None => waiting.get_or_insert_with(|| Room::new(self.settings.spin)).wait(
-                            self,
-                            &request,
-                            session.serial,
-                            bulk::ALL_BUSY,
-                        )?,
+                        None => room.wait(self, &request, session.serial, bulk::ALL_BUSY)?,
                     }
                 }
                 Tried::Full => {

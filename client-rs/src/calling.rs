@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use ringfence_protocol::wait::Spin;
 
-use crate::call::{RETRIES, Request, Started};
+use crate::call::{RETRIES, Request, Started, is_suspect};
 use crate::client::Client;
 use crate::error::{Error, Outcome};
 use crate::lane::Answer;
 use crate::method::Method;
-use crate::options::{CallOptions, RESTART_GRACE, Timeout};
+use crate::options::{CallOptions, Timeout};
 use crate::pending::Pending;
 use crate::reactor::{Reactor, Watch};
 use crate::remote::Remote;
@@ -230,9 +230,18 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
     fn answered(&mut self, answer: Answer) -> Step {
         self.watch = None;
         match answer {
-            Err(error) if error.may_retry(self.method.is_idempotent()) && self.retries > 0 => {
-                self.retries -= 1;
-                self.lost = Some((error, Instant::now() + RESTART_GRACE));
+            Err(error)
+                if error.may_retry(self.method.is_idempotent())
+                    && (self.retries > 0 || !is_suspect(&error)) =>
+            {
+                self.retries -= u32::from(is_suspect(&error));
+                let (idempotent, until) = (self.method.is_idempotent(), self.times().until);
+                let latest = match self.client.way() {
+                    Way::Remote(remote) => remote.settings.comes_back_by(idempotent, until),
+                    #[cfg(feature = "inproc")]
+                    Way::Inproc(_) => Instant::now(),
+                };
+                self.lost = Some((error, latest));
                 self.state = State::Fresh;
                 Step::Again
             }

@@ -324,7 +324,7 @@ impl Client {
 
     /// What [`call`](Self::call) does with an error of a call that was started by
     /// [`call_or_pend`](Self::call_or_pend): makes it again if that does no harm and the daemon is
-    /// back at once, else gives the error back.
+    /// back in time, else gives the error back.
     ///
     /// # Errors
     /// As [`call`](Self::call).

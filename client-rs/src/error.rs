@@ -63,9 +63,13 @@ pub enum Error {
     },
     /// The daemon lives, but has not run for as long as the call waited.
     #[error(
-        "the daemon (pid {pid}) has not run for {waited:?}: is it stopped, or the machine overloaded?"
+        "the daemon (pid {pid}) has not run for {waited:?}: is it stopped, or the machine overloaded? Outcome: {}. {}",
+        outcome.name(), advice(*outcome)
     )]
     Stalled {
+        /// What is known about the call. One that lies in the ring may be taken in the very moment in
+        /// which it is given up.
+        outcome: Outcome,
         /// How long the call waited.
         waited: Duration,
         /// The daemon.
@@ -181,8 +185,10 @@ impl Error {
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         match self {
-            Error::Restarted { outcome, .. } | Error::Timeout { outcome, .. } => Some(*outcome),
-            Error::Stalled { .. } | Error::Unavailable { .. } => Some(Outcome::NotStarted),
+            Error::Restarted { outcome, .. }
+            | Error::Stalled { outcome, .. }
+            | Error::Timeout { outcome, .. } => Some(*outcome),
+            Error::Unavailable { .. } => Some(Outcome::NotStarted),
             _ => None,
         }
     }

@@ -59,6 +59,7 @@ pub use options::{Builder, CallOptions, Spin, Timeout};
 pub use pending::Pending;
 pub use reply::Reply;
 pub use ringfence_protocol::error::ErrorCode;
+pub use ringfence_protocol::sys::fork::ForkStamp;
 pub use ringfence_protocol::{
     board as board_rows, dynamic, error as remote_error, message, schema,
 };

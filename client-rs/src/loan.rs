@@ -143,7 +143,7 @@ impl Client {
         match self.way() {
             Way::Remote(remote) => {
                 let session = remote.here().session()?;
-                let Some(segment) = bulk::take(&session, at + len, false)? else {
+                let Some(segment) = bulk::take(&session, at + len, false, None)? else {
                     return Err(Error::WouldBlock);
                 };
                 segment.lend_at(at);

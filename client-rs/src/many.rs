@@ -330,8 +330,8 @@ impl<'a> Flight<'a> {
         self.open -= given_up.len();
         let after = self.method.timeout(self.options.timeout).unwrap_or_default();
         let late = |(index, claimed): (u32, bool)| match *error {
-            Error::Stalled { waited, pid } if !claimed => {
-                (index, Err(Error::Stalled { waited, pid }))
+            Error::Stalled { outcome, waited, pid } if !claimed => {
+                (index, Err(Error::Stalled { outcome, waited, pid }))
             }
             _ => (index, Err(Error::Timeout { outcome: Outcome::Unknown, after })),
         };

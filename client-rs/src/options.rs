@@ -1,7 +1,7 @@
 //! What a user can choose: about a client ([`Builder`]) and about one call ([`CallOptions`]).
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringfence_protocol::limits;
 use ringfence_protocol::names::Instance;
@@ -15,9 +15,10 @@ use crate::way::Way;
 /// How long a connect may take, and how long a call waits for a daemon that is restarting.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a call that was in flight when the daemon went away waits for the next daemon before it
-/// raises: with the 50 ms in which the loss is noticed, below the 200 ms that are promised.
-pub(crate) const RESTART_GRACE: Duration = Duration::from_millis(100);
+/// How long a call that is not idempotent, and was in flight when the daemon went away, waits for the
+/// next daemon before it raises: with the 50 ms in which the loss is noticed, below the 200 ms that are
+/// promised.
+const RESTART_GRACE: Duration = Duration::from_millis(100);
 
 /// How long a call may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +91,16 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     pub(crate) spin: Spin,
     pub(crate) lanes: usize,
+}
+
+impl Settings {
+    /// When the next daemon must be there, for a call of this kind that the last one left: its own end
+    /// is `until`.
+    pub(crate) fn comes_back_by(&self, idempotent: bool, until: Option<Instant>) -> Instant {
+        let patience = if idempotent { self.timeout } else { RESTART_GRACE.min(self.timeout) };
+        let latest = Instant::now() + patience;
+        until.map_or(latest, |until| until.min(latest))
+    }
 }
 
 impl Default for Builder {

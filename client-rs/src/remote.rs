@@ -4,7 +4,10 @@
 //! in it, uses a fresh one ([`Remote::here`], one load when nothing was forked). Its lanes are
 //! replaced when the daemon is. It does *not* wait for answers: see [`crate::wait`].
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -172,7 +175,7 @@ impl Remote {
             let tried = "another thread is still connecting".to_owned();
             return Err(Error::Unavailable { tried });
         };
-        if self.closed.load(Relaxed) {
+        if self.is_closed() {
             return Err(Error::Closed);
         }
         if let Some(session) = self.alive() {
@@ -190,6 +193,9 @@ impl Remote {
                 Err(Error::Unavailable { tried }) => {
                     if let Some(autostart) = &self.autostart {
                         return self.start_daemon(autostart, gate);
+                    }
+                    if self.is_closed() {
+                        return Err(Error::Closed);
                     }
                     let now = Instant::now();
                     if now >= until {
@@ -258,7 +264,13 @@ impl Remote {
         let session = Arc::new(session);
         self.granted.store(self.settings.lanes, Relaxed);
         self.current.store(Some(session.clone()));
-        self.install(opened, &session, 0)
+        self.install(opened, &session, 0)?;
+        if self.is_closed() {
+            // Closed meanwhile, by somebody who saw no session yet.
+            self.close();
+            return Err(Error::Closed);
+        }
+        Ok(())
     }
 
     fn try_candidate(&self, candidate: &Candidate) -> Result<(Session, Opened), Error> {
@@ -301,7 +313,7 @@ impl Remote {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Relaxed)
+        self.closed.load(SeqCst)
     }
 
     /// Nobody drives any more: wakes every task that waits for an answer, to be told so.
@@ -333,7 +345,8 @@ impl Remote {
 
     /// Leaves the daemon. Open calls end with [`Error::Closed`].
     pub(crate) fn close(self: &Arc<Self>) {
-        self.closed.store(true, Relaxed);
+        // SeqCst, as in `is_closed`: of this and a connect that ends now, one sees the other.
+        self.closed.store(true, SeqCst);
         if let Some(session) = self.current.load_full() {
             session.leave();
             self.bury(&session);

@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
@@ -36,6 +36,9 @@ const REPLY_BULK: Options = Options { dont_fork: false, populate: false };
 
 /// The board: read seldom, and harmless in a forked child.
 const BOARD: Options = Options { dont_fork: false, populate: false };
+
+/// Between two looks whether the session is over, of one who waits for an answer.
+const ASK_SLICE: Duration = Duration::from_millis(50);
 
 /// Tells sessions of this process apart, whichever client has them. 0 is none.
 static SERIALS: AtomicU32 = AtomicU32::new(1);
@@ -110,6 +113,8 @@ pub(crate) struct Session {
 struct Control {
     conn: Conn,
     buffer: Vec<u8>,
+    /// Answers still to come that nobody waits for any more.
+    late: u32,
 }
 
 /// Engines that this library was compiled with.
@@ -139,7 +144,7 @@ impl Greeting {
         candidate: Candidate,
         settings: &Settings,
     ) -> Result<Self, Error> {
-        let control = Control { conn, buffer: vec![0; CONTROL_BYTES] };
+        let control = Control { conn, buffer: vec![0; CONTROL_BYTES], late: 0 };
         let hello = ClientMessage::Hello { name: settings.name.clone(), engines: digests() };
         control.send(&hello, settings.timeout)?;
         Ok(Self { control, candidate, timeout: settings.timeout })
@@ -149,7 +154,10 @@ impl Greeting {
     /// daemon that it starts.)
     pub(crate) fn stalled(conn: &Conn, candidate: &Candidate, waited: Duration) -> Error {
         match conn.peer_cred() {
-            Ok(peer) if peer.pid > 1 => Error::Stalled { waited, pid: peer.pid.unsigned_abs() },
+            Ok(peer) if peer.pid > 1 => {
+                let pid = peer.pid.unsigned_abs();
+                Error::Stalled { outcome: Outcome::NotStarted, waited, pid }
+            }
             _ => Error::Unavailable {
                 tried: format!("nobody answered at {} within {waited:?}", candidate.path.display()),
             },
@@ -252,15 +260,20 @@ impl Session {
 
     /// A further lane.
     pub(crate) fn open_lane(&self) -> Result<Opened, Error> {
-        match self.ask(&ClientMessage::OpenLane)? {
+        match self.ask(&ClientMessage::OpenLane, None)? {
             (DaemonMessage::Lane(opened), fds) => map_lane(opened, &fds),
             (other, _) => Err(unexpected("a request for a lane", &other)),
         }
     }
 
-    /// A bulk segment for requests of up to `len` bytes: its number and its memory.
-    pub(crate) fn open_bulk(&self, len: u64) -> Result<(u32, Region), Error> {
-        match self.ask(&ClientMessage::OpenBulk { len })? {
+    /// A bulk segment for requests of up to `len` bytes: its number and its memory. Waited for until
+    /// `until`, and no longer than a connect may take.
+    pub(crate) fn open_bulk(
+        &self,
+        len: u64,
+        until: Option<Instant>,
+    ) -> Result<(u32, Region), Error> {
+        match self.ask(&ClientMessage::OpenBulk { len }, until)? {
             (DaemonMessage::Bulk { segment, len }, fds) => {
                 let fd = fds.first().ok_or_else(no_descriptor)?;
                 let options = Options { dont_fork: true, populate: false };
@@ -273,7 +286,7 @@ impl Session {
 
     /// The daemon's board, mapped.
     pub(crate) fn open_board(&self) -> Result<Region, Error> {
-        match self.ask(&ClientMessage::OpenBoard)? {
+        match self.ask(&ClientMessage::OpenBoard, None)? {
             (DaemonMessage::Board { len }, fds) => {
                 let fd = fds.first().ok_or_else(no_descriptor)?;
                 let mapped = Mapping::read_only(fd.as_fd(), len as usize, BOARD);
@@ -322,6 +335,7 @@ impl Session {
         while self.death.get().is_none() {
             match control.try_receive() {
                 Ok(None) => return,
+                Ok(Some((message, _))) if control.was_late(&message) => {}
                 Ok(Some((message, fds))) => self.unasked(message, &fds),
                 Err(error) => self.die(of_control(&error)),
             }
@@ -338,28 +352,50 @@ impl Session {
     /// Says goodbye; nothing depends on its arrival.
     pub(crate) fn leave(&self) {
         self.die(Death::Closed);
+        // Whoever holds it says goodbye: see `ask`.
         if let Some(control) = self.control.try_lock() {
-            let bytes = wire::encode(&ClientMessage::Goodbye);
-            let _best_effort = bytes.map(|bytes| control.conn.try_send(&bytes, &[]));
+            control.say_goodbye();
         }
     }
 
-    fn ask(&self, question: &ClientMessage) -> Result<(DaemonMessage, Vec<OwnedFd>), Error> {
+    /// Asks, and waits for the answer until `until`, no longer than a connect may take. An answer that
+    /// comes later is let go: the session goes on, and so do the calls in its lanes.
+    fn ask(
+        &self,
+        question: &ClientMessage,
+        until: Option<Instant>,
+    ) -> Result<(DaemonMessage, Vec<OwnedFd>), Error> {
+        let asked = Instant::now();
+        let latest = asked + self.timeout;
+        let until = until.map_or(latest, |until| until.min(latest));
         let mut control = self.control.lock();
-        let answer = control.send(question, self.timeout).and_then(|()| {
-            loop {
-                match control.receive(self.timeout)? {
-                    (DaemonMessage::Refused(refusal), _) => return Ok(Err(refused(refusal))),
-                    (message, fds) if is_answer(&message) => return Ok(Ok((message, fds))),
-                    (message, fds) => self.unasked(message, &fds),
+        let mut heard = control.send(question, self.timeout).map(|()| None);
+        while matches!(heard, Ok(None)) {
+            let left = until.saturating_duration_since(Instant::now());
+            heard = match (self.death(), control.receive(left.min(ASK_SLICE))) {
+                (Some(Death::Closed), _) => {
+                    control.say_goodbye();
+                    return Err(Error::Closed);
                 }
-                if let Some(death) = self.death.get() {
-                    return Err(death.error(false, self.pid));
+                (Some(death), _) => return Err(death.error(false, self.pid)),
+                (None, Err(Error::Unavailable { .. })) if left.is_zero() => {
+                    control.late += 1;
+                    let (waited, pid) = (asked.elapsed(), self.pid);
+                    return Err(Error::Stalled { outcome: Outcome::NotStarted, waited, pid });
                 }
+                (None, Err(Error::Unavailable { .. })) => Ok(None),
+                (None, Ok((message, _))) if control.was_late(&message) => Ok(None),
+                (None, Ok((message, fds))) if is_answer(&message) => Ok(Some((message, fds))),
+                (None, Ok((message, fds))) => {
+                    self.unasked(message, &fds);
+                    Ok(None)
+                }
+                (None, Err(error)) => Err(error),
             }
-        });
-        match answer {
-            Ok(answer) => answer,
+        }
+        match heard {
+            Ok(Some((DaemonMessage::Refused(refusal), _))) => Err(refused(refusal)),
+            Ok(answer) => answer.ok_or_else(hung_up),
             Err(error) => {
                 self.die(of_control(&error));
                 Err(error)
@@ -406,6 +442,18 @@ impl Session {
 }
 
 impl Control {
+    /// Is it the answer to a question whose asker has gone?
+    fn was_late(&mut self, message: &DaemonMessage) -> bool {
+        let late = self.late > 0 && is_answer(message);
+        self.late -= u32::from(late);
+        late
+    }
+
+    fn say_goodbye(&self) {
+        let bytes = wire::encode(&ClientMessage::Goodbye);
+        let _best_effort = bytes.map(|bytes| self.conn.try_send(&bytes, &[]));
+    }
+
     fn send(&self, message: &ClientMessage, timeout: Duration) -> Result<(), Error> {
         let bytes = wire::encode(message).map_err(|e| Error::invalid(e.to_string()))?;
         self.conn.send(&bytes, &[], timeout).map_err(socket_error)
@@ -436,8 +484,8 @@ impl Control {
 }
 
 fn is_answer(message: &DaemonMessage) -> bool {
-    use DaemonMessage::{Board, Bulk, Lane};
-    matches!(message, Lane(_) | Bulk { .. } | Board { .. })
+    use DaemonMessage::{Board, Bulk, Lane, Refused};
+    matches!(message, Lane(_) | Bulk { .. } | Board { .. } | Refused(_))
 }
 
 fn map_lane(opened: LaneOpened, fds: &[OwnedFd]) -> Result<Opened, Error> {

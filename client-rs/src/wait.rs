@@ -199,7 +199,7 @@ impl Remote {
             return answer;
         }
         if stalled {
-            return Err(Error::Stalled { waited, pid });
+            return Err(Error::Stalled { outcome: Outcome::Unknown, waited, pid });
         }
         let after = call.timeout.unwrap_or(waited);
         Err(Error::Timeout { outcome: Outcome::Unknown, after })

@@ -1,5 +1,10 @@
 //! A daemon for the project's own tests: its engine `trial` naps, burns, panics and counts on demand.
+//!
+//! What `note` is given goes into the file that TRIAL_JOURNAL names, which outlives a killed daemon: by
+//! it a test knows which calls took effect, whatever their callers were told.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -37,6 +42,7 @@ const COUNTED: u16 = 5;
 const STEPS: u16 = 6;
 const MIRROR: u16 = 7;
 const FAIL: u16 = 8;
+const NOTE: u16 = 9;
 
 #[derive(Default)]
 struct Trial {
@@ -92,6 +98,7 @@ impl Engine for Trial {
                     "fail",
                     "Fails with this number of the error table.",
                 ),
+                MethodSchema::new::<Number, Number>(NOTE, "note", "Writes it into the journal."),
             ],
         )
     }
@@ -118,6 +125,7 @@ impl Engine for Trial {
         }
         let Number { value } = call.request()?;
         match op {
+            NOTE => note(value)?,
             NAP => call.sleep(Duration::from_millis(value))?,
             BURN => {
                 let end = Instant::now() + Duration::from_micros(value);
@@ -162,6 +170,14 @@ impl Trial {
         call.reply(&Number { value: u64::from(count) });
         Ok(())
     }
+}
+
+/// One write(2), so that a kill leaves all of it or nothing.
+fn note(value: u64) -> Result<(), Error> {
+    let io = |error: std::io::Error| Error::new(ErrorCode::Io, error.to_string());
+    let path = std::env::var_os("TRIAL_JOURNAL").unwrap_or_default();
+    let mut journal = OpenOptions::new().append(true).open(path).map_err(io)?;
+    journal.write_all(&value.to_le_bytes()).map_err(io)
 }
 
 fn main() -> ExitCode {

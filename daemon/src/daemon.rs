@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::process::ExitCode as ProcessExitCode;
 use std::sync::Arc;
@@ -245,6 +246,11 @@ impl Builder {
         let signals = block_signals()?;
         let lock = InstanceLock::acquire(uid, &instance)?;
         sweep(&lock)?;
+        let activated = notify::activated_listener()?;
+        if activated.is_none() {
+            // Before there is a board, whose name its threads would keep where this fails.
+            make_runtime_dir(&config)?;
+        }
         let late = LateSight::default();
         let sight_cell = Arc::clone(&late.0);
         let registry = Arc::new(self.registry(&config, late)?);
@@ -276,7 +282,7 @@ impl Builder {
             start_pollers(&config, &registry, &workers, &sight, &reports)?;
         threads.extend(poller_threads);
         let exporter = export(&config, &sight, board_group)?;
-        let listener = Some(listen(&config)?);
+        let listener = Some(listen(&config, activated)?);
         if let Err(error) = notify::ready(&format!("serving instance {}", config.instance)) {
             tracing::warn!(%error, "the service manager could not be told");
         }
@@ -439,17 +445,20 @@ fn group(name: &str, setting: &'static str) -> Result<u32, StartError> {
 }
 
 /// The socket that systemd passed, or one of our own.
-fn listen(config: &Config) -> Result<Listener, StartError> {
-    if let Some(fd) = notify::activated_listener()? {
-        return Ok(Listener::from_fd(fd)?);
-    }
+fn make_runtime_dir(config: &Config) -> Result<(), StartError> {
     let shared = config.socket_mode.bits() & 0o066 != 0;
     let mode = if shared { 0o755 } else { 0o700 };
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(mode)
         .create(config.instance_dir())
-        .map_err(io("the runtime directory"))?;
+        .map_err(io("the runtime directory"))
+}
+
+fn listen(config: &Config, activated: Option<OwnedFd>) -> Result<Listener, StartError> {
+    if let Some(fd) = activated {
+        return Ok(Listener::from_fd(fd)?);
+    }
     let listener = Listener::bind(&config.socket_path(), config.socket_mode.bits())?;
     if let Some(name) = &config.socket_group {
         let gid = group(name, "socket_group")?;

@@ -63,7 +63,8 @@ class Core:
             return
         self._closed = True
         self.native.close()
-        if not self._loop.is_closed():
+        # A forked child's loop shares its set of descriptors with the parent's, which goes on.
+        if os.getpid() == self._pid and not self._loop.is_closed():
             self.turn()
             self._loop.remove_reader(self._fileno)
 

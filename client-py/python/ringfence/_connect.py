@@ -38,7 +38,8 @@ def connect(
     started, shared by all programs of this user and gone two seconds after its last client.
     ``autostart=False`` or ``RINGFENCE_AUTOSTART=0`` forbid that.
 
-    ``timeout``: seconds that connecting may take, the start of a daemon included (default 10).
+    ``timeout``: seconds that connecting may take (default 2, or 10 if a daemon is started). A call
+    waits as long for a daemon that is restarting, if its own time allows.
     ``spin``: how calls wait, ``"adaptive"``, ``"always"`` or ``"never"``.
     ``name``: what the daemon calls this client in its logs and in ``ringfence top``.
     ``daemon``: the program of a daemon with engines of your own, which is started unless it runs

@@ -48,7 +48,8 @@ class DaemonRestarted(RingfenceError, ConnectionError):
 
 
 class DaemonStalled(RingfenceError, TimeoutError):
-    """The daemon lives but has not run for as long as the call could wait."""
+    """The daemon lives but has not run for as long as the call could wait; :attr:`outcome` says
+    whether the call lay ready for it."""
 
     code = 5003
 

@@ -101,6 +101,20 @@ fn an_idempotent_call_is_made_again_and_another_is_not() {
 }
 
 #[test]
+fn an_idempotent_call_waits_for_the_next_daemon_as_long_as_a_connect_may_take() {
+    let mock = Mock::mannered(Manner::Deaf);
+    let patient = Client::builder().socket(mock.path()).timeout(Duration::from_secs(20));
+    let client = patient.connect().unwrap();
+    let caller = std::thread::spawn(move || client.echo(b"x").map(ringfence::Reply::into_vec));
+    let dir = mock.die();
+    // Longer than a call waits that may not be made again.
+    std::thread::sleep(Duration::from_millis(400));
+    assert!(!caller.is_finished());
+    let _next = Mock::start_in(dir, Plan::default());
+    assert_eq!(caller.join().unwrap().unwrap(), b"x");
+}
+
+#[test]
 fn answers_that_came_before_the_death_are_given() {
     let mock = Mock::answering(|_, payload| match payload {
         b"die" => Act::Die,
