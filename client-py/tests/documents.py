@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -80,6 +82,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
 
     def __enter__(self) -> Self:
@@ -92,7 +95,11 @@ class Shell:
         traceback: TracebackType | None,
     ) -> None:
         # What it started in the background and did not stop ends with it.
-        self._process.communicate("kill $(jobs -p) 2> /dev/null\nwait\n", timeout=30)
+        try:
+            self._process.communicate("kill $(jobs -p) 2> /dev/null\nwait\n", timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)  # a command that does not end
+            raise
 
     def type(self, command: str, shown: str) -> str:
         """Types a command and gives what it prints; fails if that is not what is shown."""

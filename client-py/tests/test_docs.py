@@ -63,6 +63,14 @@ def test_the_examples_of_own_engine_md(tmp_path: Path) -> None:
     assert tests and run_pytest(sys.executable, tmp_path).returncode == 0
 
 
+def test_the_commands_of_configuration_md(tmp_path: Path) -> None:
+    settings = {k: v for k, v in surroundings(tmp_path).items() if k != "RINGFENCE_RUNTIME_DIR"}
+    with Shell(tmp_path, settings) as shell:
+        for command, shown in commands("docs/configuration.md"):
+            shell.type(command, shown)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_tutorial_is_typed_as_it_stands() -> None:
     """Its files are saved and its commands typed in their order. Only the name `tutorial` is
@@ -174,11 +182,25 @@ def test_the_map_has_every_page_once() -> None:
 
 
 @pytest.mark.parametrize("page", DOCS)
-def test_every_python_block_is_run_by_a_test(page: str) -> None:
+def test_every_block_is_run_by_a_test(page: str) -> None:
     """By one that names the page."""
-    if blocks(page, "python"):
+    if blocks(page, "python") or blocks(page, "console"):
         tests = (Path(__file__).parent).glob("test_*.py")
         assert any(f'"{page}"' in file.read_text() for file in tests), page
+
+
+@pytest.mark.parametrize("page", DOCS)
+def test_every_command_in_the_text_exists(page: str) -> None:
+    text = (ROOT / page).read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([\w-]+)", text):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+    for name in re.findall(r"`cargo run [^`]*--example (\w+)", text):
+        assert list(ROOT.glob(f"*/examples/{name}.rs")) + list(ROOT.glob(f"*/*/examples/{name}.rs"))
+    program = next(path / "ringfence" for path in BUILDS if (path / "ringfence").exists())
+    known = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+    for name in re.findall(r"`ringfence ([a-z]+)", text):
+        assert re.search(rf"^  {name} ", known, re.M), name
 
 
 def rust_sources() -> Iterator[str]:
