@@ -38,13 +38,11 @@ MODULES = {
     "ringfence": (
         "__init__.py",
         "Blocking calls, from any thread.",
-        {"connect": "_connect.py", "find_daemon": "_connect.py", "Pending": "_core.pyi"},
     ),
-    "ringfence.aio": ("aio.py", "The same for asyncio: see [asyncio.md](asyncio.md).", {}),
+    "ringfence.aio": ("aio.py", "The same for asyncio: see [asyncio.md](asyncio.md)."),
     "ringfence.testing": (
         "testing.py",
         "A daemon for tests: see [testing.md](testing.md).",
-        {"PrivateDaemon": "_private.py", "private_daemon": "_private.py"},
     ),
 }
 
@@ -58,14 +56,13 @@ NOT_CODE = {
 def page() -> str:
     """The whole page."""
     parts = [HEAD]
-    for module, (file, about, homes) in MODULES.items():
+    for module, (file, about) in MODULES.items():
         parts.append(f"## {module}\n\n{about}\n")
         for name in public(file):
             if name in NOT_CODE:
                 parts.append(f"### {name}\n\n{NOT_CODE[name]}\n")
             else:
-                home = SOURCES / homes.get(name, imported_from(file, name))
-                parts.append(entry(name, home))
+                parts.append(entry(name, SOURCES / imported_from(file, name)))
     return "\n".join(parts)
 
 
@@ -82,7 +79,7 @@ def imported_from(file: str, name: str) -> str:
     """The file that a module has a name from; itself if it does not import it."""
     for node in ast.walk(parse(SOURCES / file)):
         if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
-            return f"{node.module}.py"
+            return f"{node.module}.pyi" if node.module == "_core" else f"{node.module}.py"
     return file
 
 

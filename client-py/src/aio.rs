@@ -207,7 +207,7 @@ impl AsyncClient {
         timeout: Limit,
     ) -> PyResult<Py<PyAny>> {
         let resolved = method.resolved_at_once(py)?;
-        let payload = resolved.request.pack_named(Some(fields))?;
+        let payload = resolved.request.pack_named(Some(fields))?.whole(py);
         let target = resolved.method.clone();
         self.call_method(py, &target, payload, Shape::Named(resolved), &timeout.options())
     }
@@ -222,7 +222,7 @@ impl AsyncClient {
         timeout: Limit,
     ) -> PyResult<Py<PyAny>> {
         let resolved = method.resolved_at_once(py)?;
-        let payload = resolved.request.pack_ordered(values)?;
+        let payload = resolved.request.pack_ordered(values)?.whole(py);
         let target = resolved.method.clone();
         self.call_method(py, &target, payload, Shape::Ordered(resolved), &timeout.options())
     }

@@ -52,6 +52,25 @@ impl Input {
         self.0.len_bytes()
     }
 
+    /// Where its bytes begin.
+    pub(crate) fn address(&self) -> usize {
+        self.0.buf_ptr().addr()
+    }
+
+    /// Copies all bytes to where a loan begins, which has room for them.
+    pub(crate) fn copy_into(&self, loan: &ringfence::Loan) {
+        assert!(self.len() <= loan.len(), "{} bytes into a loan of {}", self.len(), loan.len());
+        // SAFETY: The source is `len` readable bytes in one run for as long as the buffer is held (see
+        // `append_to`), the target `len` writable ones for as long as `loan` lives (its `as_ptr`, length
+        // checked above). They do not overlap, since what lies in a loan is never copied into another:
+        // `pack` sends it where it lies, and a loan that was just made has never been seen by Python.
+        // Threads and the daemon may read or write either meanwhile: no reference is made to them.
+        unsafe {
+            std::ptr::copy_nonoverlapping(self.0.buf_ptr().cast::<u8>(), loan.as_ptr(), self.len());
+        }
+        ringfence::count_copied(self.len());
+    }
+
     /// Copies all bytes behind what `out` holds.
     pub(crate) fn append_to(&self, _attached: Python<'_>, out: &mut Vec<u8>) {
         let len = self.len();
@@ -166,6 +185,36 @@ impl View {
         // `slf` that the consumer drops only when it is done. The cast to `*mut` is the field's
         // type; `readonly = 1` makes every consumer that wants to write fail.
         let status = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, len, 1, flags) };
+        if status == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
+    }
+}
+
+/// Request memory that Python fills in place; what a loaned array is a view of.
+#[pyclass(frozen, module = "ringfence._core")]
+pub(crate) struct Loan(pub(crate) ringfence::Loan);
+
+#[pymethods]
+impl Loan {
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    // Python calls it with a `Py_buffer` to fill, or null, which is refused.
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        if view.is_null() {
+            return Err(PyBufferError::new_err("no place to describe the buffer"));
+        }
+        let loan = &slf.get().0;
+        let (start, len) = (loan.as_ptr().cast::<c_void>(), loan.len() as ffi::Py_ssize_t);
+        // SAFETY: `view` is not null and points to a `Py_buffer` that the caller lets us fill. `start` is
+        // `len` readable and writable bytes for as long as the loan lives (`Loan::as_ptr`): the class is
+        // frozen, so it is neither moved nor replaced, and `PyBuffer_FillInfo` takes a reference to `slf`
+        // that the consumer drops only when it is done.
+        let status = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, len, 0, flags) };
         if status == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
     }
 }

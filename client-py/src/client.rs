@@ -109,6 +109,12 @@ impl Client {
         method::Method::new(self.inner.clone(), engine, name)
     }
 
+    /// Memory for so many bytes that the daemon reads where they are filled.
+    fn _loan(&self, py: Python<'_>, len: usize) -> PyResult<buffer::Loan> {
+        let inner = self.inner.clone();
+        wait::aside_or_raise(py, move || inner.loan(len)).map(buffer::Loan)
+    }
+
     /// What it is connected to: instance, socket, session, epoch, the daemon's pid and version,
     /// whether that daemon is private, whether this client started it, and whether it is this
     /// process.

@@ -19,10 +19,12 @@ mod wait;
 /// Native half of the Python package `ringfence`; not an API.
 #[pyo3::pymodule(gil_used = false)]
 mod _core {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::aio::{AsyncCall, AsyncClient};
     #[pymodule_export]
-    use crate::buffer::View;
+    use crate::buffer::{Loan, View};
     #[pymodule_export]
     use crate::client::Client;
     #[pymodule_export]
@@ -33,6 +35,12 @@ mod _core {
     use crate::pack::Layout;
     #[pymodule_export]
     use crate::pending::Pending;
+
+    /// Bytes of payloads over 64 KiB that the clients of this process have copied so far.
+    #[pyfunction]
+    fn copied_bytes() -> u64 {
+        ringfence::copied_bytes()
+    }
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)] // the name that Python programs look for

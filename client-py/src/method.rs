@@ -127,7 +127,7 @@ impl Method {
         let resolved = self.resolved(py)?;
         let payload = resolved.request.pack_named(Some(fields))?;
         let options = timeout.options();
-        let reply = wait::call_any(py, &self.client, &resolved.method, &payload, &options)?;
+        let reply = wait::call_any(py, &self.client, &resolved.method, payload, &options)?;
         resolved.result(py, reply)
     }
 
@@ -142,7 +142,7 @@ impl Method {
         let resolved = self.resolved(py)?;
         let payload = resolved.request.pack_ordered(values)?;
         let options = timeout.options();
-        let reply = wait::call_any(py, &self.client, &resolved.method, &payload, &options)?;
+        let reply = wait::call_any(py, &self.client, &resolved.method, payload, &options)?;
         resolved.values(py, reply)
     }
 
@@ -155,7 +155,7 @@ impl Method {
         timeout: Limit,
     ) -> PyResult<Pending> {
         let resolved = self.resolved(py)?;
-        let payload = resolved.request.pack_named(Some(fields))?;
+        let payload = resolved.request.pack_named(Some(fields))?.whole(py);
         let options = timeout.options();
         let pending = wait::submit(py, &self.client, &resolved.method, &payload, &options)?;
         Ok(Pending::new(pending, resolved))

@@ -13,6 +13,30 @@ use ringfence::schema::{self, FieldSchema};
 
 use crate::buffer::Input;
 
+/// A last field from this size on is not copied behind the others, but sent where it lies or copied
+/// straight to where the daemon reads it: an arena does not hold it.
+const APART_BYTES: usize = 256 * 1024;
+
+/// The bytes of a request.
+pub(crate) enum Payload {
+    Whole(Vec<u8>),
+    /// All but the elements of the last field, and these.
+    Split(Vec<u8>, Input),
+}
+
+impl Payload {
+    /// In one piece.
+    pub(crate) fn whole(self, py: Python<'_>) -> Vec<u8> {
+        match self {
+            Payload::Whole(bytes) => bytes,
+            Payload::Split(mut head, input) => {
+                input.append_to(py, &mut head);
+                head
+            }
+        }
+    }
+}
+
 /// The fields of a request or a reply, with the name that errors call it by.
 #[pyclass(frozen, module = "ringfence._core")]
 pub(crate) struct Layout {
@@ -48,7 +72,7 @@ impl Layout {
         py: Python<'py>,
         values: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        Ok(PyBytes::new(py, &self.pack_named(values)?))
+        Ok(PyBytes::new(py, &self.pack_named(values)?.whole(py)))
     }
 
     /// The values in the bytes of a message.
@@ -60,7 +84,7 @@ impl Layout {
 
 impl Layout {
     /// The bytes of a message whose values are given by name.
-    pub(crate) fn pack_named(&self, values: Option<&Bound<'_, PyDict>>) -> PyResult<Vec<u8>> {
+    pub(crate) fn pack_named(&self, values: Option<&Bound<'_, PyDict>>) -> PyResult<Payload> {
         let fields = &self.schema.fields;
         let given = values.map_or(0, |values| values.len());
         if given != fields.len() {
@@ -76,7 +100,7 @@ impl Layout {
     }
 
     /// The bytes of a message whose values are given in the order of the fields.
-    pub(crate) fn pack_ordered(&self, values: &Bound<'_, PyTuple>) -> PyResult<Vec<u8>> {
+    pub(crate) fn pack_ordered(&self, values: &Bound<'_, PyTuple>) -> PyResult<Payload> {
         if values.len() != self.schema.fields.len() {
             return Err(PyTypeError::new_err(format!(
                 "{} takes {} values, {} were given",
@@ -91,7 +115,7 @@ impl Layout {
     fn pack_by<'py>(
         &self,
         mut value: impl FnMut(usize) -> PyResult<Bound<'py, PyAny>>,
-    ) -> PyResult<Vec<u8>> {
+    ) -> PyResult<Payload> {
         let fields = &self.schema.fields;
         let mut out = vec![0; self.schema.fixed as usize];
         for (index, field) in fields.iter().enumerate() {
@@ -104,7 +128,19 @@ impl Layout {
                     continue;
                 }
                 FieldType::Text => self.text(field, &value, &mut out)?,
-                FieldType::Many(scalar) => self.many(field, scalar, &value, &mut out)?,
+                FieldType::Many(scalar) => {
+                    out.resize(out.len().next_multiple_of(scalar.size()), 0);
+                    match self.elements(field, scalar, &value)? {
+                        Some(input) if index + 1 == fields.len() && input.len() >= APART_BYTES => {
+                            return Ok(Payload::Split(out, input));
+                        }
+                        Some(input) => {
+                            input.append_to(value.py(), &mut out);
+                            input.len() / scalar.size()
+                        }
+                        None => self.many(field, scalar, &value, &mut out)?,
+                    }
+                }
             };
             if index + 1 < fields.len() {
                 let count = u32::try_from(count).map_err(|_| {
@@ -114,7 +150,7 @@ impl Layout {
                 out[at..at + 4].copy_from_slice(&count.to_le_bytes());
             }
         }
-        Ok(out)
+        Ok(Payload::Whole(out))
     }
 
     fn text(
@@ -131,7 +167,27 @@ impl Layout {
         Ok(text.len())
     }
 
-    /// Appends the elements of a variable field and gives their number.
+    /// The elements of a variable field, if they lie in memory as they are sent.
+    fn elements(
+        &self,
+        field: &FieldSchema,
+        scalar: Scalar,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Input>> {
+        let Some(input) = Input::of(value, &field.name)? else { return Ok(None) };
+        let raw = value.is_instance_of::<PyBytes>();
+        if !raw && !fits(scalar, input.element()) {
+            return Err(self.wrong_elements(field, scalar, &input));
+        }
+        let size = scalar.size();
+        if !input.len().is_multiple_of(size) {
+            let what = format!("has {} bytes, no whole number of {size}", input.len());
+            return Err(PyValueError::new_err(self.about(field, &what)));
+        }
+        Ok(Some(input))
+    }
+
+    /// Appends the elements of a variable field, one by one, and gives their number.
     fn many(
         &self,
         field: &FieldSchema,
@@ -139,30 +195,16 @@ impl Layout {
         value: &Bound<'_, PyAny>,
         out: &mut Vec<u8>,
     ) -> PyResult<usize> {
-        let size = scalar.size();
-        out.resize(out.len().next_multiple_of(size), 0);
+        let Ok(elements) = value.try_iter() else {
+            let takes = format!("{} elements (an array or a sequence)", scalar.name());
+            return Err(self.wrong_type(field, &takes, value));
+        };
         let start = out.len();
-        if let Some(input) = Input::of(value, &field.name)? {
-            let raw = value.is_instance_of::<PyBytes>();
-            if !raw && !fits(scalar, input.element()) {
-                return Err(self.wrong_elements(field, scalar, &input));
-            }
-            if !input.len().is_multiple_of(size) {
-                let what = format!("has {} bytes, no whole number of {size}", input.len());
-                return Err(PyValueError::new_err(self.about(field, &what)));
-            }
-            input.append_to(value.py(), out);
-        } else {
-            let Ok(elements) = value.try_iter() else {
-                let takes = format!("{} elements (an array or a sequence)", scalar.name());
-                return Err(self.wrong_type(field, &takes, value));
-            };
-            for element in elements {
-                let (bytes, size) = self.scalar(field, scalar, &element?)?;
-                out.extend_from_slice(&bytes[..size]);
-            }
+        for element in elements {
+            let (bytes, size) = self.scalar(field, scalar, &element?)?;
+            out.extend_from_slice(&bytes[..size]);
         }
-        Ok((out.len() - start) / size)
+        Ok((out.len() - start) / scalar.size())
     }
 
     /// The bytes of one element, and how many of the eight they are.

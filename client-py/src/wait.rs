@@ -13,7 +13,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyEllipsis};
 use ringfence::{CallOptions, Called, Client, Error, Method, Pending, Reply, Timeout};
 
+use crate::buffer::Input;
 use crate::error::raise;
+use crate::pack::Payload;
 
 /// Turns of spinning while attached; each is about 20 ns. Longer than a light call takes, shorter
 /// than what other Python threads could notice.
@@ -142,9 +144,16 @@ pub(crate) fn call_any(
     py: Python<'_>,
     client: &Client,
     method: &Method,
-    payload: &[u8],
+    payload: Payload,
     options: &CallOptions,
 ) -> PyResult<Reply> {
+    let payload = match payload {
+        Payload::Split(head, last) if !crate::target::RUNS_HERE => {
+            return call_split(py, client, method, head, last, options);
+        }
+        other => other.whole(py),
+    };
+    let payload = payload.as_slice();
     if !crate::target::RUNS_HERE {
         return call(py, client, method, payload, options);
     }
@@ -153,6 +162,43 @@ pub(crate) fn call_any(
         return aside(py, move || calls.call()).and_then(|answer| or_raise(py, answer));
     }
     or_raise(py, py.detach(|| client.call(method, payload, options)))
+}
+
+/// Calls with a large last field: sends it where it lies, if that is a loan of this client, and else
+/// copies it straight to where the daemon reads it.
+fn call_split(
+    py: Python<'_>,
+    client: &Client,
+    method: &Method,
+    head: Vec<u8>,
+    last: Input,
+    options: &CallOptions,
+) -> PyResult<Reply> {
+    let len = last.len();
+    let mut submitted = Ok(None);
+    if let Some(loan) = client.loan_at(last.address()) {
+        submitted = py.detach(|| client.submit_loaned(method, &head, &loan, len, options));
+    } else if let Ok(loan) = py.detach(|| client.loan(len)) {
+        last.copy_into(&loan);
+        if let Some(segment) = loan.segment() {
+            submitted = py.detach(|| client.submit_loaned(method, &head, &segment, len, options));
+        }
+    }
+    let answer = match submitted {
+        Ok(Some(pending)) => wait_for(py, pending)?,
+        // No segment could be had at once: the long way says why, or waits for one.
+        Ok(None) | Err(Error::WouldBlock) => Err(Error::WouldBlock),
+        Err(error) => Err(error),
+    };
+    match answer {
+        Err(error)
+            if matches!(error, Error::WouldBlock) || error.may_retry(method.is_idempotent()) =>
+        {
+            let payload = Payload::Split(head, last).whole(py);
+            settle(py, client, method, &payload, options, Err(error))
+        }
+        answer => or_raise(py, answer),
+    }
 }
 
 /// Submits a call; room for it is waited for where Ctrl-C is heard.
@@ -211,11 +257,21 @@ pub(crate) fn settle(
     or_raise(py, answer)
 }
 
-/// Waits for a call that was submitted.
+/// Waits for a call that was submitted. One that is measured ends when Python goes on, not when its
+/// answer is there.
 #[cold]
 fn wait_for(py: Python<'_>, mut pending: Pending) -> PyResult<Result<Reply, Error>> {
+    let measurement = pending.take_measurement();
+    let measured = measurement.is_some();
     loop {
-        if let Some(answer) = py.detach(|| pending.wait_for(SLICE)) {
+        let waited = py.detach(|| {
+            let answer = pending.wait_for(SLICE)?;
+            Some((answer, measured.then(Instant::now)))
+        });
+        if let Some((answer, answered)) = waited {
+            if let (Some(measurement), Some(at), true) = (measurement, answered, answer.is_ok()) {
+                measurement.finish(at);
+            }
             return Ok(answer);
         }
         // Ctrl-C: the exception leaves from here, and dropping `pending` cancels the call.

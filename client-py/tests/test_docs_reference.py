@@ -167,7 +167,7 @@ def test_configuration_md_has_every_flag() -> None:
     others = {row[0].strip("`") for row in rows(section(text, "Flags without a setting", 2))}
     assert flags == set(setting) | others
     values = {"instance": "other", "polling.spin": "never", "engines.enable": "system",
-              "log.format": "json", "log.level": "warn"}  # fmt: skip
+              "log.format": "json", "log.level": "warn", "metrics.listen": "/tmp/m"}  # fmt: skip
     for flag, path in setting.items():
         value = values.get(path, "/tmp" if path.endswith("dir") else "7")
         checked = ringfenced("--check-config", flag, value)

@@ -1,12 +1,12 @@
 //! Request payloads that do not fit the arena: segments of their own, pooled within the session.
 //!
-//! Invariant: a segment is busy from the moment it is taken until its owner has *seen* the answer of
+//! Invariant: a segment is held from the moment it is taken until its owner has *seen* the answer of
 //! the call that names it, also if nobody waits for that answer any more: until then the daemon may
-//! read it. It does *not* shrink: the daemon takes segments back with the session.
+//! read it. A loan ([`crate::loan`]) holds it too. It does *not* shrink: the daemon takes segments back with the session.
 
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicBool,
+    AtomicU32, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
@@ -16,6 +16,7 @@ use ringfence_protocol::limits::{BULK_SEGMENTS, PAYLOAD_BYTES};
 use ringfence_protocol::memory::Memory;
 use ringfence_protocol::region::Region;
 
+use crate::copies::count_copied;
 use crate::error::Error;
 use crate::session::Session;
 
@@ -30,20 +31,47 @@ pub(crate) const ALL_BUSY: &str =
 #[derive(Debug)]
 pub(crate) struct Bulk {
     number: u32,
-    region: Region,
-    busy: AtomicBool,
+    pub(crate) region: Region,
+    /// Calls that name it, and a loan.
+    holders: AtomicU32,
+    /// Where the bytes of its loan begin.
+    lent_at: AtomicUsize,
 }
 
 impl Bulk {
-    /// The `block` word that names it.
-    pub(crate) fn block(&self) -> u32 {
-        self.number << 24 | 1
+    /// The `block` word that names a payload in it.
+    pub(crate) fn block(&self, at: usize) -> u32 {
+        self.number << 24 | (at as u32 + 1)
     }
 
-    /// The answer has been seen: the segment may be used again.
+    /// One holder needs it no longer: an answer has been seen, or a loan is over.
     pub(crate) fn give_back(&self) {
-        self.busy.store(false, Release);
+        self.holders.fetch_sub(1, Release);
     }
+
+    /// It is lent from here on.
+    pub(crate) fn lend_at(&self, at: usize) {
+        self.lent_at.store(at, Relaxed);
+    }
+
+    /// Where the bytes of its loan begin.
+    pub(crate) fn lent_at(&self) -> usize {
+        self.lent_at.load(Relaxed)
+    }
+
+    /// A call more names it, if nobody but the loan does.
+    pub(crate) fn hold_again(&self) -> bool {
+        self.holders.compare_exchange(1, 2, AcqRel, Acquire).is_ok()
+    }
+}
+
+/// A payload in a segment of a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    pub(crate) serial: u32,
+    pub(crate) segment: Arc<Bulk>,
+    pub(crate) at: usize,
+    pub(crate) len: usize,
 }
 
 /// The bulk segments of a session.
@@ -56,13 +84,27 @@ impl Pool {
     /// Takes the smallest free segment that holds `len` bytes.
     fn take(&self, len: usize) -> Option<Arc<Bulk>> {
         let segments = self.segments.lock();
-        let mut fitting: Vec<&Arc<Bulk>> =
-            segments.iter().filter(|s| s.region.len() >= len && !s.busy.load(Relaxed)).collect();
+        let mut fitting: Vec<&Arc<Bulk>> = segments
+            .iter()
+            .filter(|s| s.region.len() >= len && s.holders.load(Relaxed) == 0)
+            .collect();
         fitting.sort_by_key(|segment| segment.region.len());
         let taken = fitting
             .into_iter()
-            .find(|segment| segment.busy.compare_exchange(false, true, AcqRel, Acquire).is_ok());
+            .find(|segment| segment.holders.compare_exchange(0, 1, AcqRel, Acquire).is_ok());
         taken.cloned()
+    }
+
+    /// The segment whose loan begins at this address.
+    pub(crate) fn find(&self, address: usize) -> Option<Arc<Bulk>> {
+        let segments = self.segments.lock();
+        let begins = |segment: &&Arc<Bulk>| {
+            let at = segment.lent_at.load(Relaxed);
+            segment.holders.load(Relaxed) > 0
+                && at > 0
+                && segment.region.address(at, 0).addr() == address
+        };
+        segments.iter().find(begins).cloned()
     }
 
     fn is_full(&self) -> bool {
@@ -77,21 +119,31 @@ pub(crate) fn place(
     payload: &[u8],
     at_once: bool,
 ) -> Result<Option<Arc<Bulk>>, Error> {
-    if payload.len() > PAYLOAD_BYTES {
-        let text = format!(
-            "a payload of {} bytes is over the limit of {PAYLOAD_BYTES}: split it",
-            payload.len()
-        );
+    let segment = take(session, payload.len(), at_once)?;
+    if let Some(segment) = &segment {
+        segment.region.write_block(0, payload);
+        count_copied(payload.len());
+    }
+    Ok(segment)
+}
+
+/// Takes a free segment of the session for `len` bytes, as [`place`] does.
+pub(crate) fn take(
+    session: &Session,
+    len: usize,
+    at_once: bool,
+) -> Result<Option<Arc<Bulk>>, Error> {
+    if len > PAYLOAD_BYTES {
+        let text =
+            format!("a payload of {len} bytes is over the limit of {PAYLOAD_BYTES}: split it");
         return Err(Error::Remote(RemoteError::new(ErrorCode::TooLarge, text)));
     }
-    let segment = match session.bulk.take(payload.len()) {
-        Some(segment) => segment,
-        None if session.bulk.is_full() => return Ok(None),
-        None if at_once => return Err(Error::WouldBlock),
-        None => open(session, payload.len())?,
-    };
-    segment.region.write_block(0, payload);
-    Ok(Some(segment))
+    match session.bulk.take(len) {
+        Some(segment) => Ok(Some(segment)),
+        None if session.bulk.is_full() => Ok(None),
+        None if at_once => Err(Error::WouldBlock),
+        None => open(session, len).map(Some),
+    }
 }
 
 /// Makes sure that [`place`] finds a segment for `len` bytes, by a short talk with the daemon if it has to.
@@ -111,7 +163,8 @@ fn open(session: &Session, len: usize) -> Result<Arc<Bulk>, Error> {
             what: format!("bulk segment {number} of {} bytes, {len} were asked for", region.len()),
         });
     }
-    let segment = Arc::new(Bulk { number, region, busy: AtomicBool::new(true) });
+    let segment =
+        Arc::new(Bulk { number, region, holders: AtomicU32::new(1), lent_at: AtomicUsize::new(0) });
     session.bulk.segments.lock().push(segment.clone());
     Ok(segment)
 }

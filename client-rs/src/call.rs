@@ -13,7 +13,7 @@ use ringfence_protocol::layout::Header;
 use ringfence_protocol::limits::{INLINE_BYTES, INLINE_WORDS, LINE_WORDS};
 use ringfence_protocol::wait::Spin;
 
-use crate::bulk;
+use crate::bulk::{self, Placed};
 use crate::error::Error;
 use crate::lane::{Answer, Held, Holder, Lane, LaneCell, Owner};
 use crate::method::Method;
@@ -65,11 +65,11 @@ impl Request<'_> {
     }
 
     #[inline(always)]
-    fn header(&self, number: u32, block: u32) -> Header {
+    fn header(&self, number: u32, block: u32, len: usize) -> Header {
         Header {
             ticket: 0,
             method: number,
-            len: self.payload.len() as u32,
+            len: len as u32,
             flags: 0,
             status: 0,
             block,
@@ -94,8 +94,25 @@ impl Remote {
     /// away and is back in time.
     #[inline(always)]
     pub(crate) fn call(self: &Arc<Self>, request: Request<'_>) -> Answer {
+        let index = self.lane_index();
+        let cell = &self.lanes[index];
+        if cell.countdown.is_over() {
+            let Request { method, payload, options, turns } = request;
+            return self.call_measured(index, method, payload, options, turns);
+        }
+        self.call_at(index, cell, request)
+    }
+
+    /// The same on this lane, whether or not it is measured.
+    #[inline(always)]
+    pub(crate) fn call_at(
+        self: &Arc<Self>,
+        index: usize,
+        cell: &LaneCell,
+        request: Request<'_>,
+    ) -> Answer {
         let mut other = None;
-        if let Some((_, len, words)) = self.attempt(request, AsReply, &mut other) {
+        if let Some((_, len, words)) = self.attempt(index, cell, request, AsReply, &mut other) {
             is_nothing(other);
             return Ok(Reply::line(len, words));
         }
@@ -131,7 +148,7 @@ impl Remote {
                         return Err(error);
                     };
                     let again = Request { options: &options, ..request };
-                    answer = finished(self.start(again, AsReply));
+                    answer = finished(self.start_aside(again, AsReply));
                 }
                 other => return other,
             }
@@ -171,15 +188,44 @@ impl Remote {
         Some(CallOptions { timeout, ..*options })
     }
 
-    /// Submits a call, and looks at the answer as often as the request says.
+    /// Submits a call that its caller waits for, and looks at the answer as often as the request says.
     #[inline(always)]
     pub(crate) fn start<S: Sink>(
         self: &Arc<Self>,
         request: Request<'_>,
         sink: S,
     ) -> Result<Started<S::Out>, Error> {
+        let index = self.lane_index();
+        let cell = &self.lanes[index];
+        if cell.countdown.is_over() {
+            let Request { method, payload, options, turns } = request;
+            return self.start_measured(index, method, payload, options, turns, sink);
+        }
+        self.start_at(index, cell, request, sink)
+    }
+
+    /// The same for a call whose caller turns to something else meanwhile: it is not measured.
+    #[inline]
+    pub(crate) fn start_aside<S: Sink>(
+        self: &Arc<Self>,
+        request: Request<'_>,
+        sink: S,
+    ) -> Result<Started<S::Out>, Error> {
+        let index = self.lane_index();
+        self.start_at(index, &self.lanes[index], request, sink)
+    }
+
+    /// The same on this lane, whether or not it is measured.
+    #[inline(always)]
+    pub(crate) fn start_at<S: Sink>(
+        self: &Arc<Self>,
+        index: usize,
+        cell: &LaneCell,
+        request: Request<'_>,
+        sink: S,
+    ) -> Result<Started<S::Out>, Error> {
         let mut other = None;
-        match self.attempt(request, sink, &mut other) {
+        match self.attempt(index, cell, request, sink, &mut other) {
             Some((sink, len, words)) => {
                 is_nothing(other);
                 Ok(Started::Done(sink.line(len, words)))
@@ -193,19 +239,21 @@ impl Remote {
     #[inline(always)]
     fn attempt<S: Sink>(
         self: &Arc<Self>,
+        index: usize,
+        cell: &LaneCell,
         request: Request<'_>,
         sink: S,
         other: &mut Other<S::Out>,
     ) -> Option<(S, usize, [u64; LINE_WORDS])> {
-        let index = self.lane_index();
-        let cell = &self.lanes[index];
         if request.payload.len() <= INLINE_BYTES
             && let Some(mut holder) = cell.try_hold()
             && let Some(lane) = holder.as_mut()
             && let Some(number) = request.method.number(lane.serial)
         {
             lane.ring.unpark();
-            if let Some(ticket) = lane.submit(request.header(number, 0), request.payload) {
+            if let Some(ticket) =
+                lane.submit(request.header(number, 0, request.payload.len()), request.payload)
+            {
                 lane.ring_bell_if_due();
                 if request.turns > 0 {
                     lane.lull.sit_out();
@@ -335,6 +383,7 @@ impl Remote {
             timeout: request.timeout(),
             beat,
             idempotent: request.method.is_idempotent(),
+            measured: None,
         })
     }
 
@@ -395,7 +444,10 @@ impl Remote {
                     let placed = bulk::place(&session, request.payload, request.options.at_once);
                     self.bury(&session);
                     match placed? {
-                        Some(segment) => in_bulk = Some((session.serial, segment)),
+                        Some(segment) => {
+                            let (serial, len) = (session.serial, request.payload.len());
+                            in_bulk = Some(Placed { serial, segment, at: 0, len });
+                        }
                         None => waiting.get_or_insert_with(|| Room::new(self.settings.spin)).wait(
                             self,
                             &request,
@@ -409,8 +461,8 @@ impl Remote {
                     self.lanes[index].let_go(holder, self);
                     let room = waiting.get_or_insert_with(|| Room::new(self.settings.spin));
                     if let Err(error) = room.wait(self, &request, serial, RING_FULL) {
-                        if let Some((_, segment)) = in_bulk {
-                            segment.give_back();
+                        if let Some(placed) = in_bulk {
+                            placed.segment.give_back();
                         }
                         return Err(error);
                     }
@@ -420,12 +472,62 @@ impl Remote {
         }
     }
 
+    /// Submits a call whose payload lies in a segment that a loan holds, and that is held for this call
+    /// too. `None`: the session of that segment is over.
+    pub(crate) fn submit_placed(
+        self: &Arc<Self>,
+        request: Request<'_>,
+        placed: &Placed,
+    ) -> Result<Option<Pending>, Error> {
+        let mut to_submit = Some(placed.clone());
+        let submitted = self.try_placed(request, placed.serial, &mut to_submit);
+        if to_submit.is_some() {
+            placed.segment.give_back();
+        }
+        submitted
+    }
+
+    fn try_placed(
+        self: &Arc<Self>,
+        request: Request<'_>,
+        serial: u32,
+        to_submit: &mut Option<Placed>,
+    ) -> Result<Option<Pending>, Error> {
+        let index = self.lane_index();
+        let mut room = Room::new(self.settings.spin);
+        loop {
+            let mut holder = self.lanes[index].hold();
+            let Some(lane) = holder.as_mut().filter(|lane| lane.serial == serial) else {
+                return Ok(None);
+            };
+            let Some(number) = request.method.number(serial) else {
+                let session = lane.session.clone();
+                drop(holder);
+                self.resolve(request.method, &session)?;
+                continue;
+            };
+            match self.try_submit(lane, number, request, to_submit) {
+                Tried::Submitted(ticket, held) => {
+                    lane.ring_bell_if_due();
+                    return Ok(Some(self.put_aside(index, holder, ticket, held, request)));
+                }
+                Tried::Broken(error) => return Err(self.broken(holder, error)),
+                // It was taken, and given back because the last slot was gone.
+                _ if to_submit.is_none() => return Ok(None),
+                Tried::Full | Tried::NeedsBulk => {
+                    self.lanes[index].let_go(holder, self);
+                    room.wait(self, &request, serial, RING_FULL)?;
+                }
+            }
+        }
+    }
+
     fn try_submit(
         self: &Arc<Self>,
         lane: &mut Lane,
         number: u32,
         request: Request<'_>,
-        in_bulk: &mut Option<(u32, Arc<bulk::Bulk>)>,
+        in_bulk: &mut Option<Placed>,
     ) -> Tried {
         lane.ring.unpark();
         if let Err(error) = lane.drain(self) {
@@ -435,12 +537,15 @@ impl Remote {
             return Tried::Full;
         }
         let payload = request.payload;
-        let (held, block, inline) = if payload.len() <= INLINE_BYTES {
-            (Held::Nothing, 0, payload)
-        } else if let Some((serial, segment)) = in_bulk.take()
-            && serial == lane.serial
+        let mut len = payload.len();
+        let (held, block, inline) = if let Some(placed) = in_bulk.take()
+            && placed.serial == lane.serial
         {
-            (Held::Bulk(segment.clone()), segment.block(), &[][..])
+            len = placed.len;
+            let block = placed.segment.block(placed.at);
+            (Held::Bulk(placed.segment), block, &[][..])
+        } else if len <= INLINE_BYTES {
+            (Held::Nothing, 0, payload)
         } else if payload.len() <= lane.arena_bytes()
             && let Some(block) = lane.ring.place(payload)
         {
@@ -448,7 +553,7 @@ impl Remote {
         } else {
             return Tried::NeedsBulk;
         };
-        match lane.submit(request.header(number, block), inline) {
+        match lane.submit(request.header(number, block, len), inline) {
             Some(ticket) => Tried::Submitted(ticket, held),
             None => {
                 lane.give_back(held);

@@ -162,7 +162,7 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
         let turns = if remote.settings.spin == Spin::Never { 0 } else { SPIN_TURNS };
         let payload = self.payload.as_ref();
         let request = Request { method: &self.method, payload, options: &options, turns };
-        match remote.start(request, AsReply) {
+        match remote.start_aside(request, AsReply) {
             Ok(Started::Done(reply)) => Step::Done(Ok(reply)),
             Ok(Started::Open(pending)) => {
                 self.watch = Some(Watch::new(remote, pending.lane()));

@@ -378,7 +378,7 @@ impl Client {
         match &self.inner.way {
             Way::Remote(remote) => {
                 let request = Request { method, payload, options, turns: 0 };
-                match remote.here().start(request, AsReply)? {
+                match remote.here().start_aside(request, AsReply)? {
                     Started::Open(pending) => Ok(pending),
                     Started::Done(reply) => Ok(Pending::ready(Ok(reply))),
                 }

@@ -20,6 +20,7 @@ use ringfence_protocol::layout::{self, Header};
 use ringfence_protocol::limits::{
     BLOCK_BYTES, COPY_REPLY_BYTES, INLINE_WORDS, LINE_BYTES, LINE_WORDS,
 };
+use ringfence_protocol::measures::Measures;
 use ringfence_protocol::memory::Memory;
 use ringfence_protocol::ring::{Nap, WakeBy};
 use ringfence_protocol::wait::Lull;
@@ -28,6 +29,7 @@ use zerocopy::IntoBytes;
 use crate::bulk::Bulk;
 use crate::error::Error;
 use crate::many::Results;
+use crate::measure::Countdown;
 use crate::pending::Entry;
 use crate::remote::Remote;
 use crate::reply::{Lease, Reply};
@@ -86,6 +88,8 @@ pub(crate) struct Lane {
     cancels: Vec<u64>,
     /// Before the first look at a short answer.
     pub(crate) lull: Lull,
+    /// What was measured of its calls; in a box, since few calls touch it.
+    measures: Box<Measures>,
 }
 
 /// What every thread of a client can reach of a lane.
@@ -98,6 +102,8 @@ pub(crate) struct LaneCell {
     pub(crate) awake: AtomicU32,
     /// Threads that sleep until the lane, or another thread, wakes them.
     pub(crate) sleepers: AtomicU32,
+    /// Which of its calls are measured.
+    pub(crate) countdown: Countdown,
     /// Calls that an event loop waits for, which is woken by a byte.
     pub(crate) watchers: AtomicU32,
     /// The event loop has been told to look at the lane, and counts as awake until it has.
@@ -164,6 +170,7 @@ impl Lane {
             batches: Vec::new(),
             cancels: Vec::new(),
             lull: Lull::default(),
+            measures: Box::default(),
         }
     }
 
@@ -507,6 +514,12 @@ impl Lane {
                 None
             }
         }
+    }
+
+    /// Adds a measured call, and shows the sums to the daemon.
+    pub(crate) fn measured(&mut self, method: u32, call_ns: u64, wait_ns: Option<u64>) {
+        self.measures.add(method, call_ns, wait_ns);
+        self.ring.publish(&self.measures);
     }
 
     /// The value of the daemon's wake word now.

@@ -297,6 +297,7 @@ impl<'a> Flight<'a> {
             timeout: self.method.timeout(self.options.timeout),
             beat: lane.ring.beat(),
             idempotent: false,
+            measured: None,
         };
         drop(holder);
         match self.remote.wait(&call, None) {
@@ -342,7 +343,8 @@ impl<'a> Flight<'a> {
         let Some(payload) = waiting.pop_front() else { return Ok(()) };
         let payload = payload.as_ref();
         let (method, options) = (self.method, self.options);
-        let started = self.remote.start(Request { method, payload, options, turns: 0 }, AsReply)?;
+        let request = Request { method, payload, options, turns: 0 };
+        let started = self.remote.start_aside(request, AsReply)?;
         let index = self.next;
         self.next += 1;
         match started {

@@ -19,6 +19,7 @@ use ringfence_protocol::sys::futex::{self, Word};
 
 use crate::error::Error;
 use crate::lane::Answer;
+use crate::measure::{Measured, Measurement};
 use crate::remote::Remote;
 use crate::reply::Reply;
 
@@ -139,12 +140,29 @@ pub(crate) struct Call {
     /// The daemon's beat when it was submitted.
     pub(crate) beat: u64,
     pub(crate) idempotent: bool,
+    /// It is to be measured.
+    pub(crate) measured: Option<Measured>,
 }
 
 impl Call {
     /// When its time is over.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timeout.and_then(|timeout| self.since.checked_add(timeout))
+    }
+
+    fn take_measurement(&mut self) -> Option<Measurement> {
+        let (lane, serial) = (self.lane, self.serial);
+        let measured = self.measured.take()?;
+        Some(Measurement { remote: self.remote.clone(), lane, serial, measured })
+    }
+
+    /// Waits, and measures if that is to be done.
+    fn wait(&mut self, until: Option<Instant>) -> Option<Answer> {
+        let answer = self.remote.wait(self, until)?;
+        if let Some(measurement) = self.take_measurement().filter(|_| answer.is_ok()) {
+            measurement.record(None);
+        }
+        Some(answer)
     }
 }
 
@@ -214,7 +232,7 @@ impl Pending {
     /// ```
     pub fn wait_for(&mut self, at_most: Duration) -> Option<Result<Reply, Error>> {
         match &mut self.call {
-            Kind::Open(call) => call.remote.wait(call, Instant::now().checked_add(at_most)),
+            Kind::Open(call) => call.wait(Instant::now().checked_add(at_most)),
             Kind::Ready(answer) => Some(answer.take().unwrap_or_else(|| Err(taken()))),
         }
     }
@@ -247,12 +265,37 @@ impl Pending {
     pub(crate) fn wait(mut self) -> Result<Reply, Error> {
         loop {
             let answer = match &mut self.call {
-                Kind::Open(call) => call.remote.wait(call, None),
+                Kind::Open(call) => call.wait(None),
                 Kind::Ready(answer) => Some(answer.take().unwrap_or_else(|| Err(taken()))),
             };
             if let Some(answer) = answer {
                 return answer;
             }
+        }
+    }
+
+    /// Lets `measured` say, of the session that it was submitted in, how it is measured.
+    pub(crate) fn measure(&mut self, measured: impl FnOnce(u32) -> Option<Measured>) {
+        if let Kind::Open(call) = &mut self.call {
+            call.measured = measured(call.serial);
+        }
+    }
+
+    /// The measurement of this call, if it was chosen to be measured, for a caller that waits for more
+    /// than the answer; else the wait ends it.
+    ///
+    /// ```
+    /// # use ringfence::CallOptions;
+    /// let client = ringfence::doctest_client();
+    /// let ping = client.method("system", "ping")?;
+    /// let mut pending = client.submit(&ping, b"", &CallOptions::default())?;
+    /// assert!(pending.take_measurement().is_none(), "submitted calls are not measured");
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn take_measurement(&mut self) -> Option<Measurement> {
+        match &mut self.call {
+            Kind::Open(call) => call.take_measurement(),
+            Kind::Ready(_) => None,
         }
     }
 

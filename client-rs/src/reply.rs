@@ -14,6 +14,7 @@ use ringfence_protocol::memory::Memory;
 use ringfence_protocol::region::Region;
 use zerocopy::IntoBytes;
 
+use crate::copies::count_copied;
 use crate::remote::Remote;
 
 /// What becomes of an answer: a [`Reply`], or what a caller makes of its bytes without one being built
@@ -264,6 +265,7 @@ impl Leased {
         let words = self.copy.get_or_init(|| {
             let mut words = vec![0_u64; self.len.div_ceil(8)];
             self.region.read_block(0, &mut words.as_mut_bytes()[..self.len]);
+            count_copied(self.len);
             words
         });
         &words.as_bytes()[..self.len]

@@ -16,6 +16,7 @@ use ringfence_protocol::board::{
     BoardError, Geometry, Header, Histogram, MethodRow, SessionRow, Text, Totals, Words,
     write_header, write_row,
 };
+use ringfence_protocol::measures::Growth;
 
 use crate::logging::escape_name;
 use errors::ErrorLog;
@@ -30,6 +31,7 @@ pub struct Counters {
     faults: u64,
     bytes_in: u64,
     bytes_out: u64,
+    clients: Growth,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -37,6 +39,8 @@ struct MethodCounts {
     calls: u64,
     errors: u64,
     service: Histogram,
+    client_calls: u64,
+    client_ns: u64,
 }
 
 impl Counters {
@@ -49,6 +53,7 @@ impl Counters {
             faults: 0,
             bytes_in: 0,
             bytes_out: 0,
+            clients: Growth::default(),
         }
     }
 
@@ -78,6 +83,25 @@ impl Counters {
         }
     }
 
+    /// What a client has measured itself; `index_of` finds the method of a number, if there is one.
+    pub fn measured(&mut self, growth: &Growth, index_of: impl Fn(u32) -> Option<usize>) {
+        if growth.calls == 0 && growth.call_ns == 0 {
+            return;
+        }
+        let sum = &mut self.clients;
+        sum.calls += growth.calls;
+        sum.call_ns = sum.call_ns.saturating_add(growth.call_ns);
+        sum.waits += growth.waits;
+        sum.wait_ns = sum.wait_ns.saturating_add(growth.wait_ns);
+        for (method, calls, call_ns) in growth.methods.iter().filter(|own| own.1 + own.2 > 0) {
+            let counts = index_of(*method).and_then(|index| self.methods.get_mut(index));
+            if let Some(counts) = counts {
+                counts.client_calls += calls;
+                counts.client_ns = counts.client_ns.saturating_add(*call_ns);
+            }
+        }
+    }
+
     /// A protocol rule was broken.
     #[inline]
     pub fn fault(&mut self) {
@@ -92,6 +116,8 @@ pub struct Gauges {
     pub lanes_open: u64,
     /// Jobs waiting for a worker.
     pub queue_depth: u64,
+    /// Workers that run one.
+    pub workers_busy: u64,
     /// Bytes of reply memory that clients hold.
     pub leased_bytes: u64,
     /// Bytes of all segments.
@@ -192,12 +218,14 @@ impl<W: Words> Board<W> {
     pub fn publish(&mut self, counters: &mut Counters) {
         let rows = self.methods.iter_mut().zip(&mut counters.methods);
         for (index, (row, counts)) in rows.enumerate() {
-            if counts.calls == 0 && counts.service.samples == 0 {
+            if counts.calls == 0 && counts.service.samples == 0 && counts.client_ns == 0 {
                 continue;
             }
             row.calls += counts.calls;
             row.errors += counts.errors;
             row.service.add(&counts.service);
+            row.client_calls += counts.client_calls;
+            row.client_ns = row.client_ns.saturating_add(counts.client_ns);
             self.totals.completions += counts.calls;
             self.totals.errors += counts.errors;
             write_row(&self.words, self.geometry.method_at(index), row);
@@ -209,6 +237,11 @@ impl<W: Words> Board<W> {
         self.totals.faults += counters.faults;
         self.totals.bytes_in += counters.bytes_in;
         self.totals.bytes_out += counters.bytes_out;
+        let clients = std::mem::take(&mut counters.clients);
+        self.totals.client_calls += clients.calls;
+        self.totals.client_ns = self.totals.client_ns.saturating_add(clients.call_ns);
+        self.totals.interpreter_waits += clients.waits;
+        self.totals.interpreter_ns = self.totals.interpreter_ns.saturating_add(clients.wait_ns);
         counters.unknown = MethodCounts::default();
         (counters.requests, counters.faults) = (0, 0);
         (counters.bytes_in, counters.bytes_out) = (0, 0);
@@ -219,6 +252,7 @@ impl<W: Words> Board<W> {
         self.totals.beat_ns = now_ns;
         self.totals.lanes_open = gauges.lanes_open;
         self.totals.queue_depth = gauges.queue_depth;
+        self.totals.workers_busy = gauges.workers_busy;
         self.totals.leased_bytes = gauges.leased_bytes;
         self.totals.segment_bytes = gauges.segment_bytes;
         write_row(&self.words, self.geometry.totals_at(), &self.totals);
@@ -227,6 +261,20 @@ impl<W: Words> Board<W> {
     /// The totals as of now; what readers see is of the last [`Board::beat`].
     pub fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// The methods as of now, in the order of their indices.
+    pub fn methods(&self) -> &[MethodRow] {
+        &self.methods
+    }
+
+    /// Shows the overhead of a method, see [`MethodRow::overhead`].
+    pub fn show_overhead(&mut self, index: usize, overhead: u64) {
+        let Some(row) = self.methods.get_mut(index).filter(|row| row.overhead != overhead) else {
+            return;
+        };
+        row.overhead = overhead;
+        write_row(&self.words, self.geometry.method_at(index), row);
     }
 
     /// A handshake was refused.

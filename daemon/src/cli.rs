@@ -45,6 +45,8 @@ pub enum Mode {
     Serve,
     /// Print [`Config::to_toml`] on standard output and leave with [`ExitCode::Ok`].
     CheckConfig,
+    /// Print [`crate::config::json_schema`] on standard output and leave with [`ExitCode::Ok`].
+    ConfigSchema,
 }
 
 /// Why [`parse`] gave no configuration.
@@ -113,6 +115,9 @@ struct Flags {
     /// beside a serving daemon.
     #[arg(long)]
     check_config: bool,
+    /// Print the JSON Schema of the configuration, for editors and checkers, and leave.
+    #[arg(long, conflicts_with = "check_config")]
+    config_schema: bool,
     /// When pollers spin: adaptive parks after a while, always never parks, never parks at once.
     #[arg(long, value_name = "WHEN", value_parser = ["adaptive", "always", "never"])]
     spin: Option<String>,
@@ -138,6 +143,9 @@ struct Flags {
         value_parser = ["error", "warn", "info", "debug", "trace"]
     )]
     log_level: Option<String>,
+    /// Serve Prometheus metrics here: an absolute path, 127.0.0.1:PORT or [::1]:PORT.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_listen: Option<String>,
     /// Leave this many milliseconds after the last client has left.
     #[arg(long, value_name = "MS")]
     exit_when_idle_ms: Option<u64>,
@@ -163,6 +171,7 @@ impl Flags {
             ("--workers", "workers.threads", number(self.workers)),
             ("--inline-budget-us", "workers.inline_budget_us", number(self.inline_budget_us)),
             ("--engines", "engines.enable", self.engines.clone()),
+            ("--metrics-listen", "metrics.listen", self.metrics_listen.clone()),
             ("--log-format", "log.format", self.log_format.clone()),
             ("--log-level", "log.level", self.log_level.clone()),
         ];
@@ -199,6 +208,9 @@ pub fn parse_on(
     env: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(Config, Mode), CliError> {
     let flags = Flags::try_parse_from(args).map_err(CliError::Usage)?;
+    if flags.config_schema {
+        return Ok((Config::for_host(&host), Mode::ConfigSchema));
+    }
     let mut file = None;
     let mut ours = Vec::new();
     let absolute = |dir: PathBuf| Some(dir).filter(|dir| dir.is_absolute());
@@ -299,6 +311,7 @@ mod tests {
             "--inline-budget-us=9",
             "--log-format=json",
             "--log-level=debug",
+            "--metrics-listen=127.0.0.1:9464",
             "--exit-when-idle-ms=2000",
             "--engines=system,graph",
             "--enable-engine=bus",
@@ -320,6 +333,7 @@ mod tests {
             "enable = [\"system\", \"graph\", \"bus\"]  # flag --enable-engine",
             "format = \"json\"  # flag --log-format",
             "level = \"debug\"  # flag --log-level",
+            "listen = \"127.0.0.1:9464\"  # flag --metrics-listen",
         ] {
             assert!(text.lines().any(|have| have == line), "no line {line:?} in\n{text}");
         }

@@ -11,8 +11,10 @@
 //! Not here: whether a group or an engine exists (the server and the registry know), and anything
 //! that changes while the daemon runs. Configuration is read once.
 
+mod address;
 mod error;
 mod load;
+mod schema;
 pub mod settings;
 mod sources;
 #[cfg(test)]
@@ -24,9 +26,10 @@ use std::path::PathBuf;
 use ringfence_protocol::limits;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use settings::nearest;
-
+pub use address::MetricsAddress;
 pub use error::{ConfigError, Origin};
+pub use schema::json_schema;
+pub(crate) use settings::nearest;
 pub use sources::{FlagValue, Host, Sources};
 
 /// All settings of one daemon.
@@ -68,6 +71,8 @@ pub struct Config {
     pub state: State,
     /// Who may read the board.
     pub board: BoardAccess,
+    /// What is measured, and who gets it.
+    pub metrics: Metrics,
     /// What is logged and how.
     pub log: Log,
     #[serde(skip)]
@@ -183,6 +188,17 @@ pub struct BoardAccess {
     pub group: Option<String>,
 }
 
+/// `[metrics]`: where they are served, and how overhead is judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// A Unix socket or a loopback port. Unset: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<MetricsAddress>,
+    /// Milliseconds over which the overhead of a method is judged; one warning each at most.
+    pub overhead_window_ms: u64,
+}
+
 /// Where log lines go and in which shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -278,6 +294,7 @@ impl Config {
             engines: Engines::default(),
             state: State { dir: host.state_dir() },
             board: BoardAccess::default(),
+            metrics: Metrics::default(),
             log: Log::default(),
             origins: BTreeMap::new(),
             warnings: Vec::new(),
@@ -370,6 +387,12 @@ impl Default for Engines {
     fn default() -> Self {
         let names = std::iter::once(&"system").chain(ringfence_core::BUILTIN);
         Self { enable: names.map(|name| (*name).to_owned()).collect() }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { listen: None, overhead_window_ms: 60_000 }
     }
 }
 

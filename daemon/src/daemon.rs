@@ -14,7 +14,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::process::ExitCode as ProcessExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -31,6 +31,7 @@ use crate::cli::{self, ExitCode, Mode};
 use crate::config::{Config, nearest};
 use crate::inbox::Inbox;
 use crate::lane::Bench;
+use crate::metrics::{Exporter, Source};
 use crate::notify::{self, ActivationError, Watchdog};
 use crate::poller::{Poller, Setup};
 use crate::reports::Reports;
@@ -83,6 +84,14 @@ pub enum StartError {
     /// The board.
     #[error("{0}")]
     Board(String),
+    /// Where metrics were to be served.
+    #[error("[metrics] listen = {address}: {source}")]
+    Metrics {
+        /// The address.
+        address: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The operating system.
     #[error("{what}: {source}")]
     Io {
@@ -125,6 +134,7 @@ pub struct Daemon {
     lock: InstanceLock,
     threads: Vec<JoinHandle<()>>,
     workers: Arc<Workers>,
+    exporter: Option<Exporter>,
 }
 
 impl fmt::Debug for Daemon {
@@ -145,9 +155,10 @@ impl Daemon {
     /// # Errors
     /// [`StartError::Io`] if the control thread cannot be set up.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { server, lock, threads, workers } = self;
+        let Self { server, lock, threads, workers, exporter } = self;
         let result = server.run().map_err(io("the control thread"));
         workers.stop();
+        drop(exporter);
         for thread in threads {
             // A panic was logged by its hook; the others are still waited for.
             let _ = thread.join();
@@ -186,6 +197,9 @@ impl Builder {
             Ok(parsed) => parsed,
             Err(error) => return error.report().into(),
         };
+        if mode == Mode::ConfigSchema {
+            return config_schema();
+        }
         if mode == Mode::CheckConfig {
             return match self.check_engines(&config) {
                 Ok(()) => check_config(&config),
@@ -247,6 +261,7 @@ impl Builder {
             pollers,
             &header,
             board_group,
+            Duration::from_millis(config.metrics.overhead_window_ms),
         )?);
         // Set once, here.
         let _ = sight_cell.set(Arc::clone(&sight));
@@ -260,6 +275,7 @@ impl Builder {
         let (inboxes, poller_threads) =
             start_pollers(&config, &registry, &workers, &sight, &reports)?;
         threads.extend(poller_threads);
+        let exporter = export(&config, &sight, board_group)?;
         let listener = Some(listen(&config)?);
         if let Err(error) = notify::ready(&format!("serving instance {}", config.instance)) {
             tracing::warn!(%error, "the service manager could not be told");
@@ -276,7 +292,7 @@ impl Builder {
             signals,
             epoch,
         };
-        Ok(Daemon { server, lock, threads, workers })
+        Ok(Daemon { server, lock, threads, workers, exporter })
     }
 
     /// Does `[engines] enable` name engines that there are? Those of one's own may be named.
@@ -362,7 +378,7 @@ fn start_pollers(
             cpu: config.polling.cpus.as_ref().and_then(|cpus| cpus.get(number as usize).copied()),
             reports: Arc::clone(reports),
             on_sweep: Box::new(move |bench, observed| {
-                sight.sweep(number as usize, bench, observed, workers.waiting());
+                sight.sweep(number as usize, bench, observed, workers.load());
                 if let Some(watchdog) = &mut watchdog {
                     watchdog.feed(Instant::now());
                 }
@@ -371,6 +387,24 @@ fn start_pollers(
         threads.push(Poller::start(setup, number).map_err(io("a poller thread"))?);
     }
     Ok((inboxes, threads))
+}
+
+/// Serves metrics, if somebody wants them. Who may read the board may read them.
+fn export(
+    config: &Config,
+    sight: &Sight,
+    group: Option<u32>,
+) -> Result<Option<Exporter>, StartError> {
+    let Some(address) = &config.metrics.listen else { return Ok(None) };
+    let source = Source {
+        board: sight.board(),
+        instance: config.instance.clone(),
+        workers: config.workers.threads,
+        started: sight.started(),
+    };
+    let exporter = Exporter::start(address, group, source);
+    let refused = |source| StartError::Metrics { address: address.to_string(), source };
+    exporter.map(Some).map_err(refused)
 }
 
 fn sweep(lock: &InstanceLock) -> Result<(), StartError> {
@@ -434,6 +468,13 @@ fn check_config(config: &Config) -> ProcessExitCode {
     }
     // A closed pipe is nobody's error.
     let _ = write!(std::io::stdout(), "{}", config.to_toml());
+    ExitCode::Ok.into()
+}
+
+fn config_schema() -> ProcessExitCode {
+    use std::io::Write as _;
+    // A closed pipe is nobody's error.
+    let _ = writeln!(std::io::stdout(), "{:#}", crate::config::json_schema());
     ExitCode::Ok.into()
 }
 

@@ -14,6 +14,7 @@ use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::layout::Header;
 use ringfence_protocol::limits::{COPY_REPLY_BYTES, INLINE_BYTES};
+use ringfence_protocol::measures::Accepted;
 use ringfence_protocol::region::Region;
 use ringfence_protocol::ring::{Entry, Peek, Place, Request, ServerLane, WakeBy};
 use ringfence_protocol::sys::{clock, futex};
@@ -60,6 +61,9 @@ pub(crate) struct Lane {
     held_bulk: Vec<u32>,
     pub(crate) calls: u64,
     calls_at_last_look: u64,
+    opened_at: Instant,
+    /// What was accepted of the client's own measurements; in a box, since only sweeps touch it.
+    accepted: Box<Accepted>,
 }
 
 /// A light call's surroundings.
@@ -96,6 +100,8 @@ impl Lane {
             held_bulk: Vec::new(),
             calls: 0,
             calls_at_last_look: 0,
+            opened_at: served_at,
+            accepted: Box::default(),
         }
     }
 
@@ -338,11 +344,13 @@ impl Lane {
         let len = request.header.len as usize;
         match request.place {
             Place::Arena { at } => Ok(Payload::Shared { region: self.ring.up().clone(), at, len }),
-            Place::Bulk { segment } => {
+            Place::Bulk { segment, at } => {
                 let region = self.session.request_bulk(segment);
                 let has = region.as_ref().map_or(0, |region| region.len() as u64);
                 match region {
-                    Some(region) if len as u64 <= has => Ok(Payload::Shared { region, at: 0, len }),
+                    Some(region) if at as u64 + len as u64 <= has => {
+                        Ok(Payload::Shared { region, at, len })
+                    }
                     _ => Err(Fault::Bulk { segment, len: request.header.len, has }),
                 }
             }
@@ -443,6 +451,7 @@ impl Lane {
         self.ring.ring_again();
         self.wake();
         self.reclaim_bulk();
+        self.read_measures(bench);
         let ready = matches!(self.ring.peek()?, Peek::Request(_));
         // A truncation shows at the end of the segment first: touch it, then ask.
         let up = self.ring.up();
@@ -451,6 +460,14 @@ impl Lane {
             return Err(Fault::Truncated { segment: "up" });
         }
         Ok(ready)
+    }
+
+    /// Reads what the client has measured (SPEC M2): once a sweep, and when the lane closes.
+    pub(crate) fn read_measures(&mut self, bench: &mut Bench) {
+        let age_ns = u64::try_from(self.opened_at.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let growth = self.accepted.read(self.ring.up(), self.calls, age_ns);
+        let registry = &bench.registry;
+        bench.counters.measured(&growth, |number| registry.method(number).map(|found| found.index));
     }
 
     /// Was anything served since this was last asked?

@@ -284,7 +284,9 @@ impl Poller {
         let _ = self.epoll.delete(member.bell.as_fd());
         self.hot.retain(|index| !member.lanes.contains(index));
         for index in member.lanes {
-            self.lanes[index] = None;
+            if let Some(mut lane) = self.lanes[index].take() {
+                lane.read_measures(&mut self.bench);
+            }
         }
     }
 

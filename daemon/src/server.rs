@@ -184,6 +184,7 @@ impl Running {
 
     fn tick(&mut self, now: Instant) {
         self.guests.retain(|_, guest| guest.until > now);
+        self.server.sight.judge_overhead(now);
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;
             self.listen_again();

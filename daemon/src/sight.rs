@@ -25,6 +25,7 @@ use ringfence_protocol::wire::{DaemonMessage, Refusal};
 use crate::board::{Board, Gauges, Opened, SessionCounts, SessionSlot};
 use crate::handshake;
 use crate::lane::Bench;
+use crate::overhead::{self, Overhead};
 use crate::poller::Observed;
 use crate::segments::{MakeError, Segments};
 use crate::session::Session;
@@ -51,6 +52,8 @@ struct Books {
 pub(crate) struct Sight {
     books: Mutex<Books>,
     segment: Segment,
+    region: Region,
+    overhead: Mutex<Overhead>,
     started: Instant,
     /// Who may see the board besides its own uid and root.
     group: Option<u32>,
@@ -64,6 +67,7 @@ impl Sight {
         pollers: u32,
         header: &Header,
         group: Option<u32>,
+        overhead_window: Duration,
     ) -> Result<Self, SightError> {
         let names: Vec<_> = {
             let engines: Vec<_> = registry.schemas().map(|schema| schema.name.clone()).collect();
@@ -81,10 +85,41 @@ impl Sight {
         let geometry = Board::<Region>::geometry(rows.len(), sessions_max)?;
         let (segment, region) =
             segments.make(SegmentKind::Board, geometry.size_bytes(), Access::ReadWrite)?;
-        let board = Board::create(region, geometry, header, &rows)?;
+        let board = Board::create(region.clone(), geometry, header, &rows)?;
         let gauges = vec![Observed::default(); pollers as usize];
         let books = Mutex::new(Books { board, sessions: HashMap::new(), gauges });
-        Ok(Self { books, segment, started: Instant::now(), group })
+        let (started, overhead) = (Instant::now(), Mutex::new(Overhead::new(overhead_window)));
+        Ok(Self { books, segment, region, overhead, started, group })
+    }
+
+    /// The board as readers see it.
+    pub(crate) fn board(&self) -> Region {
+        self.region.clone()
+    }
+
+    /// When the daemon started.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Judges the overhead of methods at the end of each window, and warns. Only the control thread
+    /// calls it.
+    pub(crate) fn judge_overhead(&self, now: Instant) {
+        let mut overhead = self.overhead.lock();
+        if !overhead.is_due(now) {
+            return;
+        }
+        let mut books = self.books.lock();
+        let board = &mut books.board;
+        let judged = overhead.judge(board.methods(), now);
+        for (index, verdict) in judged.iter().enumerate() {
+            board.show_overhead(index, verdict.map_or(0, |verdict| verdict.millionths() + 1));
+        }
+        let worst = overhead::worst(board.methods(), &judged);
+        drop(books);
+        if let Some(worst) = worst {
+            worst.warn();
+        }
     }
 
     pub(crate) fn refused(&self) {
@@ -126,7 +161,7 @@ impl Sight {
         poller: usize,
         bench: &mut Bench,
         observed: &Observed,
-        queue_depth: usize,
+        (waiting, running): (usize, u32),
     ) {
         let mut guard = self.books.lock();
         let books = &mut *guard;
@@ -145,7 +180,8 @@ impl Sight {
         books.gauges[poller].clone_from(observed);
         let gauges = Gauges {
             lanes_open: books.gauges.iter().map(|seen| seen.lanes).sum(),
-            queue_depth: queue_depth as u64,
+            queue_depth: waiting as u64,
+            workers_busy: running.into(),
             leased_bytes: books.gauges.iter().map(|seen| seen.leased_bytes).sum(),
             segment_bytes: books
                 .sessions
@@ -239,7 +275,7 @@ pub(crate) fn unix_ns() -> u64 {
         .map_or(0, |since| since.as_nanos() as u64)
 }
 
-fn monotonic_ns() -> u64 {
+pub(crate) fn monotonic_ns() -> u64 {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
         .map_or(0, |time| Duration::from(time).as_nanos() as u64)
 }

@@ -191,9 +191,10 @@ impl Workers {
         self.work.notify_all();
     }
 
-    /// Jobs that wait for a worker.
-    pub(crate) fn waiting(&self) -> usize {
-        self.state.lock().waiting
+    /// Jobs that wait for a worker, and jobs that run.
+    pub(crate) fn load(&self) -> (usize, u32) {
+        let state = self.state.lock();
+        (state.waiting, state.queues.iter().map(|queue| queue.running).sum())
     }
 
     fn run(&self) {

@@ -52,7 +52,7 @@ pub mod up {
     pub const CONSUMED: usize = 0;
     /// The client's parking word.
     pub const PARKED: usize = super::LINE;
-    /// Client-side measurements.
+    /// Client-side measurements: [`crate::measures`].
     pub const MEASURES: usize = 2 * super::LINE;
 }
 

@@ -71,6 +71,12 @@ impl Region {
         Self { base, len, dead, _backing: backing }
     }
 
+    /// Memory of this process alone, at least `len` bytes of zeros, at the start of a page.
+    #[must_use]
+    pub fn private(len: usize) -> Self {
+        Self::new(Arc::new(Private::new(len)))
+    }
+
     /// Has the memory been taken away by a truncation? To be asked *after* a copy and before the
     /// copy is used.
     #[inline]
@@ -287,6 +293,33 @@ impl crate::board::Words for Region {
     }
     fn store(&self, byte_offset: usize, value: u64) {
         Memory::store(self, byte_offset, value);
+    }
+}
+
+/// Words of this process, and the first of them that a page begins with.
+struct Private {
+    words: Box<[AtomicU64]>,
+    first: usize,
+}
+
+impl Private {
+    fn new(len: usize) -> Self {
+        const PAGE: usize = 4096;
+        let words: Box<[AtomicU64]> =
+            std::iter::repeat_with(|| AtomicU64::new(0)).take(words_of(len) + PAGE / 8).collect();
+        let first = words.as_ptr().align_offset(PAGE).min(PAGE / 8);
+        Self { words, first }
+    }
+}
+
+// SAFETY: the boxed slice neither moves nor dies before `self`, is 8-aligned and writable through a
+// shared reference, being atomics.
+unsafe impl Backing for Private {
+    fn base(&self) -> NonNull<u8> {
+        NonNull::from(&self.words[self.first..]).cast()
+    }
+    fn len(&self) -> usize {
+        (self.words.len() - self.first) * 8
     }
 }
 

@@ -29,7 +29,7 @@ mod wait;
 #[pyo3::pymodule(gil_used = false)]
 mod _inproc {
     #[pymodule_export]
-    use crate::buffer::View;
+    use crate::buffer::{Loan, View};
     #[pymodule_export]
     use crate::client::Client;
     #[pymodule_export]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ._client import Client
 from ._connect import connect, find_daemon
-from ._core import Pending, __version__
+from ._core import Pending, __version__, copied_bytes
 from ._engine import Engine, Method
 from ._errors import (
     Backpressure,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from . import aio
     from ._codes import ErrorCode
     from ._daemon import Daemon, Stats
+    from ._loan import Loan
     from ._vectors import (
         Added,
         BatchHits,
@@ -68,6 +69,7 @@ __all__ = [
     "ErrorCode",
     "ForkedSession",
     "Hits",
+    "Loan",
     "Method",
     "Pending",
     "PermissionDenied",
@@ -90,6 +92,7 @@ __all__ = [
     "__version__",
     "aio",
     "connect",
+    "copied_bytes",
     "find_daemon",
 ]
 
@@ -98,6 +101,7 @@ _LAZY_MODULES = ("aio",)
 _LAZY = {
     "Daemon": "_daemon",
     "ErrorCode": "_codes",
+    "Loan": "_loan",
     "Stats": "_daemon",
     **dict.fromkeys(
         ("Added", "BatchHits", "Collection", "CollectionStats", "Hits", "Rows", "Saved", "Vectors"),

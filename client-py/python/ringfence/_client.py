@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn, Self
 
+    from numpy.typing import DTypeLike
+
     from ._core import Pending
     from ._daemon import Daemon, Stats
+    from ._loan import Loan
     from ._types import Timeout
     from ._vectors import Vectors
 
@@ -69,6 +72,18 @@ class ClientMethods(_Base):
         from ._daemon import Stats
 
         return Stats(*self._method("system", "stats").invoke((), timeout=timeout))
+
+    def loan(self, shape: int | tuple[int, ...], dtype: DTypeLike = "float32") -> Loan:
+        """An array to fill where the daemon reads it, for large requests::
+
+            with client.loan((100_000, 384)) as rows:
+                model.encode(texts, out=rows)
+                docs.add(ids, rows)             # no copy in this process
+
+        At most 1 GiB or what ``[sessions] bulk_bytes_max`` of the daemon allows (needs numpy)."""
+        from ._loan import Loan
+
+        return Loan(self, shape, dtype)
 
     def submit(
         self, method: str | Method, /, *, timeout: Timeout = ..., **fields: Any

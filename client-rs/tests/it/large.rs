@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringfence::{CallOptions, ErrorCode};
 
-use crate::mock::{Act, Mock, eventually};
+use crate::mock::{Act, Mock, Plan, eventually};
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at as u32).wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect()
@@ -98,4 +98,67 @@ fn what_no_segment_can_hold_is_refused_here() {
     let error = client.echo(&data).unwrap_err();
     assert_eq!(error.code(), ErrorCode::TooLarge);
     assert!(error.to_string().contains("split it"), "{error}");
+}
+
+#[test]
+fn a_loan_is_read_where_it_was_filled() {
+    let mock = Mock::echoing();
+    let client = mock.client();
+    let echo = client.method("system", "echo").unwrap();
+    let (data, options) = (pattern(1_000_000), CallOptions::default());
+    let loan = client.loan(data.len()).unwrap();
+    assert_eq!((loan.len(), loan.as_ptr().addr() % 4096), (1_000_000, 0));
+    loan.write(0, &data);
+    for (head, len) in
+        [(&b"before"[..], data.len()), (b"", 70_000), (&[7; 65_537], data.len()), (b"x", 0)]
+    {
+        let reply = client.call_loaned(&echo, head, &loan, len, &options).unwrap();
+        assert!(reply == [head, &data[..len]].concat(), "{} and {len}", head.len());
+    }
+    assert_eq!(mock.shared.bulks.load(SeqCst), 1, "nothing was copied into another");
+    let found = client.loan_at(loan.as_ptr().addr()).unwrap();
+    let pending = client.submit_loaned(&echo, b"found ", &found, 3, &options).unwrap().unwrap();
+    assert_eq!(client.wait(pending).unwrap(), [b"found ", &data[..3]].concat());
+    assert!(client.loan_at(loan.as_ptr().addr() + 8).is_none());
+    for (head, len) in [(&[0; 200_000][..], 1), (b"", 1_000_001)] {
+        let error = client.call_loaned(&echo, head, &loan, len, &options).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidArgument);
+    }
+    let start = loan.as_ptr().addr();
+    drop(loan);
+    assert!(client.loan_at(start).is_none(), "nobody lends it any more");
+    assert_eq!(client.echo(&data).unwrap(), data);
+    assert_eq!(mock.shared.bulks.load(SeqCst), 1, "it is used again");
+}
+
+#[test]
+fn a_loan_that_a_call_still_names_is_copied() {
+    let mock =
+        Mock::answering(|_, payload| Act::After(Duration::from_millis(20), payload.to_vec()));
+    let client = mock.client();
+    let echo = client.method("system", "echo").unwrap();
+    let (data, options) = (pattern(300_000), CallOptions::default());
+    let loan = client.loan(data.len()).unwrap();
+    loan.write(0, &data);
+    let segment = loan.segment().unwrap();
+    let first = client.submit_loaned(&echo, b"first", &segment, 9, &options).unwrap().unwrap();
+    assert!(client.submit_loaned(&echo, b"second", &segment, 9, &options).unwrap().is_none());
+    let second = client.call_loaned(&echo, b"second", &loan, data.len(), &options).unwrap();
+    assert_eq!(second, [b"second", &data[..]].concat());
+    assert_eq!(client.wait(first).unwrap(), [b"first", &data[..9]].concat());
+    let third = client.submit_loaned(&echo, b"third", &segment, 9, &options).unwrap().unwrap();
+    assert_eq!(client.wait(third).unwrap(), [b"third", &data[..9]].concat());
+}
+
+#[test]
+fn a_loan_outlives_the_daemon_that_gave_it() {
+    let mock = Mock::echoing();
+    let client = mock.client();
+    let echo = client.method("system", "echo").unwrap();
+    let loan = client.loan(300_000).unwrap();
+    loan.write(0, b"filled before");
+    let mock = Mock::start_in(mock.die(), Plan::default());
+    let options = CallOptions::default();
+    assert_eq!(client.call_loaned(&echo, b"", &loan, 13, &options).unwrap(), b"filled before");
+    drop(mock);
 }

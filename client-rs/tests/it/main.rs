@@ -8,6 +8,7 @@ mod fork;
 mod handshake;
 mod large;
 mod many;
+mod measures;
 mod mock;
 mod mock_session;
 mod restart;

@@ -4,12 +4,13 @@
 //! is right. Its folder and its segments are gone when it is dropped.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ringfence_protocol::geometry::Geometry;
+use ringfence_protocol::region::Region;
 use ringfence_protocol::schema::EngineSchema;
 use ringfence_protocol::sys::socket::Listener;
 
@@ -107,6 +108,8 @@ pub(crate) struct Shared {
     /// Cancelled tickets.
     pub(crate) cancelled: AtomicUsize,
     pub(crate) epoch: AtomicU32,
+    /// What clients write, of every lane that was opened.
+    pub(crate) ups: Mutex<Vec<Region>>,
 }
 
 /// A running mock.

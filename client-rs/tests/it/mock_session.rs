@@ -145,6 +145,7 @@ impl Session<'_> {
         let (up_region, down_region) =
             (map(&up, geometry.up().len), map(&down, geometry.down().len));
         ring::initialise(&up_region, &down_region, geometry, start);
+        self.shared.ups.lock().unwrap().push(up_region.clone());
         let ring = ServerLane::new(up_region, down_region, geometry, start, 1);
         let up_fd = up.fd().try_clone_to_owned().unwrap();
         let down_fd = down.reopen_read_only().unwrap();
@@ -260,8 +261,8 @@ impl Session<'_> {
         let Peek::Request(request) = self.lanes[lane].ring.peek().unwrap() else { return false };
         let mut payload = vec![0; request.header.len as usize];
         match request.place {
-            Place::Bulk { segment } => {
-                self.bulks[segment as usize - 1].1.read_block(0, &mut payload);
+            Place::Bulk { segment, at } => {
+                self.bulks[segment as usize - 1].1.read_block(at, &mut payload);
             }
             _ => self.lanes[lane].ring.read(&request, &mut payload),
         }

@@ -37,7 +37,13 @@ fn counters_are_added_and_set_back() {
         board.publish(&mut first);
         board.publish(&mut second);
     }
-    let gauges = Gauges { lanes_open: 1, queue_depth: 2, leased_bytes: 3, segment_bytes: 4 };
+    let gauges = Gauges {
+        lanes_open: 1,
+        queue_depth: 2,
+        workers_busy: 5,
+        leased_bytes: 3,
+        segment_bytes: 4,
+    };
     board.beat(&gauges, 99);
     let snapshot = Snapshot::read(&words).unwrap();
     let totals = snapshot.totals;

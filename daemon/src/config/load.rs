@@ -14,7 +14,7 @@ use super::sources::{Host, Sources, read_capped};
 use super::{Config, ConfigError, Origin};
 
 /// `sun_path` of a socket address without its final zero: unix(7).
-const SOCKET_PATH_MAX: usize = 107;
+pub(super) const SOCKET_PATH_MAX: usize = 107;
 /// Bytes of a slot (SPEC): what a lane costs is checked against the quota of a user.
 const SLOT_BYTES: u64 = 256;
 

@@ -7,7 +7,7 @@
 use ringfence_protocol::limits;
 use toml::Value;
 
-use super::SocketMode;
+use super::{MetricsAddress, SocketMode};
 
 /// Largest length of lists (users, CPUs, engines).
 const LIST_MAX: usize = 1024;
@@ -139,6 +139,10 @@ pub const SETTINGS: &[Setting] = &[
         "directory of what engines save, absolute"),
     of("board.group", "RINGFENCE_BOARD_GROUP", Kind::Text(check_group),
         "group that may read the board"),
+    of("metrics.listen", "RINGFENCE_METRICS_LISTEN", Kind::Text(check_metrics),
+        "Unix socket or loopback port that serves Prometheus metrics"),
+    int("metrics.overhead_window_ms", "RINGFENCE_OVERHEAD_WINDOW_MS", (1000, DAY_MS),
+        "milliseconds over which overhead is judged"),
     of("log.format", "RINGFENCE_LOG_FORMAT", Kind::OneOf(&["auto", "text", "json", "journald"]),
         "shape of log lines"),
     of("log.level", "RINGFENCE_LOG_LEVEL",
@@ -299,6 +303,10 @@ fn check_dir(text: &str) -> Result<(), String> {
 
 fn check_mode(text: &str) -> Result<(), String> {
     SocketMode::try_from(text.to_owned()).map(|_| ())
+}
+
+fn check_metrics(text: &str) -> Result<(), String> {
+    MetricsAddress::try_from(text.to_owned()).map(|_| ())
 }
 
 fn check_group(text: &str) -> Result<(), String> {

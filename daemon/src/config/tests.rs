@@ -183,6 +183,12 @@ fn wrong_values_name_the_rule() {
             "[polling]\ncpus = [0, 1024]",
             "/f.toml: polling.cpus = [0, 1024]: expected at most 1024 whole numbers from 0 to 1023",
         ),
+        (
+            "[metrics]\nlisten = '0.0.0.0:9464'",
+            "/f.toml: metrics.listen = \"0.0.0.0:9464\": expected an absolute path, or a loopback \
+             port: \"127.0.0.1:9464\" or \"[::1]:9464\"; metrics do not leave the machine: let a \
+             scraper on it, or a proxy that asks who is there, carry them",
+        ),
         ("[state]\ndir = 'saved'", "/f.toml: state.dir = \"saved\": expected an absolute path"),
         ("allow_any_uid = 1", "/f.toml: allow_any_uid = 1: expected true or false"),
         (
@@ -292,7 +298,7 @@ fn lists_and_switches_are_read_from_variables() {
 #[test]
 fn the_printed_configuration_loads_to_the_same() {
     let text = "exit_when_idle_ms = 1\nsocket_group = 'g'\n[polling]\ncpus = [1]\nspin = 'never'\n\
-                [board]\ngroup = 'b'\n[state]\ndir = '/s'\n[lanes]\nslots = 16\n";
+                [board]\ngroup = 'b'\n[state]\ndir = '/s'\n[metrics]\nlisten = '[::1]:9464'\n[lanes]\nslots = 16\n";
     let first = with_file(text).unwrap();
     let second = with_file(&first.to_toml()).unwrap();
     let bare = |config: Config| Config { origins: BTreeMap::new(), ..config };
@@ -310,6 +316,7 @@ fn the_table_and_the_structs_have_the_same_keys_and_variables_are_unique() {
     config.socket_group = Some("g".to_owned());
     config.polling.cpus = Some(vec![0]);
     config.board.group = Some("g".to_owned());
+    config.metrics.listen = Some(MetricsAddress::Unix("/m".into()));
     config.state.dir = Some("/s".into());
     let mut have = Vec::new();
     for (key, value) in toml::Table::try_from(&config).unwrap() {

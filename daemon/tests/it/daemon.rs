@@ -34,6 +34,37 @@ impl Daemon {
         Self::start_again(instance, dir, flags, crash_at)
     }
 
+    /// A path in its own directory, for flags.
+    pub(crate) fn own_path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// With these variables, and its log in [`own_path`](Self::own_path)`("log")`.
+    pub(crate) fn start_logged(env: &[(&str, &str)]) -> Self {
+        let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(format!("ringfence-{instance}"));
+        std::fs::create_dir(&dir).unwrap();
+        let log = std::fs::File::create(dir.join("log")).unwrap();
+        let child = Command::new(testd())
+            .envs(
+                env.iter()
+                    .map(|(name, value)| (*name, value.replace("DIR", dir.to_str().unwrap()))),
+            )
+            .args(["--instance", &instance, "--log-format", "text", "--engines", "system"])
+            .arg("--runtime-dir")
+            .arg(&dir)
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut daemon = Self { child, instance, dir };
+        until("the daemon listens", || {
+            assert!(daemon.is_running(), "the daemon did not start");
+            is_listening(&daemon.socket())
+        });
+        daemon
+    }
+
     fn start_again(instance: String, dir: PathBuf, flags: &[&str], crash_at: Option<&str>) -> Self {
         let child = Command::new(testd())
             .envs(crash_at.map(|at| ("RINGFENCE_CRASH_AT", at)))

@@ -6,6 +6,7 @@ mod daemon;
 #[cfg(feature = "vectors")]
 mod engines;
 mod hostile;
+mod metrics;
 mod pages;
 mod raw;
 mod spine;

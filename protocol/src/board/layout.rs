@@ -131,7 +131,17 @@ pub struct Totals {
     pub errors_evicted: u64,
     /// Sessions now that have no row because the table is full.
     pub sessions_without_row: u64,
-    reserved: [u64; 15],
+    /// Workers that run a job now.
+    pub workers_busy: u64,
+    /// Calls that clients measured themselves, one in 64 (SPEC M). Untrusted, as the next three are.
+    pub client_calls: u64,
+    /// Their time, as their callers saw it.
+    pub client_ns: u64,
+    /// Of them, those that had to wait for the lock of an interpreter at the end.
+    pub interpreter_waits: u64,
+    /// How long they waited for it.
+    pub interpreter_ns: u64,
+    reserved: [u64; 10],
 }
 
 /// One method of one engine.
@@ -149,7 +159,14 @@ pub struct MethodRow {
     pub errors: u64,
     /// Sampled service times: from claim to published answer.
     pub service: Histogram,
-    reserved: [u64; 4],
+    /// Calls that clients measured themselves, one in 64 (SPEC M). Untrusted.
+    pub client_calls: u64,
+    /// Their time, as their callers saw it. Untrusted.
+    pub client_ns: u64,
+    /// 0: not known. Else, plus 1, how many millionths of a call's time the engine did not work, in
+    /// the last window.
+    pub overhead: u64,
+    reserved: [u64; 1],
 }
 
 impl MethodRow {
@@ -161,6 +178,12 @@ impl MethodRow {
     /// The engine's id.
     pub fn engine(&self) -> u16 {
         (self.method >> 16) as u16
+    }
+
+    /// The part of a call's time in which the engine did not work, 0 to 1, in the last window; nothing
+    /// if it is not known.
+    pub fn overhead_ratio(&self) -> Option<f64> {
+        self.overhead.checked_sub(1).map(|millionths| millionths as f64 / 1e6)
     }
 
     /// The operation's id within its engine.

@@ -14,6 +14,7 @@ use crate::fault::Fault;
 use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{Header, down, entry, slot, up};
 use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, LINE_WORDS, STRIDE};
+use crate::measures::Measures;
 use crate::memory::Memory;
 use crate::ring::{ASLEEP, BY_BYTE, Blocks, NEXT_SLEEP, WakeBy, write_slot};
 
@@ -361,6 +362,11 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         let claimed = self.down.load_acquire(down::CLAIMED);
         // A long call may be overtaken by any number of others: half of all positions is "before".
         claimed.wrapping_sub(ticket).wrapping_sub(1) < 1 << 63
+    }
+
+    /// Publishes what the client has measured of its calls in this lane (SPEC M1).
+    pub fn publish(&self, measures: &Measures) {
+        measures.store(&self.up);
     }
 
     /// The daemon's beat: it changes with every sweep of a daemon that runs.

@@ -18,11 +18,13 @@ pub enum Place {
         /// Offset in `up`.
         at: usize,
     },
-    /// At the start of this bulk segment of the session. The session must check that it has it and
-    /// that the payload fits.
+    /// In this bulk segment of the session. The session must check that it has it and that the payload
+    /// ends within.
     Bulk {
         /// Number, from 1 to [`BULK_SEGMENTS`].
         segment: u32,
+        /// Offset in the segment, below 2^24 - 1.
+        at: usize,
     },
 }
 
@@ -65,11 +67,12 @@ fn check_block(len: u32, block: u32, geometry: Geometry) -> Result<Place, Fault>
         }
         return Ok(Place::Arena { at: geometry.up().arena + first });
     }
-    if index != 0 {
+    // The low bits were 0: no index at all.
+    if index == u32::MAX {
         return Err(Fault::Block { block: index, len, blocks: 1 });
     }
     if segment as usize > BULK_SEGMENTS {
         return Err(Fault::Bulk { segment, len, has: 0 });
     }
-    Ok(Place::Bulk { segment })
+    Ok(Place::Bulk { segment, at: index as usize })
 }

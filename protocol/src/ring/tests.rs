@@ -114,7 +114,7 @@ proptest! {
             let end = match request.place {
                 Place::Inline => request.header.len as usize <= 216,
                 Place::Arena { at } => at + request.header.len as usize <= GEOMETRY.up().len,
-                Place::Bulk { segment } => (1..=255).contains(&segment),
+                Place::Bulk { segment, .. } => (1..=255).contains(&segment),
             };
             prop_assert!(end);
         }

@@ -1,0 +1,57 @@
+"""Arrays that a client fills where the daemon reads them. Imported at the first loan; needs numpy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+try:
+    import numpy as np
+except ImportError as error:
+    raise ImportError(
+        f"loans are numpy arrays: pip install ringfence[numpy] ({error})", name="numpy"
+    ) from error
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from numpy.typing import DTypeLike, NDArray
+
+    from ._core import Client as NativeClient
+
+
+class Loan:
+    """An array to fill and to send, once or again: ``with client.loan(shape) as rows``. A call whose
+    last field it is, from its beginning, sends it without a copy. Do not write while such a call is
+    open. The memory goes back when neither the loan nor a view of its array is left."""
+
+    __slots__ = ("array",)
+
+    def __init__(
+        self, client: NativeClient, shape: int | tuple[int, ...], dtype: DTypeLike
+    ) -> None:
+        kind = np.dtype(dtype)
+        if kind.hasobject:
+            raise TypeError(f"a loan of dtype {kind}: objects cannot be sent")
+        sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+        if any(size < 0 for size in sizes):
+            raise ValueError(f"a loan of shape {sizes}: sizes go from 0 up")
+        count = 1
+        for size in sizes:
+            count *= size
+        memory = client._loan(count * kind.itemsize)
+        flat: NDArray[Any] = np.frombuffer(memory, kind, count) if count else np.empty(0, kind)
+        self.array: NDArray[Any] | None = flat.reshape(sizes)
+        """The array; ``None`` once the loan is over."""
+
+    def __enter__(self) -> NDArray[Any]:
+        if self.array is None:
+            raise ValueError("this loan is over: ask for another one")
+        return self.array
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.array = None

@@ -1,0 +1,123 @@
+"""Large arrays: loaned, viewed where they lie, counted."""
+
+from __future__ import annotations
+
+import gc
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import eventually
+from numpy.typing import NDArray
+
+import ringfence as rf
+from ringfence.testing import PrivateDaemon, private_daemon
+
+ROWS, DIM = 5_000, 32
+
+
+def mapping_of(array: NDArray[np.generic]) -> str:
+    """The name in /proc/self/maps of the memory that an array lies in."""
+    address = array.__array_interface__["data"][0]
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        low, high = (int(part, 16) for part in line.split()[0].split("-"))
+        if low <= address < high:
+            return line.partition("/")[2]
+    raise AssertionError(f"{address:x} is not mapped")
+
+
+def is_ours(array: NDArray[np.generic], daemon: PrivateDaemon) -> bool:
+    return re.search(rf"ringfence\.\d+\.{daemon.instance}\.\w+\.bulk", mapping_of(array)) is not None
+
+
+def test_a_loaned_array_is_read_where_it_lies(daemon: PrivateDaemon) -> None:
+    values = np.random.default_rng(3).random((ROWS, DIM), np.float32)
+    with daemon.connect() as client:
+        docs = client.vectors.create("loaned", dim=DIM)
+        with client.loan((ROWS, DIM)) as rows:
+            assert is_ours(rows, daemon) and rows.flags.writeable and rows.shape == (ROWS, DIM)
+            rows[:] = values
+            before = rf.copied_bytes()
+            assert docs.add(np.arange(ROWS), rows).added == ROWS
+            assert rf.copied_bytes() == before, "nothing was copied in this process"
+            # The same memory again, filled anew, and a part of it from its beginning.
+            rows += 1
+            assert docs.upsert(np.arange(ROWS), rows).updated == ROWS
+            rows[: ROWS // 2] += 1
+            assert docs.upsert(np.arange(ROWS // 2), rows[: ROWS // 2]).updated == ROWS // 2
+            assert rf.copied_bytes() == before
+            # What begins elsewhere is copied, once.
+            docs.upsert(np.arange(ROWS // 2), rows[ROWS // 2 :])
+            assert rf.copied_bytes() == before + rows.nbytes // 2
+        got = docs.get([0, ROWS - 1]).rows
+        expected = values[[ROWS // 2, ROWS - 1]] + 1
+        assert (got == expected).all()
+        client.vectors.drop("loaned")
+
+
+def test_an_array_of_ones_own_is_copied_once(daemon: PrivateDaemon) -> None:
+    rows = np.random.default_rng(4).random((ROWS, DIM), np.float32)
+    with daemon.connect() as client:
+        docs = client.vectors.create("copied", dim=DIM)
+        before = rf.copied_bytes()
+        docs.add(np.arange(ROWS), rows)
+        assert rf.copied_bytes() - before == rows.nbytes
+        assert (docs.get([7, 11]).rows == rows[[7, 11]]).all()
+        client.vectors.drop("copied")
+
+
+def test_a_large_reply_is_viewed_where_it_lies(daemon: PrivateDaemon) -> None:
+    rows = np.random.default_rng(5).random((ROWS, DIM), np.float32)
+    with daemon.connect() as client:
+        docs = client.vectors.create("viewed", dim=DIM)
+        docs.add(np.arange(ROWS), rows)
+        before = rf.copied_bytes()
+        got = docs.get(np.arange(ROWS)).rows
+        assert is_ours(got, daemon) and not got.flags.writeable
+        assert (got == rows).all() and rf.copied_bytes() == before
+        eventually(lambda: client.stats().leased_bytes >= got.nbytes, "the lease is seen")
+        del got
+        gc.collect()
+        eventually(lambda: client.stats().leased_bytes == 0, "the lease is given back")
+        client.vectors.drop("viewed")
+
+
+def test_a_loan_outlives_its_daemon_and_its_client() -> None:
+    with private_daemon() as daemon:
+        client = daemon.connect()
+        with client.loan(1_000_000, np.uint8) as array:
+            array[:] = 7
+            daemon.kill()
+            daemon.start()
+            docs = client.vectors.create("again", dim=2500)
+            docs.add(range(100), array.view(np.float32).reshape(100, -1))
+            assert docs.count() == 100
+        client.close()
+        assert (array == 7).all()
+
+
+def test_what_cannot_be_lent(client: rf.Client) -> None:
+    with client.loan((0, 8)) as nothing:
+        assert nothing.shape == (0, 8)
+    with pytest.raises(TypeError, match="objects"):
+        client.loan(3, object)
+    with pytest.raises(ValueError, match="from 0 up"):
+        client.loan((-1, 2))
+    with pytest.raises((MemoryError, ValueError, OverflowError)):
+        client.loan((1 << 20, 1 << 20))
+    loan = client.loan(100_000)
+    with loan as array:
+        array[:] = 1.5
+    with pytest.raises(ValueError, match="is over"):
+        loan.__enter__()
+    assert array.sum() == 150_000
+
+
+def test_a_loan_in_process_is_memory_like_any_other() -> None:
+    with rf.connect("inproc:") as client:
+        docs = client.vectors.create("here", dim=DIM)
+        with client.loan((ROWS, DIM)) as rows:
+            rows[:] = np.arange(ROWS, dtype=np.float32)[:, None]
+            docs.add(np.arange(ROWS), rows)
+        assert docs.search([5.0] * DIM, 1).ids.tolist() == [5]
