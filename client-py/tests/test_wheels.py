@@ -22,7 +22,7 @@ import pytest
 
 import ringfence as rf
 from conftest import eventually
-from documents import ROOT, commands, matches, write_tests
+from documents import ROOT, Shell, commands, write_tests
 from interpreters import interpreters
 from test_connect import default_is_free, gone
 from test_docs import run_pytest
@@ -293,21 +293,8 @@ def type_all(
     env |= {"PATH": f"{python}:/usr/bin:/bin", "XDG_RUNTIME_DIR": str(runtime)}
     env |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_CONSTRAINT": str(PINS)}
     done: list[tuple[str, str, str, float]] = []
-    with subprocess.Popen(
-        ["bash", "--norc"],
-        cwd=work,
-        env=env | {"PIP_ROOT_USER_ACTION": "ignore"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as shell:
-        assert shell.stdin is not None and shell.stdout is not None
+    with Shell(work, env | {"PIP_ROOT_USER_ACTION": "ignore"}) as shell:
         for command, shown in commands(document):
-            shell.stdin.write(f"{command}\nprintf '\\n%s\\n' END-OF-COMMAND\n")
-            shell.stdin.flush()
-            printed = "".join(iter(shell.stdout.readline, "END-OF-COMMAND\n"))[:-1]
+            printed = shell.type(command, shown)
             done.append((command, shown, printed, time.monotonic()))
-            assert matches(shown, printed), f"$ {command}shown:\n{shown}printed:\n{printed}"
-        shell.stdin.close()
     return done

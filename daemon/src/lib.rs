@@ -24,7 +24,7 @@ mod sight;
 mod workers;
 
 pub use daemon::{Builder, Daemon, StartError};
-pub use ringfence_core::{Call, Cost, Engine, Stop, Surroundings};
+pub use ringfence_core::{Call, Cost, Engine, Stop, Surroundings, Unbounded};
 pub use ringfence_protocol::error::{Error, ErrorCode};
 pub use ringfence_protocol::message;
 pub use ringfence_protocol::schema::{EngineSchema, MethodSchema};

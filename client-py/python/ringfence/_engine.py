@@ -31,7 +31,7 @@ def method_help(name: str, native: NativeMethod) -> str:
     lines = [f"{name}({takes})", "", f"    {doc}"]
     for title, fields in (("takes", request), ("gives", reply)):
         lines += ["", f"    {title}:" if fields else f"    {title} nothing"]
-        lines += [f"        {field}: {ty}  {about}" for field, ty, about in fields]
+        lines += [f"        {field}: {ty}  {about}".rstrip() for field, ty, about in fields]
     return "\n".join(lines)
 
 

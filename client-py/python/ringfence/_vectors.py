@@ -256,8 +256,8 @@ class Collection:
         exact: bool = False,
         timeout: Timeout = ...,
     ) -> BatchHits:
-        """Finds the ``k`` nearest rows of each of many vectors, which the daemon works on in
-        parallel. The answers are those of as many calls of :meth:`search`."""
+        """Finds the ``k`` nearest rows of each of many vectors in one call. The answers are those
+        of as many calls of :meth:`search`."""
         values = batch_values(self, queries, k, ef, exact)
         return read_batch(self._methods["search_batch"].invoke(values, timeout=timeout))
 

@@ -4,6 +4,7 @@
 //! same mistake gives the same message wherever it is made. The types of [`super::Config`] repeat
 //! the names; a test compares the two. It does not read files and knows no precedence.
 
+use ringfence_protocol::limits;
 use toml::Value;
 
 use super::{MetricsAddress, SocketMode};
@@ -77,6 +78,7 @@ const fn of(path: &'static str, env: &'static str, kind: Kind, about: &'static s
     Setting { path, env, kind, about }
 }
 
+const BLOCK: i64 = limits::BLOCK_BYTES as i64;
 const TIB: i64 = 1 << 40;
 const DAY_MS: i64 = 86_400_000;
 
@@ -100,7 +102,7 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Int { min: 8, max: 4096, step: Step::PowerOfTwo },
         "slots of a ring"),
     of("lanes.arena_bytes", "RINGFENCE_LANES_ARENA_BYTES",
-        Kind::Int { min: 4096, max: 64 << 20, step: Step::MultipleOf(4096) },
+        Kind::Int { min: BLOCK, max: BLOCK * *limits::BLOCKS.end() as i64, step: Step::MultipleOf(BLOCK) },
         "bytes of an arena"),
     int("lanes.max_per_session", "RINGFENCE_LANES_MAX_PER_SESSION", (1, 64),
         "lanes of one session"),

@@ -168,7 +168,7 @@ fn wrong_values_name_the_rule() {
         ),
         (
             "[lanes]\narena_bytes = 5000",
-            "/f.toml: lanes.arena_bytes = 5000: expected a multiple of 4096 from 4096 to 67108864",
+            "/f.toml: lanes.arena_bytes = 5000: expected a multiple of 4096 from 4096 to 262144",
         ),
         (
             "[polling]\npollers = 'two'",

@@ -82,7 +82,7 @@ pub(super) enum Refusal {
     Twice { id: u64, first: usize, second: usize },
     #[error(
         "row {row} has id {id}, which exists: nothing was added; \
-         use upsert=True to replace it, or delete it first"
+         upsert replaces it, or delete it first"
     )]
     IdExists { row: usize, id: u64 },
     #[error("k is {k}: use 1 to {}", limits::K)]
