@@ -111,6 +111,18 @@ def test_the_loop_goes_on_while_a_call_waits(trial_daemon: PrivateDaemon) -> Non
     run(main)
 
 
+def test_a_task_that_calls_without_end_leaves_time_for_others(daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        async with rf.aio.connect(daemon.socket) as client, ticking() as ticks:
+            deadline = time.monotonic() + SECONDS
+            while ticks() < 3:
+                # Most of these are answered before they could wait.
+                assert await client.echo(b"x") == b"x"
+                assert time.monotonic() < deadline, "nobody else ever ran"
+
+    run(main)
+
+
 def test_cancelling_frees_the_ticket(trial_daemon: PrivateDaemon) -> None:
     async def main() -> None:
         async with rf.aio.connect(trial_daemon.socket) as client:

@@ -64,6 +64,8 @@ enum State {
     /// The catalogue is fetched first.
     Learning(Box<Calling<[u8; 0]>>),
     Open(Pending),
+    /// Answered while it was submitted, but it is the turn of other tasks.
+    Answered(Reply),
     Over,
 }
 
@@ -112,6 +114,13 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
                 State::Open(pending) => match pending.poll(cx.waker()) {
                     Some(answer) => self.answered(answer),
                     None => self.wait(&reactor, cx),
+                },
+                State::Answered(_) => match std::mem::replace(&mut self.state, State::Over) {
+                    State::Answered(reply) => Step::Done(Ok(reply)),
+                    other => {
+                        self.state = other;
+                        Step::Again
+                    }
                 },
                 State::Over => Step::Done(Err(crate::pending::taken())),
             };
@@ -163,6 +172,11 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
         let payload = self.payload.as_ref();
         let request = Request { method: &self.method, payload, options: &options, turns };
         match remote.start_aside(request, AsReply) {
+            Ok(Started::Done(reply)) if reactor.is_share_over() => {
+                self.state = State::Answered(reply);
+                cx.waker().wake_by_ref();
+                Step::Wait
+            }
             Ok(Started::Done(reply)) => Step::Done(Ok(reply)),
             Ok(Started::Open(pending)) => {
                 self.watch = Some(Watch::new(remote, pending.lane()));

@@ -13,7 +13,10 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::task::Waker;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -50,7 +53,13 @@ pub(crate) struct Reactor {
     room: Mutex<VecDeque<Waker>>,
     watched: Mutex<Watched>,
     closed: AtomicBool,
+    /// Calls that were answered while they were submitted.
+    at_once: AtomicU32,
 }
+
+/// Calls in a row that may be answered without giving way: a task that makes one after the other would
+/// else keep its thread from all other tasks. (tokio allows its own resources as many.)
+const SHARE: u32 = 128;
 
 /// The session whose descriptors are in the set.
 #[derive(Debug, Default)]
@@ -99,6 +108,7 @@ impl Reactor {
             room: Mutex::default(),
             watched: Mutex::default(),
             closed: AtomicBool::new(false),
+            at_once: AtomicU32::new(0),
         };
         reactor.add(reactor.nudge.as_fd(), Source::Nudge)?;
         reactor.add(reactor.timers.as_fd(), Source::Timer)?;
@@ -130,6 +140,11 @@ impl Reactor {
         self.closed.store(true, SeqCst);
         self.room.lock().drain(..).for_each(Waker::wake);
         self.link.lock().wake();
+    }
+
+    /// One more call was answered at once: is it the turn of other tasks?
+    pub(crate) fn is_share_over(&self) -> bool {
+        self.at_once.fetch_add(1, Relaxed) % SHARE == SHARE - 1
     }
 
     /// Asks the loop to look at a lane: a call was made in it that is not answered yet.

@@ -8,9 +8,10 @@
 >>> asyncio.run(main())
 b'hello'
 
-A call that the daemon answers within about a microsecond never leaves the task; every other one
-waits in the loop, which watches one descriptor for all of them. Cancelling a task gives its call
-up. A client belongs to the loop that it was connected in.
+A call that the daemon answers within about a microsecond does not leave the task, but for every
+128th, so that other tasks have their turn; every other one waits in the loop, which watches one
+descriptor for all of them. Cancelling a task gives its call up. A client belongs to the loop that
+it was connected in.
 """
 
 from __future__ import annotations
