@@ -19,7 +19,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use ringfence::{CallOptions, Client, Driver, Error, Reply};
 
 use crate::buffer;
-use crate::client::{engines, info, parse_spin};
+use crate::client::{builder, engines, info};
 use crate::error::raise;
 use crate::method::{Method, Resolved};
 use crate::wait::Limit;
@@ -120,21 +120,7 @@ impl AsyncClient {
         spin: &str,
         name: Option<&str>,
     ) -> PyResult<Self> {
-        let mut builder = crate::target::builder(target)
-            .map_err(|error| raise(py, &error))?
-            .spin(parse_spin(spin)?);
-        if let Some(binary) = autostart {
-            builder = builder.autostart(Some(binary));
-        }
-        if let Some(binary) = daemon {
-            builder = builder.daemon(binary);
-        }
-        if let Some(limit) = timeout.of_connect() {
-            builder = builder.timeout(limit);
-        }
-        if let Some(name) = name {
-            builder = builder.name(name);
-        }
+        let builder = builder(py, target, autostart, daemon, timeout, spin, name)?;
         let made = builder.connect_later().and_then(|client| {
             let driver = client.driver()?;
             Ok((client, driver))

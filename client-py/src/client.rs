@@ -39,21 +39,7 @@ impl Client {
         spin: &str,
         name: Option<&str>,
     ) -> PyResult<Self> {
-        let mut builder = crate::target::builder(target)
-            .map_err(|error| raise(py, &error))?
-            .spin(parse_spin(spin)?);
-        if let Some(binary) = autostart {
-            builder = builder.autostart(Some(binary));
-        }
-        if let Some(binary) = daemon {
-            builder = builder.daemon(binary);
-        }
-        if let Some(limit) = timeout.of_connect() {
-            builder = builder.timeout(limit);
-        }
-        if let Some(name) = name {
-            builder = builder.name(name);
-        }
+        let builder = builder(py, target, autostart, daemon, timeout, spin, name)?;
         let (inner, echo, ping) = wait::aside_or_raise(py, move || {
             let client = builder.connect()?;
             let echo = client.method("system", "echo")?;
@@ -128,6 +114,33 @@ impl Client {
     }
 }
 
+/// What Python says of a client to be, as client-rs takes it.
+pub(crate) fn builder(
+    py: Python<'_>,
+    target: Option<&str>,
+    autostart: Option<PathBuf>,
+    daemon: Option<PathBuf>,
+    timeout: Limit,
+    spin: &str,
+    name: Option<&str>,
+) -> PyResult<ringfence::Builder> {
+    let mut builder =
+        crate::target::builder(target).map_err(|error| raise(py, &error))?.spin(parse_spin(spin)?);
+    if let Some(binary) = autostart {
+        builder = builder.autostart(Some(binary));
+    }
+    if let Some(binary) = daemon {
+        builder = builder.daemon(binary);
+    }
+    if let Some(limit) = timeout.of_connect() {
+        builder = builder.timeout(limit);
+    }
+    if let Some(name) = name {
+        builder = builder.name(name);
+    }
+    Ok(builder)
+}
+
 /// What a client is connected to, as a tuple.
 pub(crate) fn info<'py>(
     py: Python<'py>,
@@ -148,7 +161,7 @@ pub(crate) fn engines(catalogue: &[EngineSchema]) -> Vec<(String, String, Vec<St
     all.map(|engine| (engine.name.clone(), engine.doc.clone(), names(engine))).collect()
 }
 
-pub(crate) fn parse_spin(text: &str) -> PyResult<Spin> {
+fn parse_spin(text: &str) -> PyResult<Spin> {
     match text {
         "adaptive" => Ok(Spin::Adaptive),
         "always" => Ok(Spin::Always),
