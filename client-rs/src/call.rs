@@ -183,7 +183,7 @@ impl Remote {
                     return None;
                 }
                 std::thread::sleep(Duration::from_millis(2));
-                session.poll_if_free();
+                let _or_another_thread_notices = session.poll_if_free();
             }
             self.bury(&session);
         }

@@ -48,6 +48,8 @@ pub struct Calling<P> {
     lost: Option<(Error, Instant)>,
     retries: u32,
     alarm: Option<(Arc<Reactor>, Key)>,
+    /// Its place among those that wait for room.
+    queued: Option<(Arc<Reactor>, u64)>,
     watch: Option<Watch>,
 }
 
@@ -81,6 +83,7 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
             lost: None,
             retries: RETRIES,
             alarm: None,
+            queued: None,
             watch: None,
         }
     }
@@ -115,14 +118,12 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
                     Some(answer) => self.answered(answer),
                     None => self.wait(&reactor, cx),
                 },
-                State::Answered(_) => match std::mem::replace(&mut self.state, State::Over) {
-                    State::Answered(reply) => Step::Done(Ok(reply)),
-                    other => {
-                        self.state = other;
-                        Step::Again
+                State::Answered(_) | State::Over => {
+                    match std::mem::replace(&mut self.state, State::Over) {
+                        State::Answered(reply) => Step::Done(Ok(reply)),
+                        _ => Step::Done(Err(crate::pending::taken())),
                     }
-                },
-                State::Over => Step::Done(Err(crate::pending::taken())),
+                }
             };
             match step {
                 Step::Again => {}
@@ -171,7 +172,13 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
         let turns = if remote.settings.spin == Spin::Never { 0 } else { SPIN_TURNS };
         let payload = self.payload.as_ref();
         let request = Request { method: &self.method, payload, options: &options, turns };
-        match remote.start_aside(request, AsReply) {
+        let started = remote.start_aside(request, AsReply);
+        if started.is_ok()
+            && let Some((reactor, place)) = self.queued.take()
+        {
+            let _its_room_is_taken = reactor.leave_room(place);
+        }
+        match started {
             Ok(Started::Done(reply)) if reactor.is_share_over() => {
                 self.state = State::Answered(reply);
                 cx.waker().wake_by_ref();
@@ -204,7 +211,8 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
         if self.watch.is_none() {
             self.watch = Some(Watch::new(remote, remote.lane_index()));
         }
-        reactor.await_room(cx.waker());
+        let place = self.queued.take().map(|(_, place)| place);
+        self.queued = Some((reactor.clone(), reactor.await_room(place, cx.waker())));
         self.wait(reactor, cx)
     }
 
@@ -287,8 +295,7 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
         let after = times.allowed.unwrap_or_default();
         let answer = match &self.state {
             State::Open(pending) => pending.give_up(),
-            // It waited for room.
-            _ if self.watch.is_some() => {
+            _ if self.queued.is_some() => {
                 Err(Error::Timeout { outcome: Outcome::NotStarted, after })
             }
             _ => Err(reactor.link.lock().unavailable()),
@@ -315,6 +322,17 @@ impl<P> Calling<P> {
             reactor.timers.clear(key);
         }
     }
+
+    /// It is over. If there was room for it, the room is somebody else's now.
+    fn leave(&mut self) {
+        self.clear_alarm();
+        self.watch = None;
+        if let Some((reactor, place)) = self.queued.take()
+            && reactor.leave_room(place)
+        {
+            reactor.ring();
+        }
+    }
 }
 
 enum Step {
@@ -330,15 +348,14 @@ impl<P: AsRef<[u8]> + Unpin> Future for Calling<P> {
         let this = self.get_mut();
         let answer = std::task::ready!(this.advance(cx));
         this.state = State::Over;
-        this.watch = None;
-        this.clear_alarm();
+        this.leave();
         Poll::Ready(answer)
     }
 }
 
 impl<P> Drop for Calling<P> {
     fn drop(&mut self) {
-        self.clear_alarm();
+        self.leave();
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Link {
     tasks: Vec<Waker>,
     /// How the last round ended that was in vain.
     failed: Option<(Instant, Error)>,
+    /// The pause that a turn will end.
+    alarm: Option<Instant>,
     /// Where nobody was when the round that is under way looked last.
     tried: String,
 }
@@ -73,12 +75,15 @@ impl Remote {
         since: Instant,
         task: &Waker,
     ) -> Poll<Result<(), Error>> {
+        // Whoever waits in it nudges the loop, whose turn watches the session.
+        if self.is_alive() {
+            return Poll::Ready(Ok(()));
+        }
         if self.is_closed() {
             return Poll::Ready(Err(Error::Closed));
         }
         let mut link = reactor.link.lock();
-        if let Some(session) = self.alive() {
-            reactor.watch_session(&session);
+        if self.is_alive() {
             return Poll::Ready(Ok(()));
         }
         if let Some((_, error)) = link.failed.as_ref().filter(|(at, _)| *at >= since) {
@@ -105,7 +110,9 @@ impl Remote {
                 Poll::Ready(result)
             }
             None => {
-                if let Step::Pause(at) = round.step {
+                if let Step::Pause(at) = round.step
+                    && link.alarm.replace(at) != Some(at)
+                {
                     // The turn that it causes wakes all of us.
                     reactor.timers.set(at, Waker::noop().clone());
                 }

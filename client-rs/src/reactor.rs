@@ -10,7 +10,7 @@
 //! Invariant: whoever waits holds a [`Watch`], so that the lane is parked for a byte. It does *not* know
 //! any runtime, and never blocks but for the moments in which another thread holds a lane.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -18,6 +18,7 @@ use std::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
 };
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use parking_lot::Mutex;
@@ -49,8 +50,7 @@ pub(crate) struct Reactor {
     nudge: Bell,
     pub(crate) timers: Timers,
     pub(crate) link: Mutex<Link>,
-    /// Tasks that wait for room in a ring.
-    room: Mutex<VecDeque<Waker>>,
+    room: Mutex<Room>,
     watched: Mutex<Watched>,
     closed: AtomicBool,
     /// Calls that were answered while they were submitted.
@@ -61,12 +61,24 @@ pub(crate) struct Reactor {
 /// else keep its thread from all other tasks. (tokio allows its own resources as many.)
 const SHARE: u32 = 128;
 
+/// Tasks that wait for room in a ring, by their place in the queue.
+#[derive(Debug, Default)]
+struct Room {
+    tasks: BTreeMap<u64, Waker>,
+    places: u64,
+}
+
 /// The session whose descriptors are in the set.
 #[derive(Debug, Default)]
 struct Watched {
     serial: u32,
     waker: bool,
+    /// Its control socket said something while another thread had it.
+    unread: bool,
 }
+
+/// When a control socket is looked at again that another thread has.
+const UNREAD: Duration = Duration::from_millis(1);
 
 /// Somebody waits for a lane.
 #[derive(Debug)]
@@ -138,7 +150,7 @@ impl Reactor {
     /// Nobody watches any more: everybody who waits is told so.
     pub(crate) fn close(&self) {
         self.closed.store(true, SeqCst);
-        self.room.lock().drain(..).for_each(Waker::wake);
+        std::mem::take(&mut self.room.lock().tasks).into_values().for_each(Waker::wake);
         self.link.lock().wake();
     }
 
@@ -161,9 +173,21 @@ impl Reactor {
         let _ = self.nudge.ring();
     }
 
-    /// Has `task` woken when there may be room in a ring.
-    pub(crate) fn await_room(&self, task: &Waker) {
-        self.room.lock().push_back(task.clone());
+    /// Has `task` woken when there may be room in a ring: its place in the queue, which is the one that
+    /// it had.
+    pub(crate) fn await_room(&self, place: Option<u64>, task: &Waker) -> u64 {
+        let mut room = self.room.lock();
+        let place = place.unwrap_or_else(|| {
+            room.places += 1;
+            room.places
+        });
+        room.tasks.insert(place, task.clone());
+        place
+    }
+
+    /// The task at `place` waits no longer. Had it been woken? Then there was room for it.
+    pub(crate) fn leave_room(&self, place: u64) -> bool {
+        self.room.lock().tasks.remove(&place).is_none()
     }
 
     /// Takes what has come, for everybody. To be called when the descriptor is readable; never blocks.
@@ -176,9 +200,7 @@ impl Reactor {
             if has(Source::Waker) {
                 drain(&session);
             }
-            if has(Source::Control) {
-                session.poll_if_free();
-            }
+            self.hear(&session, has(Source::Control));
             self.watch_session(&session);
             remote.bury(&session);
         }
@@ -191,6 +213,16 @@ impl Reactor {
         self.link.lock().wake();
     }
 
+    /// Reads the control socket if it said something. Its event does not come again, so what another
+    /// thread, which waits for an answer there, leaves unread is looked for a little later.
+    fn hear(&self, session: &Session, said: bool) {
+        let unread = std::mem::take(&mut self.watched.lock().unread);
+        if (said || unread) && !session.poll_if_free() {
+            self.watched.lock().unread = true;
+            self.timers.set(Instant::now() + UNREAD, Waker::noop().clone());
+        }
+    }
+
     fn look_at(&self, cell: &LaneCell, remote: &Arc<Remote>) {
         if !cell.nudged.swap(false, SeqCst) {
             cell.awake.fetch_add(1, SeqCst);
@@ -199,8 +231,7 @@ impl Reactor {
         let free = cell.hold().as_mut().map_or(usize::MAX, |lane| lane.room());
         let woken: Vec<Waker> = {
             let mut room = self.room.lock();
-            let count = free.min(room.len());
-            room.drain(..count).collect()
+            std::iter::from_fn(|| room.tasks.pop_first()).take(free).map(|(_, task)| task).collect()
         };
         remote.fall_silent(cell);
         woken.into_iter().for_each(Waker::wake);
@@ -213,7 +244,7 @@ impl Reactor {
             return;
         }
         if watched.serial != session.serial {
-            *watched = Watched { serial: session.serial, waker: false };
+            *watched = Watched { serial: session.serial, ..Watched::default() };
             let added = session.with_control(|fd| self.add(fd, Source::Control));
             if added.is_ok() && session.waker().is_none() {
                 session.ask_for_waker();

@@ -209,6 +209,11 @@ impl Remote {
         }
     }
 
+    /// Is there a session that is not over?
+    pub(crate) fn is_alive(&self) -> bool {
+        self.current.load().as_ref().is_some_and(|session| session.death().is_none())
+    }
+
     /// The session, unless it is over.
     pub(crate) fn alive(&self) -> Option<Arc<Session>> {
         self.current.load_full().filter(|session| session.death().is_none())

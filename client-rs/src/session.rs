@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::limits::{BLOCK_BYTES, BULK_SEGMENTS, CONTROL_BYTES, CONTROL_FDS};
@@ -331,7 +331,16 @@ impl Session {
 
     /// Reads what the daemon sent unasked, and notices if it is gone.
     pub(crate) fn poll(&self) {
-        let mut control = self.control.lock();
+        self.read_all(self.control.lock());
+    }
+
+    /// As [`poll`](Self::poll), unless another thread has the control socket: `false`.
+    pub(crate) fn poll_if_free(&self) -> bool {
+        let control = self.control.try_lock();
+        control.map(|control| self.read_all(control)).is_some()
+    }
+
+    fn read_all(&self, mut control: MutexGuard<'_, Control>) {
         while self.death.get().is_none() {
             match control.try_receive() {
                 Ok(None) => return,
@@ -339,13 +348,6 @@ impl Session {
                 Ok(Some((message, fds))) => self.unasked(message, &fds),
                 Err(error) => self.die(of_control(&error)),
             }
-        }
-    }
-
-    /// As [`poll`](Self::poll), unless another thread is at it already.
-    pub(crate) fn poll_if_free(&self) {
-        if !self.control.is_locked() {
-            self.poll();
         }
     }
 

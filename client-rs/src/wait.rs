@@ -174,7 +174,7 @@ impl Remote {
         let Some(session) = self.current.load_full().filter(|s| s.serial == serial) else {
             return;
         };
-        session.poll_if_free();
+        let _or_another_thread_notices = session.poll_if_free();
         self.bury(&session);
     }
 

@@ -105,6 +105,10 @@ pub(crate) struct Shared {
     pub(crate) bulks: AtomicUsize,
     /// Bytes that clients hold, as of the last look.
     pub(crate) leased: AtomicUsize,
+    /// It does not answer requests for bulk segments...
+    pub(crate) mute: AtomicBool,
+    /// ... of which there were so many.
+    pub(crate) unheard: AtomicUsize,
     /// Cancelled tickets.
     pub(crate) cancelled: AtomicUsize,
     pub(crate) epoch: AtomicU32,

@@ -225,6 +225,9 @@ impl Session<'_> {
             Ok(TryReceived::HungUp) | Err(_) => self.over = true,
             Ok(TryReceived::Message(got)) => {
                 match wire::decode::<ClientMessage>(&buffer[..got.len]).unwrap() {
+                    ClientMessage::OpenBulk { .. } if self.shared.mute.load(SeqCst) => {
+                        self.shared.unheard.fetch_add(1, SeqCst);
+                    }
                     ClientMessage::OpenBulk { len } => self.open_bulk(len as usize),
                     ClientMessage::OpenLane if self.lanes.len() < self.plan.lanes => {
                         let (opened, up, down) = self.open_lane();

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use ringfence::{CallOptions, Client, Driver, Error, ErrorCode, Method, Outcome};
+use ringfence::{CallOptions, Client, Driver, Error, ErrorCode, Method, Outcome, Timeout};
+use ringfence_protocol::api;
 use tokio::io::unix::AsyncFd;
 
 use crate::mock::{Act, Manner, Mock, Plan, eventually};
@@ -59,8 +60,6 @@ impl Wake for Count {
 
 /// Polls a future, and turns the driver by hand when its descriptor is readable.
 fn by_hand<F: Future>(driver: &Driver, future: F) -> F::Output {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::AsFd;
     let count = Arc::new(Count::default());
     let waker = Waker::from(count.clone());
     let mut future = pin!(future);
@@ -72,12 +71,18 @@ fn by_hand<F: Future>(driver: &Driver, future: F) -> F::Output {
         }
         while count.0.load(SeqCst) == woken {
             assert!(Instant::now() < end, "the task was never woken");
-            let mut fds = [PollFd::new(driver.as_fd(), PollFlags::POLLIN)];
-            let ready = poll(&mut fds, PollTimeout::from(1000_u16)).unwrap();
-            assert!(ready > 0, "the descriptor was never readable");
-            driver.turn();
+            turn_when_readable(driver);
         }
     }
+}
+
+fn turn_when_readable(driver: &Driver) {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let mut fds = [PollFd::new(driver.as_fd(), PollFlags::POLLIN)];
+    let ready = poll(&mut fds, PollTimeout::from(1000_u16)).unwrap();
+    assert!(ready > 0, "the descriptor was never readable");
+    driver.turn();
 }
 
 #[test]
@@ -226,6 +231,68 @@ fn dropping_a_future_frees_its_ticket() {
                 mock.shared.cancelled.load(SeqCst) > 0
             });
         }
+    }
+}
+
+#[test]
+fn a_task_that_is_dropped_keeps_no_room_from_others() {
+    let mock = Mock::answering(|_, payload| match payload {
+        b"slow" => Act::After(SLOW, payload.to_vec()),
+        _ => Act::Never,
+    });
+    let client = mock.client();
+    let driver = client.driver().unwrap();
+    let (echo, options) = (echo(&client), CallOptions::default());
+    let slow = client.submit(&echo, b"slow", &options).unwrap();
+    // As many as may be open, the slow one among them.
+    let _open: Vec<_> =
+        (1..32).map(|_| client.submit(&echo, b"never", &options).unwrap()).collect();
+    let (first, second) = (Arc::new(Count::default()), Arc::new(Count::default()));
+    let (one, two) = (Waker::from(first.clone()), Waker::from(second.clone()));
+    let mut waits_first = Box::pin(client.call_async(&echo, b"never", &options));
+    let mut waits_second = Box::pin(client.call_async(&echo, b"never", &options));
+    assert!(waits_first.as_mut().poll(&mut Context::from_waker(&one)).is_pending());
+    assert!(waits_second.as_mut().poll(&mut Context::from_waker(&two)).is_pending());
+    driver.turn();
+    assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (0, 0), "there is no room");
+    // The room of the slow one is the first's, who is gone before it takes it.
+    eventually("the slow one is answered", || {
+        driver.turn();
+        slow.is_done() && first.0.load(SeqCst) + second.0.load(SeqCst) > 0
+    });
+    assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (1, 0), "one after the other");
+    drop(waits_first);
+    turn_when_readable(&driver);
+    assert_eq!(second.0.load(SeqCst), 1);
+    // And who leaves the queue before its turn takes nobody's.
+    drop(waits_second);
+    driver.turn();
+}
+
+#[test]
+fn a_death_that_another_thread_may_hear_of_ends_what_waits() {
+    let engines = vec![(api::system::schema(), None), (api::vectors::schema(), None)];
+    let engines = || engines.clone();
+    for _ in 0..20 {
+        let answer = Box::new(|_: u32, _: &[u8]| Act::Never);
+        let mock = Mock::start(Plan { engines: engines(), answer, ..Plan::default() });
+        mock.shared.mute.store(true, SeqCst);
+        let client = Client::builder().socket(mock.path()).timeout(Duration::from_secs(20));
+        let client = client.connect().unwrap();
+        let (driver, shared) = (client.driver().unwrap(), mock.shared.clone());
+        let create = client.method("vectors", "create").unwrap();
+        std::thread::scope(|scope| {
+            // It has the control socket until the daemon dies.
+            let asking = scope.spawn(|| client.loan(1_000_000).is_err());
+            scope.spawn(move || {
+                eventually("it asks", || shared.unheard.load(SeqCst) > 0);
+                drop(std::fs::remove_dir_all(mock.die()));
+            });
+            let options = CallOptions { timeout: Timeout::Never, ..CallOptions::default() };
+            let error = by_hand(&driver, client.call_async(&create, b"x", &options)).unwrap_err();
+            assert!(matches!(error, Error::Restarted { .. }), "{error:?}");
+            assert!(asking.join().unwrap());
+        });
     }
 }
 
