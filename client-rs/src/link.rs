@@ -14,7 +14,7 @@ use ringfence_protocol::sys::socket::Conn;
 use crate::autostart::{PATIENCE, Starting};
 use crate::error::Error;
 use crate::reactor::Reactor;
-use crate::remote::{RETRY_EVERY, Remote, slammed};
+use crate::remote::{RETRY_EVERY, Remote, or_slammed};
 use crate::session::{Greeting, socket_error};
 use crate::target::Candidate;
 
@@ -158,15 +158,17 @@ impl Remote {
         round: &mut Round,
         candidate: Candidate,
     ) -> Result<(), Error> {
-        let conn = match Conn::connect(&candidate.path, BACKLOG).map_err(socket_error) {
+        let said = Conn::connect(&candidate.path, BACKLOG).map_err(socket_error).and_then(|conn| {
+            candidate.check_owner(&conn)?;
+            Greeting::say(conn, candidate.clone(), &self.settings)
+        });
+        let greeting = match said.map_err(|error| or_slammed(error, &candidate)) {
             Err(Error::Unavailable { tried }) => {
                 round.tried.push(tried);
                 return Ok(());
             }
             other => other?,
         };
-        candidate.check_owner(&conn)?;
-        let greeting = Greeting::say(conn, candidate, &self.settings)?;
         reactor.watch_greeting(greeting.as_fd())?;
         let now = Instant::now();
         reactor.timers.set(now + self.settings.timeout, Waker::noop().clone());
@@ -191,8 +193,7 @@ impl Remote {
                 reactor.forget_greeting(greeting.as_fd());
                 greeting.answered(message, fds)
             }
-            Err(Error::Restarted { .. }) => Err(slammed(greeting.candidate())),
-            Err(error) => Err(error),
+            Err(error) => Err(or_slammed(error, greeting.candidate())),
         };
         Poll::Ready(match heard {
             Ok((session, opened)) => {

@@ -293,9 +293,8 @@ impl Remote {
         let asked = Instant::now();
         let stalled = Greeting::stalled(&conn, candidate, timeout);
         match Greeting::say(conn, candidate.clone(), &self.settings).and_then(Greeting::wait) {
-            Err(Error::Restarted { .. }) => Err(slammed(candidate)),
             Err(Error::Unavailable { .. }) if asked.elapsed() >= timeout => Err(stalled),
-            other => other,
+            other => other.map_err(|error| or_slammed(error, candidate)),
         }
     }
 
@@ -401,12 +400,15 @@ impl Remote {
     }
 }
 
-/// A daemon that took the connection and hung up.
-pub(crate) fn slammed(candidate: &Candidate) -> Error {
-    Error::Unavailable {
-        tried: format!(
-            "the daemon at {} closed the connection without a word: its log says why",
-            candidate.path.display()
-        ),
+/// What went wrong with a hello: a daemon that took the connection and hung up is none.
+pub(crate) fn or_slammed(error: Error, candidate: &Candidate) -> Error {
+    match error {
+        Error::Restarted { .. } => Error::Unavailable {
+            tried: format!(
+                "the daemon at {} closed the connection without a word: its log says why",
+                candidate.path.display()
+            ),
+        },
+        other => other,
     }
 }

@@ -274,7 +274,12 @@ fn a_death_that_another_thread_may_hear_of_ends_what_waits() {
     let engines = vec![(api::system::schema(), None), (api::vectors::schema(), None)];
     let engines = || engines.clone();
     for _ in 0..20 {
-        let answer = Box::new(|_: u32, _: &[u8]| Act::Never);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let called = calls.clone();
+        let answer = Box::new(move |_: u32, _: &[u8]| {
+            called.fetch_add(1, SeqCst);
+            Act::Never
+        });
         let mock = Mock::start(Plan { engines: engines(), answer, ..Plan::default() });
         mock.shared.mute.store(true, SeqCst);
         let client = Client::builder().socket(mock.path()).timeout(Duration::from_secs(20));
@@ -285,7 +290,8 @@ fn a_death_that_another_thread_may_hear_of_ends_what_waits() {
             // It has the control socket until the daemon dies.
             let asking = scope.spawn(|| client.loan(1_000_000).is_err());
             scope.spawn(move || {
-                eventually("it asks", || shared.unheard.load(SeqCst) > 0);
+                let both = || shared.unheard.load(SeqCst) > 0 && calls.load(SeqCst) > 0;
+                eventually("one asks and one calls", both);
                 drop(std::fs::remove_dir_all(mock.die()));
             });
             let options = CallOptions { timeout: Timeout::Never, ..CallOptions::default() };
