@@ -54,6 +54,11 @@ pub trait Case {
     fn few(&self) -> Option<Few> {
         None
     }
+    /// How long each turn warms up, if not as long as all others: what a pause leaves of its data in the
+    /// caches is no part of any figure.
+    fn warm_up(&self) -> Option<Duration> {
+        None
+    }
     /// Starts what it needs, or says why it cannot.
     fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError>;
 }
@@ -275,7 +280,12 @@ pub fn measure(
         }
         for round in 0..plan.rounds {
             let now = entries.iter_mut().filter(|entry| entry.has_turn(round, plan.rounds));
-            now.for_each(|entry| take_turn(entry, clock, &mut slice));
+            let mut now: Vec<_> = now.collect();
+            // There and back: nobody always comes after the same neighbour, whose data fill the caches.
+            if round % 2 == 1 {
+                now.reverse();
+            }
+            now.into_iter().for_each(|entry| take_turn(entry, clock, &mut slice));
         }
         entries.iter_mut().for_each(collect_scalars);
     }
@@ -313,7 +323,8 @@ fn prepare(case: &dyn Case, context: &Context, plan: Plan, slice: &mut Slice) ->
         let fit = |time: Duration| (time.as_secs_f64() / sample.as_secs_f64()) as usize;
         entry.runner = Some(runner);
         entry.samples = few.map_or(fit(plan.turn), |few| few.samples).clamp(1, MAX_SAMPLES);
-        entry.warm_up_samples = fit(plan.warm_up).min(MAX_SAMPLES);
+        let warm_up = case.warm_up().unwrap_or(plan.warm_up);
+        entry.warm_up_samples = fit(warm_up).min(MAX_SAMPLES);
     }
     entry
 }

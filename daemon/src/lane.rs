@@ -224,15 +224,16 @@ impl Lane {
         let started = (timed || sampled).then(Instant::now);
         bench.until_sample = if sampled { SAMPLE_EVERY - 1 } else { bench.until_sample - 1 };
         let result = method.call(&mut Call::new(payload, reply, &around));
-        if let Some(started) = started {
-            bench.counters.sample(method.index, started.elapsed().as_nanos() as u64);
-        }
+        let took = started.map(|started| started.elapsed());
         let answer = match &result {
             Ok(()) => Ok(reply.as_slice()),
             Err(error) => Err(&**error),
         };
         self.answer_light(request, method.index, answer, bench);
         self.ring.release();
+        if let Some(took) = took {
+            bench.counters.sample(method.index, took.as_nanos() as u64);
+        }
     }
 
     #[cold]

@@ -17,7 +17,7 @@ use ringfence::{CallOptions, Client, Method};
 use ringfenced::{Call, Engine, EngineSchema, Error, MethodSchema, message};
 
 use super::bulk::Bulk;
-use super::twin::Twin;
+use super::twin::{Timed, Twin};
 use super::{Payload, check_echo};
 use crate::BenchError;
 use crate::harness::{Case, Context, Runner, Slice};
@@ -95,11 +95,11 @@ fn instance_of(dir: &Path) -> String {
 }
 
 fn with_engines() -> Result<ringfenced::Builder, BenchError> {
-    // The engine that comes with the daemon, shared with the twin.
+    // The engine that comes with the daemon, with a clock, shared with the twin.
     let limits = ringfence_core::vectors::Limits::default();
-    let vectors: Arc<dyn Engine> = Arc::new(ringfence_core::vectors::Vectors::new(limits));
+    let vectors = Arc::new(Timed::new(ringfence_core::vectors::Vectors::new(limits)));
     let twin = Twin::new(Arc::clone(&vectors))?;
-    let builder = ringfenced::Daemon::builder().engine(vectors);
+    let builder = ringfenced::Daemon::builder().engine(vectors as Arc<dyn Engine>);
     Ok(builder.engine(Greeter).engine(Bulk).engine(twin))
 }
 

@@ -13,6 +13,7 @@ use ringfenced::{Call, Cost, Engine, EngineSchema, Error, ErrorCode, MethodSchem
 use crate::BenchError;
 use crate::harness::Slice;
 use crate::peer::{SERVER_CORE, pin, unpin};
+use crate::raw::ticks;
 
 pub(super) const ENGINE: &str = "twin";
 
@@ -24,6 +25,11 @@ message! {
 message! {
     /// How often, and how many queries at a time.
     pub(super) struct Turn { samples: u32, queries: u32 }
+}
+
+message! {
+    /// Which of the searches: all.
+    pub(super) struct Took { from: u32 }
 }
 
 message! {
@@ -53,6 +59,50 @@ impl Queries {
     }
 }
 
+/// The vectors engine with a clock at its door: how long each search took that passed through it, for
+/// the daemon's clients and for the twin alike.
+pub(super) struct Timed {
+    engine: Arc<dyn Engine>,
+    search: Option<u16>,
+    took: Mutex<Vec<u64>>,
+}
+
+impl Timed {
+    /// In front of this one.
+    pub(super) fn new(engine: impl Engine) -> Self {
+        let schema = engine.schema();
+        let search = schema.methods.iter().find(|method| method.name == "search");
+        let search = search.map(|method| method.op);
+        Self { engine: Arc::new(engine), search, took: Mutex::default() }
+    }
+
+    /// Ticks of the searches since this was last asked.
+    fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut self.took.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Engine for Timed {
+    fn schema(&self) -> EngineSchema {
+        self.engine.schema()
+    }
+
+    fn cost(&self, op: u16, request: &[u8]) -> Cost {
+        self.engine.cost(op, request)
+    }
+
+    fn call(&self, op: u16, call: &mut Call<'_>) -> Result<(), Error> {
+        if Some(op) != self.search {
+            return self.engine.call(op, call);
+        }
+        let start = ticks();
+        let answer = self.engine.call(op, call);
+        let took = ticks().saturating_sub(start);
+        self.took.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+        answer
+    }
+}
+
 /// What to search with what.
 struct Work {
     collection: CollectionHandle,
@@ -62,19 +112,22 @@ struct Work {
 
 /// The engine.
 pub(super) struct Twin {
+    timed: Arc<Timed>,
     client: Client,
     work: Mutex<Option<Work>>,
 }
 
 impl Twin {
     /// Over the engine that the daemon serves.
-    pub(super) fn new(vectors: Arc<dyn Engine>) -> Result<Self, BenchError> {
+    pub(super) fn new(timed: Arc<Timed>) -> Result<Self, BenchError> {
         let broken = |detail: String| BenchError::Peer { what: ENGINE.into(), detail };
         let mut registry = ringfence_core::Registry::new();
-        registry.add(Box::new(vectors)).map_err(|error| broken(error.to_string()))?;
+        registry
+            .add(Box::new(Arc::clone(&timed) as Arc<dyn Engine>))
+            .map_err(|error| broken(error.to_string()))?;
         let client = Client::builder().inproc_engines(registry).connect();
         let client = client.map_err(|error| broken(error.to_string()))?;
-        Ok(Self { client, work: Mutex::default() })
+        Ok(Self { timed, client, work: Mutex::default() })
     }
 }
 
@@ -83,7 +136,12 @@ impl Engine for Twin {
         let setup = MethodSchema::new::<Setup<'_>, Turn>(0, "setup", "Says what to search.");
         let turn =
             MethodSchema::new::<Turn, Times<'_>>(1, "turn", "Searches, and tells the times.");
-        EngineSchema::new(ENGINE, "Searches in the daemon's own process.", vec![setup, turn])
+        let took = MethodSchema::new::<Took, Times<'_>>(
+            2,
+            "took",
+            "Times of the last searches, by its clock.",
+        );
+        EngineSchema::new(ENGINE, "Searches in the daemon's own process.", vec![setup, turn, took])
     }
 
     /// Everything goes to a worker.
@@ -92,6 +150,10 @@ impl Engine for Twin {
     }
 
     fn call(&self, op: u16, call: &mut Call<'_>) -> Result<(), Error> {
+        if op == 2 {
+            call.reply(&Times { ticks: &self.timed.take() });
+            return Ok(());
+        }
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         if op == 0 {
             let Setup { dim, k, ef, queries, collection } = call.request()?;

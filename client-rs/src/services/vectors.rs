@@ -201,7 +201,7 @@ impl Vectors {
     }
 
     fn call<'m, M: Message<'m>>(&self, method: &Method, request: &M) -> Result<Reply, Error> {
-        let mut payload = Vec::with_capacity(M::FIXED + 256);
+        let mut payload = Vec::with_capacity(M::FIXED + 1024);
         request.encode(&mut payload);
         self.client.call(method, &payload, &self.options)
     }
