@@ -53,7 +53,7 @@ impl Autostart {
     /// Starts one.
     pub(crate) fn start(&self) -> Result<Starting, Error> {
         STARTED.lock().retain_mut(|child| !matches!(child.try_wait(), Ok(Some(_))));
-        let binary = self.binary.clone().unwrap_or_else(find);
+        let binary = self.binary.clone().unwrap_or_else(daemon_binary);
         let mut command = Command::new(&binary);
         command
             .args(["--instance", self.instance.as_str(), "--runtime-dir"])
@@ -119,7 +119,7 @@ impl Drop for Starting {
 }
 
 /// `RINGFENCE_BIN`, or `ringfenced` beside this program, or in `PATH`.
-fn find() -> PathBuf {
+pub fn daemon_binary() -> PathBuf {
     if let Some(named) = std::env::var_os("RINGFENCE_BIN") {
         return named.into();
     }

@@ -65,6 +65,10 @@ pub use ringfence_protocol::{
 };
 pub use services::vectors;
 
+/// For our own command line: the binary that a client starts where no daemon runs.
+#[doc(hidden)]
+pub use autostart::daemon_binary;
+
 /// A client for the examples in this documentation: the engines inside this process.
 #[cfg(feature = "inproc")]
 #[doc(hidden)]

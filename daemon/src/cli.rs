@@ -47,6 +47,8 @@ pub enum Mode {
     CheckConfig,
     /// Print [`crate::config::json_schema`] on standard output and leave with [`ExitCode::Ok`].
     ConfigSchema,
+    /// Print what an echo in this process takes, for so many milliseconds, and leave.
+    MeasureEcho(u64),
 }
 
 /// Why [`parse`] gave no configuration.
@@ -118,6 +120,9 @@ struct Flags {
     /// Print the JSON Schema of the configuration, for editors and checkers, and leave.
     #[arg(long, conflicts_with = "check_config")]
     config_schema: bool,
+    /// Print the nanoseconds of echoes in this process as JSON, and leave: for `ringfence bench`.
+    #[arg(long, value_name = "MS", hide = true, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    measure_echo: Option<u64>,
     /// When pollers spin: adaptive parks after a while, always never parks, never parks at once.
     #[arg(long, value_name = "WHEN", value_parser = ["adaptive", "always", "never"])]
     spin: Option<String>,
@@ -210,6 +215,9 @@ pub fn parse_on(
     let flags = Flags::try_parse_from(args).map_err(CliError::Usage)?;
     if flags.config_schema {
         return Ok((Config::for_host(&host), Mode::ConfigSchema));
+    }
+    if let Some(milliseconds) = flags.measure_echo {
+        return Ok((Config::for_host(&host), Mode::MeasureEcho(milliseconds)));
     }
     let mut file = None;
     let mut ours = Vec::new();

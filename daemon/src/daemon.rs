@@ -201,6 +201,9 @@ impl Builder {
         if mode == Mode::ConfigSchema {
             return config_schema();
         }
+        if let Mode::MeasureEcho(milliseconds) = mode {
+            return crate::measure::run(Duration::from_millis(milliseconds)).into();
+        }
         if mode == Mode::CheckConfig {
             return match self.check_engines(&config) {
                 Ok(()) => check_config(&config),

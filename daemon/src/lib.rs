@@ -10,6 +10,7 @@ mod handshake;
 mod inbox;
 mod lane;
 pub mod logging;
+mod measure;
 mod metrics;
 pub mod notify;
 mod overhead;

@@ -3,8 +3,9 @@
 //! Invariants: cases take turns, so that all of them see the same phases of the machine; an answer is
 //! checked before anything is timed; a sample reaches from the end of one operation to the end of the next,
 //! one reading of the clock included, the same for every case. It does *not* echo within this process: the
-//! engines, and what they are made of, would have to be in this command.
+//! engines, and what they are made of, would have to be in this command. The daemon's binary does.
 
+mod inproc;
 mod limit;
 mod report;
 
@@ -30,6 +31,8 @@ const WARM_UP: f64 = 0.1;
 const CHECKED: u64 = 100;
 /// As large as what fits the first line of a slot.
 const PAYLOAD: [u8; 24] = [7; 24];
+/// What the daemon's binary measures without a client.
+const IN_PROCESS: &str = "system.echo in process";
 /// No turn needs more samples.
 const MOST_SAMPLES: usize = 1 << 16;
 
@@ -42,28 +45,29 @@ pub(crate) fn run(global: &Global, bench: &Bench) -> Result<(), Failure> {
     };
     let echo = Wanted::echo(&client, options)?;
     let before = wanted.as_ref().map(|wanted| wanted.service(&client));
-    let mut cases = vec![Timed::new("limit"), Timed::new(&echo.name)];
+    let mut cases = vec![Timed::new("limit"), Timed::new(IN_PROCESS), Timed::new(&echo.name)];
     cases.extend(wanted.as_ref().map(|wanted| Timed::new(&wanted.name)));
-    let mut limit = limit::Limit::find();
+    let (mut limit, mut inproc) = (limit::Limit::find(), inproc::Inproc::find());
     let turn = bench.seconds.div_f64((ROUNDS * cases.len()) as f64);
     let progress = Progress::new(global.json);
     for round in 0..ROUNDS {
         progress.show(round * 100 / ROUNDS);
         limit.turn(|call| cases[0].turn(turn, call))?;
-        cases[1].turn(turn, || echo.call(&client))?;
+        inproc.turn(turn, &mut cases[1].samples_ns);
+        cases[2].turn(turn, || echo.call(&client))?;
         if let Some(wanted) = &wanted {
-            cases[2].turn(turn, || wanted.call(&client))?;
+            cases[3].turn(turn, || wanted.call(&client))?;
         }
     }
     drop(progress);
     let boundary = match (wanted, before) {
         (Some(wanted), Some(before)) => {
-            Some(Boundary::between(&before, &wanted.service(&client), cases[2].mean_ns()))
+            Some(Boundary::between(&before, &wanted.service(&client), cases[3].mean_ns()))
         }
         _ => None,
     };
     let cases = Case::of_all(cases.iter_mut().map(|case| (&*case.name, &mut case.samples_ns)));
-    let report = Report::new(client.info(), limit.cores(), cases, boundary);
+    let report = Report::new(client.info(), limit.cores(), inproc.reason(), cases, boundary);
     if global.json { output::json(&report) } else { output::text(&report.text()) }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Report {
     version: String,
     /// The cores of the limit; without two there is no limit.
     limit_cores: Option<[usize; 2]>,
+    /// Why there is no echo in process.
+    in_process_reason: Option<String>,
     cases: Vec<Case>,
     /// Of the method that was named.
     boundary: Option<Boundary>,
@@ -129,11 +131,12 @@ impl Report {
     pub(super) fn new(
         info: Info,
         limit_cores: Option<[usize; 2]>,
+        in_process_reason: Option<String>,
         cases: Vec<Case>,
         boundary: Option<Boundary>,
     ) -> Self {
         let Info { instance, daemon_pid: pid, daemon_version: version, .. } = info;
-        Self { instance, pid, version, limit_cores, cases, boundary }
+        Self { instance, pid, version, limit_cores, in_process_reason, cases, boundary }
     }
 
     pub(super) fn text(&self) -> String {
@@ -163,7 +166,9 @@ impl Report {
         };
         let p50_ns = self.cases.last().map_or(0, |case| case.p50_ns);
         let boundary = self.boundary.as_ref().map(|boundary| boundary.text(p50_ns));
-        for note in std::iter::once(limit).chain(boundary) {
+        let reason = self.in_process_reason.as_ref();
+        let in_process = reason.map(|reason| format!("in process: not measured, {reason}"));
+        for note in std::iter::once(limit).chain(in_process).chain(boundary) {
             text.push_str(&format!("\n{}\n", wrapped(&printable(&note), WIDTH).join("\n")));
         }
         text

@@ -31,11 +31,11 @@ fn it_measures_the_limit_and_an_echo() {
     let limit_ns = match report["limit_cores"].as_array() {
         Some(cores) => {
             assert_ne!(cores[0], cores[1]);
-            assert_eq!(names, ["limit", "system.echo"]);
+            assert_eq!(names, ["limit", "system.echo in process", "system.echo"]);
             cases[0]["p50_ns"].as_u64()
         }
         None => {
-            assert_eq!(names, ["system.echo"]);
+            assert_eq!(names, ["system.echo in process", "system.echo"]);
             None
         }
     };
@@ -43,7 +43,21 @@ fn it_measures_the_limit_and_an_echo() {
 
     let text = daemon.run(&[&["bench"], &SHORT[..]].concat()).ok();
     assert!(text.starts_with("WHAT") && text.contains("\nsystem.echo "), "{text}");
+    assert!(!text.contains("not measured, "), "{text}");
     assert!(text.contains("limit: "), "{text}");
+}
+
+#[test]
+fn without_a_binary_there_is_a_reason_in_its_place() {
+    let daemon = Daemon::start();
+    for (binary, why) in [("/nonexistent/ringfenced", "No such file"), ("/bin/true", "version")] {
+        let mut command = daemon.command(&[&["bench", "--json"], &SHORT[..]].concat());
+        let report = Done::of(command.env("RINGFENCE_BIN", binary).output().unwrap()).json();
+        let reason = report["in_process_reason"].as_str().unwrap();
+        assert!(reason.contains(binary) && reason.contains(why), "{reason}");
+        let cases = report["cases"].as_array().unwrap();
+        assert!(cases.iter().all(|case| case["name"] != "system.echo in process"), "{report}");
+    }
 }
 
 #[test]

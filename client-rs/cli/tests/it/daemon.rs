@@ -88,7 +88,7 @@ impl Daemon {
     /// The command with this daemon as its target.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = ringfence(args);
-        command.arg("--target").arg(self.socket());
+        command.arg("--target").arg(self.socket()).env("RINGFENCE_BIN", testd());
         command
     }
 
@@ -199,14 +199,13 @@ fn testd() -> &'static Path {
     PATH.get_or_init(|| {
         let profile = Path::new(env!("CARGO_BIN_EXE_ringfence")).parent().unwrap();
         let path = profile.join("examples/testd");
-        if !path.exists() {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--quiet", "-p", "ringfenced", "--example", "testd"]);
-            if profile.ends_with("release") {
-                cargo.arg("--release");
-            }
-            assert!(cargo.status().unwrap().success(), "cannot build testd");
+        // Cargo knows whether it is of today.
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--locked", "-p", "ringfenced", "--example", "testd"]);
+        if profile.ends_with("release") {
+            cargo.arg("--release");
         }
+        assert!(cargo.status().unwrap().success(), "cannot build testd");
         path
     })
 }
