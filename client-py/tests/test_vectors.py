@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ringfence as rf
+from conftest import run_python
+from ringfence.testing import private_daemon
 
 
 @pytest.fixture
@@ -212,3 +215,27 @@ def test_results_outlive_client_and_collection(client: rf.Client) -> None:
     client.vectors.drop(name)
     client.close()
     np.testing.assert_array_equal(got, rows)
+
+
+def test_the_memory_of_collections_is_what_the_configuration_allows(tmp_path: Path) -> None:
+    config = tmp_path / "small.toml"
+    config.write_text("[engines]\nmemory_bytes = 2097152\n")
+    with private_daemon(arguments=("--config", str(config))) as daemon, daemon.connect() as client:
+        docs = client.vectors.create("docs", dim=64)
+        docs.add(range(100), np.ones((100, 64), np.float32))
+        with pytest.raises(MemoryError, match=r"2097152 bytes.*`\[engines\] memory_bytes`"):
+            docs.add(range(100, 10_000), np.ones((9_900, 64), np.float32))
+        assert docs.count() == 100
+
+
+def test_and_in_process_what_the_environment_says() -> None:
+    add = """
+import ringfence as rf
+docs = rf.connect("inproc:").vectors.create("docs", dim=64)
+docs.add(range(10_000), [[1.0] * 64] * 10_000)
+print(docs.count())
+"""
+    name = "RINGFENCE_ENGINES_MEMORY_BYTES"
+    assert run_python(add).stdout == "10000\n"
+    assert "MemoryError" in run_python(add, **{name: "2097152"}).stderr
+    assert f'{name} = "much" is not a number of bytes' in run_python(add, **{name: "much"}).stderr

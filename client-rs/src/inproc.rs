@@ -6,14 +6,14 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use ringfence_core::engine::{Call, Engine, Stop, Surroundings};
 use ringfence_core::system::{Facts as SystemFacts, StatsSource, System};
-use ringfence_core::{Registry, RegistryError};
+use ringfence_core::{Allowance, Registry, RegistryError};
 use ringfence_protocol::api::system::Stats;
 use ringfence_protocol::error::Error as RemoteError;
 use ringfence_protocol::limits::INLINE_BYTES;
@@ -91,24 +91,39 @@ fn state_dir() -> Option<PathBuf> {
     Some(PathBuf::from(dir).join(STATE_FOLDER))
 }
 
+/// What the data of each engine may take, if `RINGFENCE_ENGINES_MEMORY_BYTES` does not say.
+fn memory_bytes() -> Result<u64, Error> {
+    const NAME: &str = "RINGFENCE_ENGINES_MEMORY_BYTES";
+    match std::env::var_os(NAME).filter(|value| !value.is_empty()) {
+        None => Ok(Allowance::default().memory_bytes),
+        Some(value) => value
+            .to_str()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| Error::invalid(format!("{NAME} = {value:?} is not a number of bytes"))),
+    }
+}
+
 /// The built-in engines after `system`.
-fn builtin(state: Option<&Path>) -> Result<Registry, RegistryError> {
+fn builtin(state: Option<PathBuf>) -> Result<Registry, Error> {
     let mut registry = Registry::new();
-    for engine in ringfence_core::builtin(state) {
-        registry.add(engine)?;
+    for engine in ringfence_core::builtin(Allowance { state, memory_bytes: memory_bytes()? }) {
+        registry.add(engine).map_err(wrong)?;
     }
     Ok(registry)
 }
 
+fn wrong(error: RegistryError) -> Error {
+    Error::invalid(error.to_string())
+}
+
 impl Inproc {
     pub(crate) fn new(others: Option<Registry>, state: Option<PathBuf>) -> Result<Self, Error> {
-        let wrong = |error: RegistryError| Error::invalid(error.to_string());
         let state = state.or_else(state_dir);
         if let Some(relative) = state.as_ref().filter(|dir| !dir.is_absolute()) {
             let text = format!("the state directory {} must be absolute", relative.display());
             return Err(Error::invalid(text));
         }
-        let others = others.map_or_else(|| builtin(state.as_deref()), Ok).map_err(wrong)?;
+        let others = others.map_or_else(|| builtin(state), Ok)?;
         let facts = Arc::new(SystemFacts::default());
         let counts = Arc::new(Counts { since: Instant::now(), errors: AtomicU64::new(0) });
         let engine = System::new(facts.clone(), Box::new(Source(counts.clone())));

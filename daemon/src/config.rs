@@ -164,6 +164,8 @@ pub struct Engines {
     /// Names of the engines that are on. `system` is always among them. Default: all that this
     /// daemon was built with.
     pub enable: Vec<String>,
+    /// Bytes that the data of each engine may take.
+    pub memory_bytes: u64,
 }
 
 /// `[state]`: what outlives the daemon.
@@ -386,7 +388,8 @@ impl Default for Workers {
 impl Default for Engines {
     fn default() -> Self {
         let names = std::iter::once(&"system").chain(ringfence_core::BUILTIN);
-        Self { enable: names.map(|name| (*name).to_owned()).collect() }
+        let memory_bytes = ringfence_core::Allowance::default().memory_bytes;
+        Self { enable: names.map(|name| (*name).to_owned()).collect(), memory_bytes }
     }
 }
 

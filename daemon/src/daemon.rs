@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ringfence_core::system::{Facts, System};
-use ringfence_core::{Engine, Registry, RegistryError};
+use ringfence_core::{Allowance, Engine, Registry, RegistryError};
 use ringfence_protocol::board::Header;
 use ringfence_protocol::names::{Instance, NameError};
 use ringfence_protocol::sys::lock::{self, InstanceLock, LockError};
@@ -324,7 +324,10 @@ impl Builder {
         let mut registry = Registry::new();
         registry.add(Box::new(System::new(Arc::clone(&facts), Box::new(late))))?;
         if self.builtin {
-            let mut builtin = ringfence_core::builtin(config.instance_state_dir().as_deref());
+            let mut builtin = ringfence_core::builtin(Allowance {
+                state: config.instance_state_dir(),
+                memory_bytes: config.engines.memory_bytes,
+            });
             for name in &config.engines.enable {
                 let at = builtin.iter().position(|engine| engine.schema().name == *name);
                 if let Some(at) = at {

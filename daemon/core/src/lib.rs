@@ -7,7 +7,7 @@ pub mod system;
 #[cfg(feature = "vectors")]
 pub mod vectors;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 pub use engine::{Call, Cost, Engine, Stop, Surroundings, Unbounded};
 pub use registry::{Method, Registry, RegistryError};
@@ -18,18 +18,37 @@ pub const BUILTIN: &[&str] = &[
     "vectors",
 ];
 
-/// Those engines. What they save goes below the directory `state`, where each has a folder of its
-/// own name; without one they keep no files.
+/// What each of those engines may keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// What they save goes below this directory, where each has a folder of its own name; without one
+    /// they keep no files.
+    pub state: Option<PathBuf>,
+    /// Bytes of the data of one engine.
+    pub memory_bytes: u64,
+}
+
+impl Default for Allowance {
+    /// No files, and 8 GiB.
+    fn default() -> Self {
+        Self { state: None, memory_bytes: 8 << 30 }
+    }
+}
+
+/// Those engines.
 #[must_use]
-pub fn builtin(state: Option<&Path>) -> Vec<Box<dyn Engine>> {
-    let _ = state;
+pub fn builtin(allowance: Allowance) -> Vec<Box<dyn Engine>> {
+    let Allowance { state, memory_bytes } = allowance;
+    let _ = (&state, memory_bytes);
     vec![
         #[cfg(feature = "vectors")]
-        Box::new(match state {
-            None => vectors::Vectors::new(vectors::Limits::default()),
-            Some(dir) => {
-                vectors::Vectors::new(vectors::Limits::default()).saved_in(dir.join("vectors"))
-            }
-        }),
+        {
+            let limits = vectors::Limits { memory_bytes, ..vectors::Limits::default() };
+            let vectors = vectors::Vectors::new(limits);
+            Box::new(match state {
+                None => vectors,
+                Some(dir) => vectors.saved_in(dir.join("vectors")),
+            })
+        },
     ]
 }

@@ -91,7 +91,7 @@ pub(super) enum Refusal {
     TooManyRows { rows: u64 },
     #[error(
         "{rows} rows need about {need} bytes, {used} of the {limit} bytes for vectors are in use: \
-         delete rows, drop a collection, or raise the limit"
+         delete rows, drop a collection, or raise `[engines] memory_bytes`"
     )]
     Memory { rows: usize, need: u64, used: u64, limit: u64 },
     #[error(
