@@ -39,6 +39,7 @@ mod reply;
 mod room;
 mod services;
 mod session;
+mod submit;
 mod target;
 mod timers;
 mod wait;
