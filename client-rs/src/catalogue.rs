@@ -1,7 +1,8 @@
 //! What the daemon's engines and methods are, and what they are here.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use ringfence_protocol::api;
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
 use ringfence_protocol::schema::{EngineSchema, MethodSchema};
 use ringfence_protocol::wire::{self, EngineId};
@@ -11,7 +12,13 @@ use crate::error::Error;
 use crate::method::{Facts, Method};
 use crate::options::CallOptions;
 use crate::remote::Remote;
-use crate::session::{Session, compiled_in};
+use crate::session::Session;
+
+/// Engines that this library was compiled with.
+pub(crate) fn compiled_in() -> &'static [EngineSchema] {
+    static SCHEMAS: OnceLock<Vec<EngineSchema>> = OnceLock::new();
+    SCHEMAS.get_or_init(|| vec![api::system::schema(), api::vectors::schema()])
+}
 
 impl Remote {
     /// All engines of the daemon. Fetched once a session.

@@ -19,6 +19,7 @@ mod call;
 mod calling;
 mod catalogue;
 mod client;
+mod control;
 mod copies;
 mod driver;
 mod error;
