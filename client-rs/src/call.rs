@@ -13,8 +13,9 @@ use ringfence_protocol::layout::Header;
 use ringfence_protocol::limits::{INLINE_BYTES, INLINE_WORDS, LINE_WORDS};
 use ringfence_protocol::wait::Spin;
 
+use crate::cell::{Holder, LaneCell};
 use crate::error::{Error, Outcome};
-use crate::lane::{Answer, Held, Holder, LaneCell};
+use crate::lane::{Answer, Held};
 use crate::method::Method;
 use crate::options::{CallOptions, Timeout};
 use crate::pending::Pending;

@@ -1,5 +1,5 @@
-//! [`Client`]: the door. It only decides between the daemon and this process. Its methods about futures,
-//! loans, the catalogue, the board and the daemon's facts stand in the files of these.
+//! [`Client`]: the door. It only decides between the daemon and this process. Its methods about
+//! futures, loans, the catalogue, the board and the daemon's facts stand in the files of these.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

@@ -18,6 +18,7 @@ mod bulk;
 mod call;
 mod calling;
 mod catalogue;
+mod cell;
 mod client;
 mod control;
 mod copies;

@@ -12,8 +12,9 @@ use ringfence_protocol::limits::INLINE_BYTES;
 
 use crate::bulk::{self, Placed};
 use crate::call::Request;
+use crate::cell::Holder;
 use crate::error::Error;
-use crate::lane::{Held, Holder, Lane, Owner};
+use crate::lane::{Held, Lane, Owner};
 use crate::pending::{Call, Entry, Pending};
 use crate::remote::Remote;
 use crate::room::Room;
