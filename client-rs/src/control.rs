@@ -2,8 +2,8 @@
 //! what a failure of either means to a call.
 //!
 //! Invariants: a [`Control`] is one end of one connection, and only its holder reads it; an answer
-//! that comes after its asker has gone is counted, so that nobody takes it for the answer to another
-//! question. It does *not* know what an answer changes: see [`crate::session`].
+//! that comes after its asker has gone is counted, so that nobody takes it for the answer to
+//! another question. It does *not* know what an answer changes: see [`crate::session`].
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;

@@ -1,7 +1,7 @@
 //! One open lane: the ring, and the table of its open calls.
 //!
-//! Whoever holds it ([`crate::cell`]) is its single user, and takes answers for everybody: its own it
-//! keeps, others it puts into their owner's [`Entry`].
+//! Whoever holds it ([`crate::cell`]) is its single user, and takes answers for everybody: its own
+//! it keeps, others it puts into their owner's [`Entry`].
 //!
 //! Invariants: a ticket stands in the table from the moment its submitter lets go of the lane until
 //! its answer has been seen; request memory is held exactly as long. It does *not* wait: see

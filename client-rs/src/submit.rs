@@ -1,9 +1,9 @@
 //! Submitting a call that the fast path does not take: it connects, asks for the method's number,
 //! finds memory for a large payload, and waits for room.
 //!
-//! Invariants: the lane is let go of before anything waits; a segment that was taken for a payload is
-//! given back unless the call was submitted, or its session is over. It does *not* look at the answer:
-//! see [`crate::call`].
+//! Invariants: the lane is let go of before anything waits; a segment that was taken for a payload
+//! is given back unless the call was submitted, or its session is over. It does *not* look at the
+//! answer: see [`crate::call`].
 
 use std::sync::Arc;
 use std::time::Instant;
