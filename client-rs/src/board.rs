@@ -7,7 +7,9 @@
 use ringfence_protocol::board::Snapshot;
 use ringfence_protocol::region::Region;
 
+use crate::client::Client;
 use crate::error::Error;
+use crate::way::Way;
 
 /// The board of a daemon. From [`Client::board`](crate::Client::board).
 ///
@@ -43,5 +45,26 @@ impl Board {
             what: error.to_string(),
         };
         Snapshot::read(&self.region).map_err(wrong)
+    }
+}
+
+impl Client {
+    /// The daemon's board: its counters, sessions and errors in shared memory, which it costs
+    /// nothing to read.
+    ///
+    /// # Errors
+    /// [`Error::PermissionDenied`] unless this user is the daemon's, root, or in its board group;
+    /// engines in this process have none (code `InvalidArgument`).
+    ///
+    /// ```
+    /// let client = ringfence::doctest_client();
+    /// assert!(client.board().is_err(), "only a daemon has one");
+    /// ```
+    pub fn board(&self) -> Result<Board, Error> {
+        match self.way() {
+            Way::Remote(remote) => remote.here().session()?.open_board().map(Board::new),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(_) => Err(Error::invalid("engines in this process have no board")),
+        }
     }
 }

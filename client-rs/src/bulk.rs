@@ -1,8 +1,9 @@
 //! Request payloads that do not fit the arena: segments of their own, pooled within the session.
 //!
-//! Invariant: a segment is held from the moment it is taken until its owner has *seen* the answer of
-//! the call that names it, also if nobody waits for that answer any more: until then the daemon may
-//! read it. A loan ([`crate::loan`]) holds it too. It does *not* shrink: the daemon takes segments back with the session.
+//! Invariant: a segment is held from the moment it is taken until its owner has *seen* the answer
+//! of the call that names it, also if nobody waits for that answer any more: until then the daemon
+//! may read it. A loan ([`crate::loan`]) holds it too. It does *not* shrink: the daemon takes
+//! segments back with the session.
 
 use std::sync::Arc;
 use std::sync::atomic::{

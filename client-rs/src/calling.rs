@@ -335,6 +335,34 @@ impl<P> Calling<P> {
     }
 }
 
+impl Client {
+    /// A call as a future, for any runtime; the client's [`driver`](Self::driver) must be turned. In
+    /// process it is carried out when it is first polled.
+    ///
+    /// # Errors
+    /// The future's: as [`call`](Self::call), and code `InvalidArgument` if there is no driver.
+    ///
+    /// See [`Driver`](crate::Driver) for examples.
+    pub fn call_async<P: AsRef<[u8]> + Unpin>(
+        &self,
+        method: &Method,
+        payload: P,
+        options: &CallOptions,
+    ) -> Calling<P> {
+        Calling::new(self.clone(), method.clone(), payload, *options)
+    }
+
+    /// [`echo`](Self::echo) as a future.
+    pub fn echo_async<P: AsRef<[u8]> + Unpin>(&self, data: P, options: &CallOptions) -> Calling<P> {
+        self.call_async(&self.inner.echo, data, options)
+    }
+
+    /// [`ping`](Self::ping) as a future; its reply is empty.
+    pub fn ping_async(&self, options: &CallOptions) -> Calling<[u8; 0]> {
+        self.call_async(&self.inner.ping, [], options)
+    }
+}
+
 enum Step {
     Again,
     Wait,

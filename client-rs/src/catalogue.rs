@@ -1,17 +1,27 @@
 //! What the daemon's engines and methods are, and what they are here.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use ringfence_protocol::api;
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
 use ringfence_protocol::schema::{EngineSchema, MethodSchema};
 use ringfence_protocol::wire::{self, EngineId};
 
 use crate::call::Request;
+use crate::client::Client;
 use crate::error::Error;
 use crate::method::{Facts, Method};
 use crate::options::CallOptions;
 use crate::remote::Remote;
-use crate::session::{Session, compiled_in};
+use crate::reply::Reply;
+use crate::session::Session;
+use crate::way::Way;
+
+/// Engines that this library was compiled with.
+pub(crate) fn compiled_in() -> &'static [EngineSchema] {
+    static SCHEMAS: OnceLock<Vec<EngineSchema>> = OnceLock::new();
+    SCHEMAS.get_or_init(|| vec![api::system::schema(), api::vectors::schema()])
+}
 
 impl Remote {
     /// All engines of the daemon. Fetched once a session.
@@ -111,6 +121,89 @@ impl Remote {
             Error::Protocol { what: format!("engine `{}` is not in its catalogue", id.name) }
         })?;
         find(engine, method.name()).map(|schema| Facts::of(id.number, schema))
+    }
+}
+
+impl Client {
+    /// A method by its names, from the daemon's catalogue.
+    ///
+    /// # Errors
+    /// Code `UnknownMethod` with the names that there are; [`Error::SchemaMismatch`] if this library
+    /// was compiled with another layout of it.
+    ///
+    /// ```
+    /// let client = ringfence::doctest_client();
+    /// assert!(client.method("system", "echo")?.is_idempotent());
+    /// assert!(client.method("system", "no_such").is_err());
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn method(&self, engine: &str, name: &str) -> Result<Method, Error> {
+        let method = Method::unresolved(engine, name);
+        match self.way() {
+            Way::Remote(remote) => {
+                let remote = remote.here();
+                remote.resolve(&method, &*remote.session()?)?;
+            }
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => inproc.resolve(&method)?,
+        }
+        Ok(method)
+    }
+
+    /// All engines of the daemon with their methods and layouts. Fetched once a session.
+    ///
+    /// # Errors
+    /// As for every call, see [`Error`].
+    ///
+    /// ```
+    /// let catalogue = ringfence::doctest_client().catalogue()?;
+    /// assert_eq!(catalogue[0].name, "system");
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn catalogue(&self) -> Result<Arc<[EngineSchema]>, Error> {
+        match self.way() {
+            Way::Remote(remote) => remote.here().catalogue(),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => Ok(inproc.catalogue()),
+        }
+    }
+
+    /// The [`catalogue`](Self::catalogue), if the present session has fetched it. Never waits.
+    ///
+    /// ```
+    /// assert!(ringfence::doctest_client().known_catalogue().is_some());
+    /// ```
+    #[must_use]
+    pub fn known_catalogue(&self) -> Option<Arc<[EngineSchema]>> {
+        match self.way() {
+            Way::Remote(remote) => remote.here().alive()?.catalogue.get().cloned(),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => Some(inproc.catalogue()),
+        }
+    }
+
+    /// Fetches the [`catalogue`](Self::catalogue), connecting if need be, without waiting; afterwards
+    /// [`known_catalogue`](Self::known_catalogue) has it.
+    ///
+    /// # Errors
+    /// As [`call_async`](Self::call_async).
+    ///
+    /// ```
+    /// # smol::block_on(async {
+    /// let client = ringfence::doctest_client();
+    /// client.learn_async(&ringfence::CallOptions::default()).await?;
+    /// assert!(client.known_catalogue().is_some());
+    /// # Ok::<(), ringfence::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn learn_async(&self, options: &CallOptions) -> Result<Reply, Error> {
+        let reply = self.call_async(&Method::catalogue(), [], options).await?;
+        match self.way() {
+            Way::Remote(remote) => remote.here().learn(&reply)?,
+            #[cfg(feature = "inproc")]
+            Way::Inproc(_) => {}
+        }
+        Ok(reply)
     }
 }
 

@@ -1,18 +1,15 @@
-//! [`Client`]: the door. It only decides between the daemon and this process.
+//! [`Client`]: the door. It only decides between the daemon and this process. Its methods about
+//! futures, loans, the catalogue, the board and the daemon's facts stand in the files of these.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use ringfence_protocol::api::system as api;
 use ringfence_protocol::message::Message;
-use ringfence_protocol::schema::EngineSchema;
 
-use crate::board::Board;
 use crate::call::{Request, Started};
-use crate::calling::Calling;
-use crate::driver::Driver;
 use crate::error::Error;
-use crate::info::{Info, Stats};
+use crate::info::Stats;
 use crate::method::Method;
 use crate::options::{Builder, CallOptions, Timeout};
 use crate::pending::Pending;
@@ -30,13 +27,14 @@ use crate::way::Way;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
+/// What its clones share.
+pub(crate) struct Inner {
     way: Way,
-    echo: Method,
-    ping: Method,
+    pub(crate) echo: Method,
+    pub(crate) ping: Method,
     vectors: OnceLock<Arc<Methods>>,
 }
 
@@ -141,82 +139,6 @@ impl Client {
     pub fn stats(&self) -> Result<Stats, Error> {
         let reply = self.call(&Method::system("stats", api::STATS), &[], &DEFAULT)?;
         Ok(api::Stats::decode(&reply)?.into())
-    }
-
-    /// The daemon's board: its counters, sessions and errors in shared memory, which it costs
-    /// nothing to read.
-    ///
-    /// # Errors
-    /// [`Error::PermissionDenied`] unless this user is the daemon's, root, or in its board group;
-    /// engines in this process have none (code `InvalidArgument`).
-    ///
-    /// ```
-    /// let client = ringfence::doctest_client();
-    /// assert!(client.board().is_err(), "only a daemon has one");
-    /// ```
-    pub fn board(&self) -> Result<Board, Error> {
-        match &self.inner.way {
-            Way::Remote(remote) => remote.here().session()?.open_board().map(Board::new),
-            #[cfg(feature = "inproc")]
-            Way::Inproc(_) => Err(Error::invalid("engines in this process have no board")),
-        }
-    }
-
-    /// A method by its names, from the daemon's catalogue.
-    ///
-    /// # Errors
-    /// Code `UnknownMethod` with the names that there are; [`Error::SchemaMismatch`] if this library
-    /// was compiled with another layout of it.
-    ///
-    /// ```
-    /// let client = ringfence::doctest_client();
-    /// assert!(client.method("system", "echo")?.is_idempotent());
-    /// assert!(client.method("system", "no_such").is_err());
-    /// # Ok::<(), ringfence::Error>(())
-    /// ```
-    pub fn method(&self, engine: &str, name: &str) -> Result<Method, Error> {
-        let method = Method::unresolved(engine, name);
-        match &self.inner.way {
-            Way::Remote(remote) => {
-                let remote = remote.here();
-                remote.resolve(&method, &*remote.session()?)?;
-            }
-            #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => inproc.resolve(&method)?,
-        }
-        Ok(method)
-    }
-
-    /// All engines of the daemon with their methods and layouts. Fetched once a session.
-    ///
-    /// # Errors
-    /// As for every call, see [`Error`].
-    ///
-    /// ```
-    /// let catalogue = ringfence::doctest_client().catalogue()?;
-    /// assert_eq!(catalogue[0].name, "system");
-    /// # Ok::<(), ringfence::Error>(())
-    /// ```
-    pub fn catalogue(&self) -> Result<Arc<[EngineSchema]>, Error> {
-        match &self.inner.way {
-            Way::Remote(remote) => remote.here().catalogue(),
-            #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => Ok(inproc.catalogue()),
-        }
-    }
-
-    /// The [`catalogue`](Self::catalogue), if the present session has fetched it. Never waits.
-    ///
-    /// ```
-    /// assert!(ringfence::doctest_client().known_catalogue().is_some());
-    /// ```
-    #[must_use]
-    pub fn known_catalogue(&self) -> Option<Arc<[EngineSchema]>> {
-        match &self.inner.way {
-            Way::Remote(remote) => remote.here().alive()?.catalogue.get().cloned(),
-            #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => Some(inproc.catalogue()),
-        }
     }
 
     /// Calls a method with an encoded request, and waits for the encoded reply. An idempotent call
@@ -430,71 +352,6 @@ impl Client {
         }
     }
 
-    /// A call as a future, for any runtime; the client's [`driver`](Self::driver) must be turned. In
-    /// process it is carried out when it is first polled.
-    ///
-    /// # Errors
-    /// The future's: as [`call`](Self::call), and code `InvalidArgument` if there is no driver.
-    ///
-    /// See [`Driver`] for examples.
-    pub fn call_async<P: AsRef<[u8]> + Unpin>(
-        &self,
-        method: &Method,
-        payload: P,
-        options: &CallOptions,
-    ) -> Calling<P> {
-        Calling::new(self.clone(), method.clone(), payload, *options)
-    }
-
-    /// [`echo`](Self::echo) as a future.
-    pub fn echo_async<P: AsRef<[u8]> + Unpin>(&self, data: P, options: &CallOptions) -> Calling<P> {
-        self.call_async(&self.inner.echo, data, options)
-    }
-
-    /// [`ping`](Self::ping) as a future; its reply is empty.
-    pub fn ping_async(&self, options: &CallOptions) -> Calling<[u8; 0]> {
-        self.call_async(&self.inner.ping, [], options)
-    }
-
-    /// Fetches the [`catalogue`](Self::catalogue), connecting if need be, without waiting; afterwards
-    /// [`known_catalogue`](Self::known_catalogue) has it.
-    ///
-    /// # Errors
-    /// As [`call_async`](Self::call_async).
-    ///
-    /// ```
-    /// # smol::block_on(async {
-    /// let client = ringfence::doctest_client();
-    /// client.learn_async(&ringfence::CallOptions::default()).await?;
-    /// assert!(client.known_catalogue().is_some());
-    /// # Ok::<(), ringfence::Error>(())
-    /// # }).unwrap();
-    /// ```
-    pub async fn learn_async(&self, options: &CallOptions) -> Result<Reply, Error> {
-        let reply = self.call_async(&Method::catalogue(), [], options).await?;
-        match &self.inner.way {
-            Way::Remote(remote) => remote.here().learn(&reply)?,
-            #[cfg(feature = "inproc")]
-            Way::Inproc(_) => {}
-        }
-        Ok(reply)
-    }
-
-    /// What an event loop has to watch and to turn for [`call_async`](Self::call_async). A client has
-    /// one at a time.
-    ///
-    /// # Errors
-    /// Code `InvalidArgument` if there is one already; out of descriptors.
-    ///
-    /// ```
-    /// let client = ringfence::doctest_client();
-    /// client.driver()?.turn();
-    /// # Ok::<(), ringfence::Error>(())
-    /// ```
-    pub fn driver(&self) -> Result<Driver, Error> {
-        Driver::of(self)
-    }
-
     pub(crate) fn way(&self) -> &Way {
         &self.inner.way
     }
@@ -519,20 +376,6 @@ impl Client {
     #[must_use]
     pub fn vectors(&self) -> Vectors {
         Vectors::new(self.clone(), self.inner.vectors.get_or_init(Arc::default).clone())
-    }
-
-    /// What is known about the daemon without asking it.
-    ///
-    /// ```
-    /// assert!(ringfence::doctest_client().info().inproc);
-    /// ```
-    #[must_use]
-    pub fn info(&self) -> Info {
-        match &self.inner.way {
-            Way::Remote(remote) => remote.here().info(),
-            #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => inproc.info(),
-        }
     }
 
     /// Leaves the daemon. Open calls and later ones get [`Error::Closed`]; replies stay valid. Not

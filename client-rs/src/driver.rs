@@ -107,6 +107,23 @@ impl Driver {
     }
 }
 
+impl Client {
+    /// What an event loop has to watch and to turn for [`call_async`](Self::call_async). A client has
+    /// one at a time.
+    ///
+    /// # Errors
+    /// Code `InvalidArgument` if there is one already; out of descriptors.
+    ///
+    /// ```
+    /// let client = ringfence::doctest_client();
+    /// client.driver()?.turn();
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn driver(&self) -> Result<Driver, Error> {
+        Driver::of(self)
+    }
+}
+
 impl AsFd for Driver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.reactor.as_fd()

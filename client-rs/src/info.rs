@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::client::Client;
 use crate::remote::Remote;
+use crate::way::Way;
 
 /// What a client knows about its daemon without asking it.
 ///
@@ -102,6 +104,22 @@ impl Remote {
             autostarted: self.autostarted.load(Relaxed),
             connected: session.death().is_none(),
             inproc: false,
+        }
+    }
+}
+
+impl Client {
+    /// What is known about the daemon without asking it.
+    ///
+    /// ```
+    /// assert!(ringfence::doctest_client().info().inproc);
+    /// ```
+    #[must_use]
+    pub fn info(&self) -> Info {
+        match self.way() {
+            Way::Remote(remote) => remote.here().info(),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(inproc) => inproc.info(),
         }
     }
 }

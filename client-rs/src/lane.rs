@@ -1,20 +1,15 @@
-//! One lane as the threads of a client share it: the ring, and the table of its open calls.
+//! One open lane: the ring, and the table of its open calls.
 //!
-//! Whoever holds [`LaneCell::state`] is the lane's single user. It takes answers for everybody: its
-//! own it keeps, others it puts into their owner's [`Entry`]. Nobody sleeps while holding it.
+//! Whoever holds it ([`crate::cell`]) is its single user, and takes answers for everybody: its own
+//! it keeps, others it puts into their owner's [`Entry`].
 //!
 //! Invariants: a ticket stands in the table from the moment its submitter lets go of the lane until
 //! its answer has been seen; request memory is held exactly as long. It does *not* wait: see
 //! [`crate::wait`].
 
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicBool, AtomicU32,
-    Ordering::{Relaxed, SeqCst},
-};
 use std::task::Waker;
 
-use parking_lot::{Mutex, MutexGuard};
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{self, Header};
 use ringfence_protocol::limits::{
@@ -29,7 +24,6 @@ use zerocopy::IntoBytes;
 use crate::bulk::Bulk;
 use crate::error::Error;
 use crate::many::Results;
-use crate::measure::Countdown;
 use crate::pending::Entry;
 use crate::remote::Remote;
 use crate::reply::{Lease, Reply};
@@ -90,66 +84,6 @@ pub(crate) struct Lane {
     pub(crate) lull: Lull,
     /// What was measured of its calls; in a box, since few calls touch it.
     measures: Box<Measures>,
-}
-
-/// What every thread of a client can reach of a lane.
-#[derive(Debug, Default)]
-pub(crate) struct LaneCell {
-    state: Mutex<Option<Lane>>,
-    /// Threads that want the lane and do not get it: its holder then lets go sooner.
-    pub(crate) wanted: AtomicU32,
-    /// Threads that wait and look at the lane from time to time.
-    pub(crate) awake: AtomicU32,
-    /// Threads that sleep until the lane, or another thread, wakes them.
-    pub(crate) sleepers: AtomicU32,
-    /// Which of its calls are measured.
-    pub(crate) countdown: Countdown,
-    /// Calls that an event loop waits for, which is woken by a byte.
-    pub(crate) watchers: AtomicU32,
-    /// The event loop has been told to look at the lane, and counts as awake until it has.
-    pub(crate) nudged: AtomicBool,
-}
-
-/// The lane, held.
-pub(crate) type Holder<'a> = MutexGuard<'a, Option<Lane>>;
-
-impl LaneCell {
-    #[inline]
-    pub(crate) fn try_hold(&self) -> Option<Holder<'_>> {
-        self.state.try_lock()
-    }
-
-    pub(crate) fn hold(&self) -> Holder<'_> {
-        if let Some(holder) = self.state.try_lock() {
-            return holder;
-        }
-        self.wanted.fetch_add(1, Relaxed);
-        let holder = self.state.lock();
-        self.wanted.fetch_sub(1, Relaxed);
-        holder
-    }
-
-    /// Lets go of the lane. If others sleep and nobody else looks at it, it is parked for them.
-    #[inline]
-    pub(crate) fn let_go(&self, mut holder: Holder<'_>, remote: &Arc<Remote>) {
-        if self.is_waited_for()
-            && self.awake.load(Relaxed) == 0
-            && let Some(lane) = holder.as_mut()
-        {
-            lane.park_or_drain(remote, self.wake_by());
-        }
-    }
-
-    /// Does a thread sleep for it, or an event loop?
-    #[inline]
-    pub(crate) fn is_waited_for(&self) -> bool {
-        self.sleepers.load(SeqCst) > 0 || self.watchers.load(SeqCst) > 0
-    }
-
-    /// How the daemon is to wake them. (Waking by a byte wakes threads too.)
-    pub(crate) fn wake_by(&self) -> WakeBy {
-        if self.watchers.load(SeqCst) > 0 { WakeBy::Byte } else { WakeBy::Futex }
-    }
 }
 
 impl Lane {

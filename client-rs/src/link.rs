@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use ringfence_protocol::sys::socket::Conn;
 
 use crate::autostart::{PATIENCE, Starting};
+use crate::control::{Greeting, socket_error};
 use crate::error::Error;
 use crate::reactor::Reactor;
 use crate::remote::{RETRY_EVERY, Remote, or_slammed};
-use crate::session::{Greeting, socket_error};
 use crate::target::Candidate;
 
 /// How long connect() may take where the daemon's backlog is full.

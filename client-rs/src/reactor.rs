@@ -26,8 +26,8 @@ use ringfence_protocol::limits::CONTROL_FDS;
 use ringfence_protocol::sys::bell::Bell;
 use ringfence_protocol::sys::socket::TryReceived;
 
+use crate::cell::LaneCell;
 use crate::error::Error;
-use crate::lane::LaneCell;
 use crate::link::Link;
 use crate::remote::Remote;
 use crate::session::Session;

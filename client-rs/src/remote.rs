@@ -18,12 +18,14 @@ use ringfence_protocol::sys::fork::ForkStamp;
 use ringfence_protocol::sys::socket::{Conn, SocketError};
 
 use crate::autostart::Autostart;
+use crate::cell::LaneCell;
+use crate::control::{Greeting, socket_error};
 use crate::error::Error;
-use crate::lane::{Lane, LaneCell};
+use crate::lane::Lane;
 use crate::options::Settings;
 use crate::pending::Call;
 use crate::reactor::Reactor;
-use crate::session::{Death, Greeting, Opened, Session, socket_error};
+use crate::session::{Death, Opened, Session};
 use crate::target::Candidate;
 
 /// Between two looks for a daemon that is not there yet.

@@ -10,21 +10,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
 use ringfence_protocol::geometry::Geometry;
-use ringfence_protocol::limits::{BLOCK_BYTES, BULK_SEGMENTS, CONTROL_BYTES, CONTROL_FDS};
+use ringfence_protocol::limits::{BLOCK_BYTES, BULK_SEGMENTS};
 use ringfence_protocol::region::Region;
 use ringfence_protocol::ring::ClientLane;
-use ringfence_protocol::schema::{Digest, EngineSchema};
+use ringfence_protocol::schema::EngineSchema;
 use ringfence_protocol::sys::bell::Bell;
 use ringfence_protocol::sys::mapping::{Mapping, Options};
-use ringfence_protocol::sys::socket::{Conn, SocketError, TryReceived};
-use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, EngineId, LaneOpened, Refusal};
-use ringfence_protocol::{api, schema};
+use ringfence_protocol::sys::socket::Conn;
+use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, EngineId, LaneOpened};
 
 use crate::bulk::Pool;
+use crate::control::{Control, hung_up, is_answer, no_descriptor, refused, unexpected};
 use crate::error::{Error, Outcome};
-use crate::options::Settings;
 use crate::target::Candidate;
 
 /// Rings and request memory: never in a forked child, page tables filled beforehand.
@@ -109,89 +107,15 @@ pub(crate) struct Session {
     death: OnceLock<Death>,
 }
 
-#[derive(Debug)]
-struct Control {
-    conn: Conn,
-    buffer: Vec<u8>,
-    /// Answers still to come that nobody waits for any more.
-    late: u32,
-}
-
-/// Engines that this library was compiled with.
-pub(crate) fn compiled_in() -> &'static [EngineSchema] {
-    static SCHEMAS: OnceLock<Vec<EngineSchema>> = OnceLock::new();
-    SCHEMAS.get_or_init(|| vec![api::system::schema(), api::vectors::schema()])
-}
-
-fn digests() -> Vec<(String, Digest)> {
-    static DIGESTS: OnceLock<Vec<(String, schema::Digest)>> = OnceLock::new();
-    let all = || compiled_in().iter().map(|e| (e.name.clone(), e.digest())).collect();
-    DIGESTS.get_or_init(all).clone()
-}
-
-/// A hello that was said and not answered yet.
-#[derive(Debug)]
-pub(crate) struct Greeting {
-    control: Control,
-    candidate: Candidate,
-    timeout: Duration,
-}
-
-impl Greeting {
-    /// Says hello over a fresh connection.
-    pub(crate) fn say(
-        conn: Conn,
+impl Session {
+    /// What the daemon's answer to a hello means: the session, and its first lane.
+    pub(crate) fn welcomed(
+        control: Control,
         candidate: Candidate,
-        settings: &Settings,
-    ) -> Result<Self, Error> {
-        let control = Control { conn, buffer: vec![0; CONTROL_BYTES], late: 0 };
-        let hello = ClientMessage::Hello { name: settings.name.clone(), engines: digests() };
-        control.send(&hello, settings.timeout)?;
-        Ok(Self { control, candidate, timeout: settings.timeout })
-    }
-
-    /// That nobody answers for so long: who listens lives, and says nothing. (Process 1 listens for a
-    /// daemon that it starts.)
-    pub(crate) fn stalled(conn: &Conn, candidate: &Candidate, waited: Duration) -> Error {
-        match conn.peer_cred() {
-            Ok(peer) if peer.pid > 1 => {
-                let pid = peer.pid.unsigned_abs();
-                Error::Stalled { outcome: Outcome::NotStarted, waited, pid }
-            }
-            _ => Error::Unavailable {
-                tried: format!("nobody answered at {} within {waited:?}", candidate.path.display()),
-            },
-        }
-    }
-
-    /// That nobody answered within the time of a connect.
-    pub(crate) fn unanswered(&self) -> Error {
-        Self::stalled(&self.control.conn, &self.candidate, self.timeout)
-    }
-
-    /// Where it was said.
-    pub(crate) fn candidate(&self) -> &Candidate {
-        &self.candidate
-    }
-
-    /// Waits for the answer: the session, and its first lane.
-    pub(crate) fn wait(mut self) -> Result<(Session, Opened), Error> {
-        let (message, fds) = self.control.receive(self.timeout)?;
-        self.answered(message, fds)
-    }
-
-    /// The answer, if it is there.
-    pub(crate) fn look(&mut self) -> Result<Option<(DaemonMessage, Vec<OwnedFd>)>, Error> {
-        self.control.try_receive()
-    }
-
-    /// What the answer means: the session, and its first lane.
-    pub(crate) fn answered(
-        self,
+        timeout: Duration,
         message: DaemonMessage,
         mut fds: Vec<OwnedFd>,
-    ) -> Result<(Session, Opened), Error> {
-        let Self { control, candidate, timeout } = self;
+    ) -> Result<(Self, Opened), Error> {
         let (session, epoch, version, pid, private, engines, opened) = match message {
             DaemonMessage::Welcome { session, epoch, version, pid, private, engines, lane } => {
                 (session, epoch, version, pid, private, engines, lane)
@@ -231,15 +155,7 @@ impl Greeting {
         };
         Ok((session, ring))
     }
-}
 
-impl AsFd for Greeting {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.control.conn.as_fd()
-    }
-}
-
-impl Session {
     /// Why the session is over, if it is.
     pub(crate) fn death(&self) -> Option<&Death> {
         self.death.get()
@@ -443,53 +359,6 @@ impl Session {
     }
 }
 
-impl Control {
-    /// Is it the answer to a question whose asker has gone?
-    fn was_late(&mut self, message: &DaemonMessage) -> bool {
-        let late = self.late > 0 && is_answer(message);
-        self.late -= u32::from(late);
-        late
-    }
-
-    fn say_goodbye(&self) {
-        let bytes = wire::encode(&ClientMessage::Goodbye);
-        let _best_effort = bytes.map(|bytes| self.conn.try_send(&bytes, &[]));
-    }
-
-    fn send(&self, message: &ClientMessage, timeout: Duration) -> Result<(), Error> {
-        let bytes = wire::encode(message).map_err(|e| Error::invalid(e.to_string()))?;
-        self.conn.send(&bytes, &[], timeout).map_err(socket_error)
-    }
-
-    fn receive(&mut self, timeout: Duration) -> Result<(DaemonMessage, Vec<OwnedFd>), Error> {
-        let got = self.conn.recv(&mut self.buffer, CONTROL_FDS, timeout).map_err(socket_error)?;
-        let got = got.ok_or_else(hung_up)?;
-        Ok((self.decode(got.len)?, got.fds))
-    }
-
-    fn try_receive(&mut self) -> Result<Option<(DaemonMessage, Vec<OwnedFd>)>, Error> {
-        match self.conn.try_recv(&mut self.buffer, CONTROL_FDS).map_err(socket_error)? {
-            TryReceived::Nothing => Ok(None),
-            TryReceived::HungUp => Err(hung_up()),
-            TryReceived::Message(got) => Ok(Some((self.decode(got.len)?, got.fds))),
-        }
-    }
-
-    fn decode(&self, len: usize) -> Result<DaemonMessage, Error> {
-        wire::decode(&self.buffer[..len]).map_err(|wrong| match wrong {
-            wire::WireError::Layout { .. } => {
-                Error::SchemaMismatch { difference: wrong.to_string() }
-            }
-            other => Error::Protocol { what: other.to_string() },
-        })
-    }
-}
-
-fn is_answer(message: &DaemonMessage) -> bool {
-    use DaemonMessage::{Board, Bulk, Lane, Refused};
-    matches!(message, Lane(_) | Bulk { .. } | Board { .. } | Refused(_))
-}
-
 fn map_lane(opened: LaneOpened, fds: &[OwnedFd]) -> Result<Opened, Error> {
     let [up, down] = fds else {
         return Err(Error::Protocol {
@@ -513,62 +382,6 @@ fn of_control(error: &Error) -> Death {
     }
 }
 
-fn hung_up() -> Error {
-    Error::Restarted { outcome: Outcome::NotStarted, pid: 0 }
-}
-
-fn no_descriptor() -> Error {
-    Error::Protocol {
-        what: "a message without its descriptor (or this process has none left)".into(),
-    }
-}
-
 fn map_error(error: ringfence_protocol::sys::mapping::MapError) -> Error {
     Error::Io { what: format!("cannot map a segment of the daemon: {error}") }
-}
-
-fn unexpected(to: &str, message: &DaemonMessage) -> Error {
-    let name = match message {
-        DaemonMessage::Welcome { .. } => "Welcome",
-        DaemonMessage::Refused(_) => "Refused",
-        DaemonMessage::Lane(_) => "Lane",
-        DaemonMessage::Bulk { .. } => "Bulk",
-        DaemonMessage::ReplyBulk { .. } => "ReplyBulk",
-        DaemonMessage::Board { .. } => "Board",
-        DaemonMessage::Killed { .. } => "Killed",
-        DaemonMessage::ShuttingDown => "ShuttingDown",
-        DaemonMessage::Waker => "Waker",
-    };
-    Error::Protocol { what: format!("`{name}` as the answer to {to}") }
-}
-
-/// What a failed call on the control socket means to a call.
-pub(crate) fn socket_error(error: SocketError) -> Error {
-    match error {
-        SocketError::HungUp => hung_up(),
-        SocketError::NobodyListens { .. } | SocketError::TimedOut(_) => {
-            Error::Unavailable { tried: error.to_string() }
-        }
-        SocketError::Path { ref source, .. }
-            if source.kind() == std::io::ErrorKind::PermissionDenied =>
-        {
-            Error::PermissionDenied {
-                reason: format!("{error}: is this user in the daemon's group?"),
-            }
-        }
-        other => Error::Io { what: other.to_string() },
-    }
-}
-
-fn refused(refusal: Refusal) -> Error {
-    let Refusal { code, reason, remedy } = refusal;
-    let text = if remedy.is_empty() { reason } else { format!("{reason}; {remedy}") };
-    match ErrorCode::from_u16(code) {
-        Some(ErrorCode::PermissionDenied) => Error::PermissionDenied { reason: text },
-        Some(ErrorCode::ShuttingDown | ErrorCode::DaemonUnavailable) => {
-            Error::Unavailable { tried: text }
-        }
-        Some(ErrorCode::SchemaMismatch) => Error::SchemaMismatch { difference: text },
-        code => Error::Remote(RemoteError::new(code.unwrap_or(ErrorCode::Internal), text)),
-    }
 }

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use ringfence_protocol::names::{Instance, RuntimeDir};
 use ringfence_protocol::sys::socket::Conn;
 
+use crate::control::socket_error;
 use crate::error::Error;
-use crate::session::socket_error;
 
 /// What a client is told to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,8 +18,9 @@ use ringfence_protocol::limits::SWEEP_MS;
 use ringfence_protocol::sys::futex::{self, Wait};
 use ringfence_protocol::wait::{Patience, Step};
 
+use crate::cell::LaneCell;
 use crate::error::{Error, Outcome};
-use crate::lane::{Answer, LaneCell};
+use crate::lane::Answer;
 use crate::pending::Call;
 use crate::remote::Remote;
 

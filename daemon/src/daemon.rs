@@ -8,39 +8,34 @@
 //! }
 //! ```
 
+mod engines;
+mod parts;
+
 use std::fmt;
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::process::ExitCode as ProcessExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use ringfence_core::system::{Facts, System};
-use ringfence_core::{Allowance, Engine, Registry, RegistryError};
+use ringfence_core::{Engine, RegistryError};
 use ringfence_protocol::board::Header;
 use ringfence_protocol::names::{Instance, NameError};
-use ringfence_protocol::sys::lock::{self, InstanceLock, LockError};
-use ringfence_protocol::sys::socket::{Listener, SocketError};
+use ringfence_protocol::sys::lock::{InstanceLock, LockError};
+use ringfence_protocol::sys::socket::SocketError;
 use ringfence_protocol::sys::window::WindowError;
-use ringfence_protocol::wire;
 
 use crate::cli::{self, ExitCode, Mode};
-use crate::config::{Config, nearest};
-use crate::inbox::Inbox;
-use crate::lane::Bench;
-use crate::metrics::{Exporter, Source};
-use crate::notify::{self, ActivationError, Watchdog};
-use crate::poller::{Poller, Setup};
+use crate::config::Config;
+use crate::metrics::Exporter;
+use crate::notify::{self, ActivationError};
 use crate::reports::Reports;
 use crate::segments::Segments;
 use crate::server::Server;
 use crate::sight::{LateSight, Sight, SightError, unix_ns};
 use crate::workers::Workers;
 use crate::{logging, sigbus};
+use parts::{block_signals, export, group, listen, make_runtime_dir, start_pollers, sweep};
 
 /// Why a daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -303,178 +298,6 @@ impl Builder {
         };
         Ok(Daemon { server, lock, threads, workers, exporter })
     }
-
-    /// Does `[engines] enable` name engines that there are? Those of one's own may be named.
-    fn check_engines(&self, config: &Config) -> Result<(), StartError> {
-        if !self.builtin {
-            return Ok(());
-        }
-        let own = self.engines.iter().map(|engine| engine.schema().name);
-        let builtin = ringfence_core::BUILTIN.iter().map(|name| (*name).to_owned());
-        let known: Vec<String> =
-            std::iter::once("system".to_owned()).chain(builtin).chain(own).collect();
-        match config.engines.enable.iter().find(|name| !known.contains(name)) {
-            None => Ok(()),
-            Some(name) => Err(unknown_engine(name, &known)),
-        }
-    }
-
-    fn registry(self, config: &Config, late: LateSight) -> Result<Registry, StartError> {
-        let facts = Arc::new(Facts::default());
-        let mut registry = Registry::new();
-        registry.add(Box::new(System::new(Arc::clone(&facts), Box::new(late))))?;
-        if self.builtin {
-            let mut builtin = ringfence_core::builtin(Allowance {
-                state: config.instance_state_dir(),
-                memory_bytes: config.engines.memory_bytes,
-            });
-            for name in &config.engines.enable {
-                let at = builtin.iter().position(|engine| engine.schema().name == *name);
-                if let Some(at) = at {
-                    registry.add(builtin.remove(at))?;
-                }
-            }
-        }
-        for engine in self.engines {
-            registry.add(engine)?;
-        }
-        let schemas: Vec<_> = registry.schemas().cloned().collect();
-        let catalogue = wire::encode_catalogue(&schemas)
-            .map_err(|error| StartError::Board(error.to_string()))?;
-        facts.set_catalogue(catalogue);
-        Ok(registry)
-    }
-}
-
-/// Names that only another build has.
-const ELSEWHERE: &[&str] = &["vectors"];
-
-#[cold]
-fn unknown_engine(name: &str, known: &[String]) -> StartError {
-    let near = nearest(name, known.iter().map(String::as_str));
-    let hint = match near {
-        _ if ELSEWHERE.contains(&name) => {
-            format!("; it was built without the cargo feature `{name}`")
-        }
-        Some(near) => format!("; did you mean `{near}`?"),
-        None => String::new(),
-    };
-    StartError::UnknownEngine { name: name.to_owned(), known: known.join(", "), hint }
-}
-
-type Pollers = (Vec<Arc<Inbox>>, Vec<JoinHandle<()>>);
-
-fn start_pollers(
-    config: &Config,
-    registry: &Arc<Registry>,
-    workers: &Arc<Workers>,
-    sight: &Arc<Sight>,
-    reports: &Arc<Reports>,
-) -> Result<Pollers, StartError> {
-    let (mut inboxes, mut threads) = (Vec::new(), Vec::new());
-    for number in 0..config.polling.pollers {
-        let inbox = Inbox::new().map_err(io("a descriptor"))?;
-        inboxes.push(Arc::clone(&inbox));
-        let budget = config.workers.inline_budget_us as u32;
-        let bench = Bench::new(Arc::clone(registry), Arc::clone(workers), inbox, budget);
-        // The first poller's loop feeds the watchdog, and nothing else does.
-        let mut watchdog = if number == 0 {
-            Some(Watchdog::from_env().map_err(io("the watchdog"))?)
-        } else {
-            None
-        };
-        let (sight, workers) = (Arc::clone(sight), Arc::clone(workers));
-        let setup = Setup {
-            bench,
-            polling: config.polling.clone(),
-            cpu: config.polling.cpus.as_ref().and_then(|cpus| cpus.get(number as usize).copied()),
-            reports: Arc::clone(reports),
-            on_sweep: Box::new(move |bench, observed| {
-                sight.sweep(number as usize, bench, observed, workers.load());
-                if let Some(watchdog) = &mut watchdog {
-                    watchdog.feed(Instant::now());
-                }
-            }),
-        };
-        threads.push(Poller::start(setup, number).map_err(io("a poller thread"))?);
-    }
-    Ok((inboxes, threads))
-}
-
-/// Serves metrics, if somebody wants them. Who may read the board may read them.
-fn export(
-    config: &Config,
-    sight: &Sight,
-    group: Option<u32>,
-) -> Result<Option<Exporter>, StartError> {
-    let Some(address) = &config.metrics.listen else { return Ok(None) };
-    let source = Source {
-        board: sight.board(),
-        instance: config.instance.clone(),
-        workers: config.workers.threads,
-        started: sight.started(),
-    };
-    let exporter = Exporter::start(address, group, source);
-    let refused = |source| StartError::Metrics { address: address.to_string(), source };
-    exporter.map(Some).map_err(refused)
-}
-
-fn sweep(lock: &InstanceLock) -> Result<(), StartError> {
-    let report = lock::sweep(lock).map_err(io("sweeping /dev/shm"))?;
-    if !report.removed.is_empty() {
-        tracing::info!(segments = report.removed.len(), "swept what a killed daemon left");
-    }
-    for refused in &report.refused {
-        tracing::warn!(?refused, "a name looks like ours and is not: left alone");
-    }
-    Ok(())
-}
-
-/// SIGTERM and SIGINT come through a descriptor; blocked before any thread is started, so in all.
-/// SIGXFSZ comes nowhere: a file that becomes too large is an error of the write.
-fn block_signals() -> Result<SignalFd, StartError> {
-    let mut set = SigSet::empty();
-    set.add(Signal::SIGTERM);
-    set.add(Signal::SIGINT);
-    let errno = |errno: nix::errno::Errno| StartError::Io { what: "signals", source: errno.into() };
-    let mut blocked = set;
-    blocked.add(Signal::SIGXFSZ);
-    blocked.thread_block().map_err(errno)?;
-    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(errno)
-}
-
-fn group(name: &str, setting: &'static str) -> Result<u32, StartError> {
-    match nix::unistd::Group::from_name(name) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
-        _ => Err(StartError::Group { name: name.into(), setting }),
-    }
-}
-
-/// The socket that systemd passed, or one of our own.
-fn make_runtime_dir(config: &Config) -> Result<(), StartError> {
-    let shared = config.socket_mode.bits() & 0o066 != 0;
-    let mode = if shared { 0o755 } else { 0o700 };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(config.instance_dir())
-        .map_err(io("the runtime directory"))
-}
-
-fn listen(config: &Config, activated: Option<OwnedFd>) -> Result<Listener, StartError> {
-    if let Some(fd) = activated {
-        return Ok(Listener::from_fd(fd)?);
-    }
-    let listener = Listener::bind(&config.socket_path(), config.socket_mode.bits())?;
-    if let Some(name) = &config.socket_group {
-        let gid = group(name, "socket_group")?;
-        std::os::unix::fs::chown(config.socket_path(), None, Some(gid))
-            .map_err(io("the control socket's group"))?;
-        let mode = std::fs::Permissions::from_mode(config.socket_mode.bits());
-        std::fs::set_permissions(config.socket_path(), mode)
-            .map_err(io("the control socket's mode"))?;
-    }
-    Ok(listener)
 }
 
 fn check_config(config: &Config) -> ProcessExitCode {
@@ -487,67 +310,7 @@ fn check_config(config: &Config) -> ProcessExitCode {
 }
 
 fn config_schema() -> ProcessExitCode {
-    use std::io::Write as _;
     // A closed pipe is nobody's error.
     let _ = writeln!(std::io::stdout(), "{:#}", crate::config::json_schema());
     ExitCode::Ok.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use ringfence_core::Call;
-    use ringfence_protocol::error::Error;
-    use ringfence_protocol::schema::EngineSchema;
-
-    use super::*;
-
-    struct Own;
-    impl Engine for Own {
-        fn schema(&self) -> EngineSchema {
-            EngineSchema::new("own", "", Vec::new())
-        }
-        fn call(&self, _: u16, _: &mut Call<'_>) -> Result<(), Error> {
-            Ok(())
-        }
-    }
-
-    fn engines(builder: Builder, enable: &[&str]) -> Result<Vec<String>, String> {
-        let mut config = Config::default();
-        config.engines.enable = enable.iter().map(|name| (*name).to_owned()).collect();
-        let registry = builder
-            .check_engines(&config)
-            .and_then(|()| builder.registry(&config, LateSight::default()))
-            .map_err(|error| error.to_string())?;
-        Ok(registry.schemas().map(|schema| schema.name.clone()).collect())
-    }
-
-    #[test]
-    fn what_is_enabled_is_there_and_ones_own_engine_always() {
-        let own = || Daemon::builder().builtin_engines().engine(Own);
-        assert_eq!(engines(own(), &["system"]).unwrap(), ["system", "own"]);
-        assert_eq!(engines(own(), &["system", "own"]).unwrap(), ["system", "own"]);
-        let said = engines(own(), &["system", "onw"]).unwrap_err();
-        assert!(said.ends_with("own; did you mean `own`?"), "{said}");
-        let far = engines(own(), &["system", "spreadsheet"]).unwrap_err();
-        assert!(far.ends_with("own"), "{far}");
-        // Without built-in engines there is nothing to choose from.
-        assert_eq!(engines(Daemon::builder(), &["system", "x"]).unwrap(), ["system"]);
-    }
-
-    #[cfg(feature = "vectors")]
-    #[test]
-    fn vectors_can_be_off() {
-        let builtin = || Daemon::builder().builtin_engines();
-        assert_eq!(engines(builtin(), &["system", "vectors"]).unwrap(), ["system", "vectors"]);
-        assert_eq!(engines(builtin(), &["system"]).unwrap(), ["system"]);
-    }
-
-    #[cfg(not(feature = "vectors"))]
-    #[test]
-    fn a_lean_daemon_says_why_vectors_are_not_there() {
-        let builtin = || Daemon::builder().builtin_engines();
-        assert_eq!(Config::default().engines.enable, ["system"]);
-        let said = engines(builtin(), &["system", "vectors"]).unwrap_err();
-        assert!(said.contains("without the cargo feature `vectors`"), "{said}");
-    }
 }

@@ -17,10 +17,10 @@ use ringfence::board_rows::Histogram;
 use ringfence::{CallOptions, Client, Method};
 
 use crate::args::{Bench, Global};
+use crate::board::fresh;
 use crate::call::Prepared;
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::status::fresh;
 use report::{Boundary, Case, Report};
 
 /// Turns of each case: enough that no burst of a neighbour hits one case alone.

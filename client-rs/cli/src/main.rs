@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod board;
 mod call;
 mod catalogue;
 mod doctor;

@@ -77,6 +77,11 @@ pub(crate) fn nanos(ns: u64) -> String {
     }
 }
 
+/// The same, if it is known.
+pub(crate) fn time(ns: Option<u64>) -> String {
+    ns.map_or("-".into(), nanos)
+}
+
 fn digits(value: f64) -> String {
     match value {
         ..9.995 => format!("{value:.2}"),

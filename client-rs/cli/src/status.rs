@@ -5,19 +5,17 @@
 
 mod report;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ringfence::board_rows::Snapshot;
 use ringfence::message::Message as _;
-use ringfence::{Board, Client, Error};
+use ringfence::{Client, Error};
 use ringfence_protocol::api::system;
-use ringfence_protocol::limits::SWEEP_MS;
 
 use crate::args::{Global, Status};
+use crate::board::{Moment, fresh, session_columns};
 use crate::exit::Failure;
-use crate::output::{self, age, bold, bytes, nanos, printable, wrapped};
+use crate::output::{self, age, bold, bytes, printable, time, wrapped};
 use crate::table::{Column, WIDTH, table};
-pub(crate) use report::{Daemon, Moment};
 use report::{ErrorLine, Method, Report, Session};
 
 pub(crate) fn run(global: &Global, status: &Status) -> Result<(), Failure> {
@@ -36,20 +34,6 @@ fn look(client: &Client, global: &Global) -> Result<Report, Failure> {
             Ok(Report::of_stats(&stats, client.info(), reason, &Moment::now()))
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-/// The board after the daemon's next sweep, so that what was done before this command is in it. A
-/// daemon that does not sweep is shown as it is.
-pub(crate) fn fresh(board: &Board) -> Result<Snapshot, Error> {
-    const NAP: Duration = Duration::from_millis(5);
-    let (asked, since) = (Moment::now(), Instant::now());
-    loop {
-        let snapshot = board.snapshot()?;
-        if asked.is_before(&snapshot) || since.elapsed() > 5 * Duration::from_millis(SWEEP_MS) {
-            return Ok(snapshot);
-        }
-        std::thread::sleep(NAP);
     }
 }
 
@@ -78,11 +62,8 @@ fn text(report: &Report, all: bool) -> String {
 
 fn head(report: &Report) -> String {
     let daemon = &report.daemon;
-    let name = daemon.instance.as_deref().unwrap_or("(a daemon without a name)");
-    let up = age(Duration::from_millis(daemon.uptime_ms));
     let private = if daemon.private { "  private" } else { "" };
-    let title = format!("{name}  ringfenced {}  pid {}", daemon.version, daemon.pid);
-    let mut out = format!("{}  up {up}{private}\n", bold(&printable(&title)));
+    let mut out = format!("{}{private}\n", daemon.title());
     if let Some(socket) = &daemon.socket {
         out.push_str(&format!("{}\n", printable(socket)));
     }
@@ -127,7 +108,6 @@ fn method_table(methods: &[Method], all: bool) -> String {
         Column::Right("P50"),
         Column::Right("P99"),
     ];
-    let time = |ns: Option<u64>| ns.map_or("-".into(), nanos);
     let row = |method: &Method| {
         let (calls, errors) = (method.calls.to_string(), method.errors.to_string());
         let service = &method.service;
@@ -146,27 +126,11 @@ fn method_table(methods: &[Method], all: bool) -> String {
 }
 
 fn session_table(sessions: &[Session]) -> String {
-    let columns = [
-        Column::Right("SESSION"),
-        Column::Right("PID"),
-        Column::Right("UID"),
-        Column::Right("LANES"),
-        Column::Right("CALLS"),
-        Column::Right("LEASES"),
-        Column::Right("OPEN FOR"),
-        Column::Cut("NAME"),
-    ];
+    let columns = session_columns(&["CALLS", "LEASES", "OPEN FOR"]);
     let row = |session: &Session| {
-        let name = match session.own {
-            true => format!("{} (this command)", session.name),
-            false => session.name.clone(),
-        };
-        let numbers = [session.id, session.pid.into(), session.uid.into(), session.lanes];
-        let more = [session.calls, session.leases];
-        let mut row: Vec<String> = numbers.iter().chain(&more).map(u64::to_string).collect();
-        row.push(age(Duration::from_millis(session.open_ms)));
-        row.push(name);
-        row
+        let (calls, leases) = (session.calls.to_string(), session.leases.to_string());
+        let open_for = age(Duration::from_millis(session.open_ms));
+        session.who.line(session.own, [calls, leases, open_for])
     };
     let rows: Vec<_> = sessions.iter().map(row).collect();
     if rows.is_empty() { String::new() } else { format!("\n{}", table(&columns, &rows)) }
@@ -198,7 +162,7 @@ fn error_list(errors: &[ErrorLine], now_unix_ms: u64) -> String {
 mod tests {
     use super::*;
     use ringfence::Info;
-    use ringfence::board_rows::{ErrorRow, Header, MethodRow, SessionRow, Text, Totals};
+    use ringfence::board_rows::{ErrorRow, Header, MethodRow, SessionRow, Snapshot, Text, Totals};
 
     fn everything() -> Report {
         let mut method = MethodRow::new(0x1_0002, &"engine.".repeat(9));

@@ -14,9 +14,9 @@ use ringfence::board_rows::Snapshot;
 use ringfence::{Board, Client};
 
 use crate::args::{Global, Top};
+use crate::board::{Moment, fresh};
 use crate::exit::Failure;
 use crate::output;
-use crate::status::{Moment, fresh};
 use sample::Sample;
 
 pub(crate) fn run(global: &Global, top: &Top) -> Result<(), Failure> {

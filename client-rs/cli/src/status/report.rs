@@ -3,15 +3,12 @@
 //! Names end in their units. What is `null` is not known, because this user may not read the board.
 //! It does *not* print.
 
-use std::time::{Duration, SystemTime};
-
-use nix::time::{ClockId, clock_gettime};
-use ringfence::board_rows::{
-    ErrorRow, Header, Histogram, MethodRow, SessionRow, Snapshot, Totals as BoardTotals,
-};
+use ringfence::board_rows::{ErrorRow, Histogram, MethodRow, SessionRow, Snapshot};
 use ringfence::{ErrorCode, Info};
 use ringfence_protocol::api::system::Stats;
 use serde::Serialize;
+
+use crate::board::{Daemon, Moment, NS_PER_MS, Who};
 
 /// Everything that is known about a daemon.
 #[derive(Debug, Serialize)]
@@ -30,19 +27,6 @@ pub(crate) struct Report {
     pub(crate) errors: Option<Vec<ErrorLine>>,
     /// Rows that could not be read.
     pub(crate) torn_rows: usize,
-}
-
-/// Who it is.
-#[derive(Debug, Serialize)]
-pub(crate) struct Daemon {
-    pub(crate) instance: Option<String>,
-    pub(crate) socket: Option<String>,
-    pub(crate) pid: u32,
-    pub(crate) version: String,
-    /// Of this run; text, because JSON numbers are floats to many readers.
-    pub(crate) epoch: String,
-    pub(crate) private: bool,
-    pub(crate) uptime_ms: u64,
 }
 
 /// Numbers of the whole daemon.
@@ -102,11 +86,8 @@ pub(crate) struct Bucket {
 /// One open session.
 #[derive(Debug, Serialize)]
 pub(crate) struct Session {
-    pub(crate) id: u64,
-    pub(crate) pid: u32,
-    pub(crate) uid: u32,
-    pub(crate) name: String,
-    pub(crate) lanes: u64,
+    #[serde(flatten)]
+    pub(crate) who: Who,
     pub(crate) calls: u64,
     pub(crate) leases: u64,
     pub(crate) opened_unix_ms: u64,
@@ -126,56 +107,12 @@ pub(crate) struct ErrorLine {
     pub(crate) text: String,
 }
 
-/// Now, by both clocks that daemons tell times by.
-#[derive(Debug)]
-pub(crate) struct Moment {
-    unix_ns: u64,
-    monotonic_ns: u64,
-}
-
-const NS_PER_MS: u64 = 1_000_000;
-
-impl Moment {
-    pub(crate) fn now() -> Self {
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Self {
-            unix_ns: unix.map_or(0, |since| since.as_nanos() as u64),
-            monotonic_ns: monotonic_ns(),
-        }
-    }
-
-    /// Has the daemon swept since?
-    pub(crate) fn is_before(&self, board: &Snapshot) -> bool {
-        self.monotonic_ns < board.totals.beat_ns
-    }
-
-    pub(crate) fn unix_ms(&self) -> u64 {
-        self.unix_ns / NS_PER_MS
-    }
-
-    /// Since a time that the daemon has written, by the wall clock.
-    pub(crate) fn since_unix_ms(&self, ns: u64) -> u64 {
-        self.unix_ns.saturating_sub(ns) / NS_PER_MS
-    }
-
-    /// Since the daemon's last sweep.
-    pub(crate) fn since_beat_ms(&self, totals: &BoardTotals) -> u64 {
-        self.monotonic_ns.saturating_sub(totals.beat_ns) / NS_PER_MS
-    }
-}
-
-/// The daemon's beat is of this clock.
-fn monotonic_ns() -> u64 {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC);
-    time.map_or(0, |time| Duration::from(time).as_nanos() as u64)
-}
-
 impl Report {
     pub(crate) fn of_board(board: &Snapshot, info: Info, now: &Moment) -> Self {
         let totals = &board.totals;
         let mut sessions: Vec<Session> =
             board.sessions.iter().map(|row| Session::of(row, info.session, now)).collect();
-        sessions.sort_by_key(|session| session.id);
+        sessions.sort_by_key(|session| session.who.id);
         let uptime_ms = now.since_unix_ms(board.header.started_unix_ns);
         Self {
             source: "board",
@@ -235,24 +172,6 @@ impl Report {
     }
 }
 
-impl Daemon {
-    pub(crate) fn of_board(header: &Header, info: Info, uptime_ms: u64) -> Self {
-        Self { instance: Some(header.instance.to_string()), ..Self::of(info, uptime_ms) }
-    }
-
-    fn of(info: Info, uptime_ms: u64) -> Self {
-        Self {
-            instance: info.instance,
-            socket: info.socket.map(|path| path.to_string_lossy().into_owned()),
-            pid: info.daemon_pid,
-            version: info.daemon_version,
-            epoch: info.epoch.to_string(),
-            private: info.private,
-            uptime_ms,
-        }
-    }
-}
-
 impl Method {
     fn of(row: &MethodRow) -> Self {
         Self {
@@ -288,11 +207,7 @@ impl Service {
 impl Session {
     fn of(row: &SessionRow, own: u64, now: &Moment) -> Self {
         Self {
-            id: row.id,
-            pid: row.pid,
-            uid: row.uid,
-            name: row.name.to_string(),
-            lanes: row.lanes,
+            who: Who::of(row),
             calls: row.calls,
             leases: row.leases,
             opened_unix_ms: row.opened_unix_ns / NS_PER_MS,
@@ -319,6 +234,7 @@ impl ErrorLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringfence::board_rows::Header;
 
     #[test]
     fn a_report_says_what_the_board_says() {
@@ -344,7 +260,7 @@ mod tests {
         assert_eq!((report.daemon.uptime_ms, report.beat_age_ms), (4, Some(3)));
         let sessions = report.sessions.unwrap();
         assert_eq!(
-            sessions.iter().map(|s| (s.id, s.own)).collect::<Vec<_>>(),
+            sessions.iter().map(|s| (s.who.id, s.own)).collect::<Vec<_>>(),
             [(4, true), (9, false)]
         );
         assert_eq!(sessions[0].open_ms, 3);

@@ -7,7 +7,7 @@ use ringfence::Info;
 use ringfence::board_rows::{Histogram, MethodRow, SessionRow, Snapshot, Totals};
 use serde::Serialize;
 
-use crate::status::{Daemon, Moment};
+use crate::board::{Daemon, Moment, Who};
 
 /// A daemon between two looks at it.
 #[derive(Debug, Serialize)]
@@ -61,11 +61,8 @@ pub(crate) struct Method {
 /// One open session.
 #[derive(Debug, Serialize)]
 pub(crate) struct Session {
-    pub(crate) id: u64,
-    pub(crate) pid: u32,
-    pub(crate) uid: u32,
-    pub(crate) name: String,
-    pub(crate) lanes: u64,
+    #[serde(flatten)]
+    pub(crate) who: Who,
     pub(crate) calls_per_s: f64,
     pub(crate) calls: u64,
     pub(crate) leases: u64,
@@ -161,18 +158,14 @@ fn methods(before: &[MethodRow], after: &[MethodRow], span: Span) -> Vec<Method>
 fn sessions(before: &[SessionRow], after: &[SessionRow], span: Span, own: u64) -> Vec<Session> {
     let was = |id: u64| before.iter().find(|old| old.id == id).map_or(0, |old| old.calls);
     let session = |row: &SessionRow| Session {
-        id: row.id,
-        pid: row.pid,
-        uid: row.uid,
-        name: row.name.to_string(),
-        lanes: row.lanes,
+        who: Who::of(row),
         calls_per_s: span.rate(was(row.id), row.calls),
         calls: row.calls,
         leases: row.leases,
         own: row.id == own,
     };
     let mut sessions: Vec<Session> = after.iter().map(session).collect();
-    sessions.sort_by(|a, b| b.calls_per_s.total_cmp(&a.calls_per_s).then(a.id.cmp(&b.id)));
+    sessions.sort_by(|a, b| b.calls_per_s.total_cmp(&a.calls_per_s).then(a.who.id.cmp(&b.who.id)));
     sessions
 }
 
@@ -238,7 +231,8 @@ mod tests {
         );
         assert_eq!((nap.samples, nap.p50_ns, nap.p99_ns), (2, Some(127), Some(1_023)));
         assert_eq!(sample.methods[1].p50_ns, None);
-        let busy: Vec<_> = sample.sessions.iter().map(|one| (one.id, one.calls_per_s)).collect();
+        let busy: Vec<_> =
+            sample.sessions.iter().map(|one| (one.who.id, one.calls_per_s)).collect();
         assert_eq!(busy, [(4, 200.0), (3, 0.0)]);
     }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use terminal_size::{Height, terminal_size};
 
 use super::sample::{Method, Sample, Session};
+use crate::board::session_columns;
 use crate::exit::Failure;
-use crate::output::{self, age, bold, bytes, nanos, printable};
+use crate::output::{self, age, bytes, time};
 use crate::table::{Column, table};
 
 /// Lines of a terminal that does not say how many it has.
@@ -50,9 +51,6 @@ pub(super) fn text(sample: &Sample, lines: usize) -> String {
 
 fn head(sample: &Sample) -> String {
     let (daemon, totals) = (&sample.daemon, &sample.totals);
-    let name = daemon.instance.as_deref().unwrap_or("(a daemon without a name)");
-    let up = age(Duration::from_millis(daemon.uptime_ms));
-    let title = printable(&format!("{name}  ringfenced {}  pid {}", daemon.version, daemon.pid));
     let (calls, errors) = (rate(totals.calls_per_s), rate(totals.errors_per_s));
     let (into, out) = (totals.bytes_in_per_s as u64, totals.bytes_out_per_s as u64);
     let old = match sample.beat_age_ms {
@@ -60,9 +58,9 @@ fn head(sample: &Sample) -> String {
         _ => String::new(),
     };
     format!(
-        "{}  up {up}\ncalls/s {calls}   errors/s {errors}   in/s {}   out/s {}\n\
+        "{}\ncalls/s {calls}   errors/s {errors}   in/s {}   out/s {}\n\
          sessions {}   lanes {}   queued jobs {}   faults {}\nsegments {}   leased {}{old}\n",
-        bold(&title),
+        daemon.title(),
         bytes(into),
         bytes(out),
         totals.sessions_open,
@@ -83,7 +81,6 @@ fn methods(called: &[&Method], most: usize) -> String {
         Column::Right("P99"),
         Column::Right("CALLS"),
     ];
-    let time = |ns: Option<u64>| ns.map_or("-".into(), nanos);
     let row = |method: &&Method| {
         vec![
             method.name.clone(),
@@ -103,29 +100,9 @@ fn methods(called: &[&Method], most: usize) -> String {
 }
 
 fn sessions(sessions: &[Session], most: usize) -> String {
-    let columns = [
-        Column::Right("SESSION"),
-        Column::Right("PID"),
-        Column::Right("UID"),
-        Column::Right("LANES"),
-        Column::Right("CALLS/S"),
-        Column::Right("LEASES"),
-        Column::Cut("NAME"),
-    ];
+    let columns = session_columns(&["CALLS/S", "LEASES"]);
     let row = |session: &Session| {
-        let name = match session.own {
-            true => format!("{} (this command)", session.name),
-            false => session.name.clone(),
-        };
-        vec![
-            session.id.to_string(),
-            session.pid.to_string(),
-            session.uid.to_string(),
-            session.lanes.to_string(),
-            rate(session.calls_per_s),
-            session.leases.to_string(),
-            name,
-        ]
+        session.who.line(session.own, [rate(session.calls_per_s), session.leases.to_string()])
     };
     let rows: Vec<_> = sessions.iter().take(most).map(row).collect();
     listed("sessions", &columns, &rows, sessions.len())
@@ -147,6 +124,7 @@ fn rate(per_s: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::Who;
     use crate::table::WIDTH;
 
     fn sample(methods: usize, sessions: usize) -> Sample {
@@ -161,11 +139,13 @@ mod tests {
             errors: 0,
         };
         let session = |id: usize| Session {
-            id: id as u64,
-            pid: 1 << 22,
-            uid: u32::MAX,
-            name: "n\x1b".repeat(40),
-            lanes: 64,
+            who: Who {
+                id: id as u64,
+                pid: 1 << 22,
+                uid: u32::MAX,
+                name: "n\x1b".repeat(40),
+                lanes: 64,
+            },
             calls_per_s: 1e8,
             calls: 0,
             leases: 1 << 20,

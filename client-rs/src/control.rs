@@ -1,0 +1,217 @@
+//! The control socket of a session, and the hello that opens one: messages out, messages in, and
+//! what a failure of either means to a call.
+//!
+//! Invariants: a [`Control`] is one end of one connection, and only its holder reads it; an answer
+//! that comes after its asker has gone is counted, so that nobody takes it for the answer to
+//! another question. It does *not* know what an answer changes: see [`crate::session`].
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
+use ringfence_protocol::limits::{CONTROL_BYTES, CONTROL_FDS};
+use ringfence_protocol::schema::Digest;
+use ringfence_protocol::sys::socket::{Conn, SocketError, TryReceived};
+use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, Refusal};
+
+use crate::catalogue::compiled_in;
+use crate::error::{Error, Outcome};
+use crate::options::Settings;
+use crate::session::{Opened, Session};
+use crate::target::Candidate;
+
+/// One end of a connection to a daemon.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) conn: Conn,
+    buffer: Vec<u8>,
+    /// Answers still to come that nobody waits for any more.
+    pub(crate) late: u32,
+}
+
+impl Control {
+    /// Is it the answer to a question whose asker has gone?
+    pub(crate) fn was_late(&mut self, message: &DaemonMessage) -> bool {
+        let late = self.late > 0 && is_answer(message);
+        self.late -= u32::from(late);
+        late
+    }
+
+    pub(crate) fn say_goodbye(&self) {
+        let bytes = wire::encode(&ClientMessage::Goodbye);
+        let _best_effort = bytes.map(|bytes| self.conn.try_send(&bytes, &[]));
+    }
+
+    pub(crate) fn send(&self, message: &ClientMessage, timeout: Duration) -> Result<(), Error> {
+        let bytes = wire::encode(message).map_err(|e| Error::invalid(e.to_string()))?;
+        self.conn.send(&bytes, &[], timeout).map_err(socket_error)
+    }
+
+    pub(crate) fn receive(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<(DaemonMessage, Vec<OwnedFd>), Error> {
+        let got = self.conn.recv(&mut self.buffer, CONTROL_FDS, timeout).map_err(socket_error)?;
+        let got = got.ok_or_else(hung_up)?;
+        Ok((self.decode(got.len)?, got.fds))
+    }
+
+    pub(crate) fn try_receive(&mut self) -> Result<Option<(DaemonMessage, Vec<OwnedFd>)>, Error> {
+        match self.conn.try_recv(&mut self.buffer, CONTROL_FDS).map_err(socket_error)? {
+            TryReceived::Nothing => Ok(None),
+            TryReceived::HungUp => Err(hung_up()),
+            TryReceived::Message(got) => Ok(Some((self.decode(got.len)?, got.fds))),
+        }
+    }
+
+    fn decode(&self, len: usize) -> Result<DaemonMessage, Error> {
+        wire::decode(&self.buffer[..len]).map_err(|wrong| match wrong {
+            wire::WireError::Layout { .. } => {
+                Error::SchemaMismatch { difference: wrong.to_string() }
+            }
+            other => Error::Protocol { what: other.to_string() },
+        })
+    }
+}
+
+/// A hello that was said and not answered yet.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    control: Control,
+    candidate: Candidate,
+    timeout: Duration,
+}
+
+impl Greeting {
+    /// Says hello over a fresh connection.
+    pub(crate) fn say(
+        conn: Conn,
+        candidate: Candidate,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
+        let control = Control { conn, buffer: vec![0; CONTROL_BYTES], late: 0 };
+        let hello = ClientMessage::Hello { name: settings.name.clone(), engines: digests() };
+        control.send(&hello, settings.timeout)?;
+        Ok(Self { control, candidate, timeout: settings.timeout })
+    }
+
+    /// That nobody answers for so long: who listens lives, and says nothing. (Process 1 listens for a
+    /// daemon that it starts.)
+    pub(crate) fn stalled(conn: &Conn, candidate: &Candidate, waited: Duration) -> Error {
+        match conn.peer_cred() {
+            Ok(peer) if peer.pid > 1 => {
+                let pid = peer.pid.unsigned_abs();
+                Error::Stalled { outcome: Outcome::NotStarted, waited, pid }
+            }
+            _ => Error::Unavailable {
+                tried: format!("nobody answered at {} within {waited:?}", candidate.path.display()),
+            },
+        }
+    }
+
+    /// That nobody answered within the time of a connect.
+    pub(crate) fn unanswered(&self) -> Error {
+        Self::stalled(&self.control.conn, &self.candidate, self.timeout)
+    }
+
+    /// Where it was said.
+    pub(crate) fn candidate(&self) -> &Candidate {
+        &self.candidate
+    }
+
+    /// Waits for the answer: the session, and its first lane.
+    pub(crate) fn wait(mut self) -> Result<(Session, Opened), Error> {
+        let (message, fds) = self.control.receive(self.timeout)?;
+        self.answered(message, fds)
+    }
+
+    /// The answer, if it is there.
+    pub(crate) fn look(&mut self) -> Result<Option<(DaemonMessage, Vec<OwnedFd>)>, Error> {
+        self.control.try_receive()
+    }
+
+    /// What the answer means: the session, and its first lane.
+    pub(crate) fn answered(
+        self,
+        message: DaemonMessage,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(Session, Opened), Error> {
+        let Self { control, candidate, timeout } = self;
+        Session::welcomed(control, candidate, timeout, message, fds)
+    }
+}
+
+impl AsFd for Greeting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.control.conn.as_fd()
+    }
+}
+
+fn digests() -> Vec<(String, Digest)> {
+    static DIGESTS: OnceLock<Vec<(String, Digest)>> = OnceLock::new();
+    let all = || compiled_in().iter().map(|e| (e.name.clone(), e.digest())).collect();
+    DIGESTS.get_or_init(all).clone()
+}
+
+/// Does it answer a question of a session?
+pub(crate) fn is_answer(message: &DaemonMessage) -> bool {
+    use DaemonMessage::{Board, Bulk, Lane, Refused};
+    matches!(message, Lane(_) | Bulk { .. } | Board { .. } | Refused(_))
+}
+
+pub(crate) fn hung_up() -> Error {
+    Error::Restarted { outcome: Outcome::NotStarted, pid: 0 }
+}
+
+pub(crate) fn no_descriptor() -> Error {
+    Error::Protocol {
+        what: "a message without its descriptor (or this process has none left)".into(),
+    }
+}
+
+pub(crate) fn unexpected(to: &str, message: &DaemonMessage) -> Error {
+    let name = match message {
+        DaemonMessage::Welcome { .. } => "Welcome",
+        DaemonMessage::Refused(_) => "Refused",
+        DaemonMessage::Lane(_) => "Lane",
+        DaemonMessage::Bulk { .. } => "Bulk",
+        DaemonMessage::ReplyBulk { .. } => "ReplyBulk",
+        DaemonMessage::Board { .. } => "Board",
+        DaemonMessage::Killed { .. } => "Killed",
+        DaemonMessage::ShuttingDown => "ShuttingDown",
+        DaemonMessage::Waker => "Waker",
+    };
+    Error::Protocol { what: format!("`{name}` as the answer to {to}") }
+}
+
+/// What a failed call on the control socket means to a call.
+pub(crate) fn socket_error(error: SocketError) -> Error {
+    match error {
+        SocketError::HungUp => hung_up(),
+        SocketError::NobodyListens { .. } | SocketError::TimedOut(_) => {
+            Error::Unavailable { tried: error.to_string() }
+        }
+        SocketError::Path { ref source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            Error::PermissionDenied {
+                reason: format!("{error}: is this user in the daemon's group?"),
+            }
+        }
+        other => Error::Io { what: other.to_string() },
+    }
+}
+
+pub(crate) fn refused(refusal: Refusal) -> Error {
+    let Refusal { code, reason, remedy } = refusal;
+    let text = if remedy.is_empty() { reason } else { format!("{reason}; {remedy}") };
+    match ErrorCode::from_u16(code) {
+        Some(ErrorCode::PermissionDenied) => Error::PermissionDenied { reason: text },
+        Some(ErrorCode::ShuttingDown | ErrorCode::DaemonUnavailable) => {
+            Error::Unavailable { tried: text }
+        }
+        Some(ErrorCode::SchemaMismatch) => Error::SchemaMismatch { difference: text },
+        code => Error::Remote(RemoteError::new(code.unwrap_or(ErrorCode::Internal), text)),
+    }
+}
