@@ -3,7 +3,7 @@
 //!
 //! Raw FUTEX_WAIT and FUTEX_WAKE, nothing of Ringfence's: a foreign measure of a first call after idle.
 
-use std::hint::black_box;
+use std::hint::{black_box, spin_loop};
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
 
@@ -17,35 +17,46 @@ use crate::raw::{Line, Segment, futex_wait, futex_wake};
 /// The name of its far half, too.
 pub(super) const NAME: &str = "futex-ping-pong";
 
-/// The case, without a pause, or after one as `first-call` makes: processors that sleep for long wake up slowly.
-#[derive(Clone, Copy, Debug)]
-pub struct Futex {
-    /// Before each sample.
-    pub pause: bool,
+/// The case: how long its two sides sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Futex {
+    /// As long as the other takes.
+    PingPong,
+    /// Before each sample as long as in `first-call`: processors that sleep for long wake up slowly.
+    AfterIdle,
+    /// The same, and then the near side does not sleep any more but looks, as a client does: one
+    /// wake-up, and nothing besides. No first call can take less.
+    OneWake,
 }
 
 impl Case for Futex {
     fn name(&self) -> &'static str {
-        if self.pause { "futex-after-idle" } else { NAME }
+        match self {
+            Self::PingPong => NAME,
+            Self::AfterIdle => "futex-after-idle",
+            Self::OneWake => "futex-one-wake",
+        }
     }
 
     fn description(&self) -> &'static str {
-        if self.pause {
-            "the same after both sides slept for 50 ms"
-        } else {
-            "24 bytes in shared memory, both sides sleep on a futex until the other wakes them"
+        match self {
+            Self::PingPong => {
+                "24 bytes in shared memory, both sides sleep on a futex until the other wakes them"
+            }
+            Self::AfterIdle => "the same after both sides slept for 50 ms",
+            Self::OneWake => "the same after 50 ms, but the side that asks spins for the answer",
         }
     }
 
     fn few(&self) -> Option<Few> {
-        self.pause.then_some(AFTER_PAUSES)
+        (*self != Self::PingPong).then_some(AFTER_PAUSES)
     }
 
     fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError> {
         let segment = Segment::create(2)?;
         let peer = Peer::spawn(&context.exe, &[NAME, segment.name()], Stdio::null())?;
         segment.unlink()?;
-        Ok(Box::new(Client { segment, peer, seq: 0, pause: self.pause }))
+        Ok(Box::new(Client { segment, peer, seq: 0, manner: *self }))
     }
 }
 
@@ -66,7 +77,7 @@ struct Client {
     segment: Segment,
     peer: Peer,
     seq: u64,
-    pause: bool,
+    manner: Futex,
 }
 
 impl Client {
@@ -74,6 +85,11 @@ impl Client {
         let [request, reply] = lines(&self.segment)?;
         self.seq += 1;
         send(request, self.seq, payload)?;
+        if self.manner == Futex::OneWake {
+            while reply.seq.load(Ordering::Relaxed) != self.seq {
+                spin_loop();
+            }
+        }
         receive(reply, self.seq)
     }
 }
@@ -85,7 +101,7 @@ impl Runner for Client {
 
     fn run(&mut self, samples: usize, slice: &mut Slice) -> Result<(), BenchError> {
         let payload = black_box([1, 2, 3]);
-        if !self.pause {
+        if self.manner == Futex::PingPong {
             return slice.time(samples, || self.call(payload));
         }
         for _ in 0..samples {

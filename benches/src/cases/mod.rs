@@ -33,8 +33,9 @@ pub fn all() -> Vec<Box<dyn Case>> {
         Box::new(raw_sync::EVENT),
         Box::new(unix::SPIN),
         Box::new(unix::BLOCK),
-        Box::new(futex::Futex { pause: false }),
-        Box::new(futex::Futex { pause: true }),
+        Box::new(futex::Futex::PingPong),
+        Box::new(futex::Futex::AfterIdle),
+        Box::new(futex::Futex::OneWake),
     ];
     let daemon = ringfence::Shared::default();
     cases.extend(ringfence::all(&daemon));
