@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import re
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +97,38 @@ def test_a_loan_outlives_its_daemon_and_its_client() -> None:
             assert docs.count() == 100
         client.close()
         assert (array == 7).all()
+
+
+LARGE = bytes(1 << 20)
+
+
+def test_a_large_call_to_a_stopped_daemon_ends_in_its_time() -> None:
+    with private_daemon() as daemon, daemon.connect(timeout=20) as client:
+        echo = client.engine("system").echo
+        daemon.freeze()
+        start = time.monotonic()
+        # There is no segment yet, and nobody to ask for one: a connect might take 20 s.
+        with pytest.raises(TimeoutError, match="not_started"):
+            echo(data=LARGE, timeout=0.5)
+        assert 0.4 < time.monotonic() - start < 4
+        daemon.thaw()
+        assert echo(data=LARGE).data == LARGE
+
+
+def test_a_large_call_that_is_made_again_has_one_time() -> None:
+    with private_daemon() as daemon, daemon.connect(timeout=20) as client:
+        echo = client.engine("system").echo
+        assert echo(data=LARGE).data == LARGE
+        daemon.freeze()
+        # Gone for good after two thirds of its time: it may be made again for the last third.
+        killer = threading.Timer(2.0, daemon.kill)
+        start = time.monotonic()
+        killer.start()
+        with pytest.raises(rf.DaemonRestarted):
+            echo(data=LARGE, timeout=3.0)
+        took = time.monotonic() - start
+        killer.join()
+        assert 2.9 < took < 4.5, took
 
 
 def test_what_cannot_be_lent(client: rf.Client) -> None:
