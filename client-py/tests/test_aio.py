@@ -70,10 +70,19 @@ def test_it_calls(daemon: PrivateDaemon) -> None:
             assert (await client.stats()).pid == client.daemon.pid == daemon.pid
             assert "vectors" in await client.engines()
             assert repr(client).startswith("<ringfence.aio.Client of 'test-")
+            assert "open(name)" in repr(client.vectors)
+        assert repr(client) == "<ringfence.aio.Client, closed>"
         with pytest.raises(rf.RingfenceError):
             await client.echo(b"closed")
 
     run(main)
+
+
+def test_who_forgets_to_await_is_told(daemon: PrivateDaemon) -> None:
+    client = rf.aio.connect(daemon.socket)
+    assert "await it" in repr(client)
+    with pytest.raises(AttributeError, match=r"no client with 'echo': `client = await connect"):
+        client.echo  # type: ignore[attr-defined] # noqa: B018 # pyright: ignore
 
 
 def test_it_can_be_awaited_and_closed(daemon: PrivateDaemon) -> None:
@@ -169,6 +178,8 @@ def test_engines_and_their_errors(trial_daemon: PrivateDaemon) -> None:
                 await trial.panic(value=0)
             with pytest.raises(TypeError):
                 await trial.nap(valeu=1)
+            with pytest.raises(TypeError, match=r"name the fields: trial\.nap\(value=\.\.\.\)"):
+                await trial.nap(1)  # type: ignore[arg-type] # pyright: ignore
             with pytest.raises(AttributeError, match="has no method"):
                 trial.nothing  # noqa: B018
             with pytest.raises(KeyError, match="no engine 'nobody'"):

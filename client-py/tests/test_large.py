@@ -136,13 +136,18 @@ def test_what_cannot_be_lent(client: rf.Client) -> None:
         assert nothing.shape == (0, 8)
     with pytest.raises(TypeError, match="objects"):
         client.loan(3, object)
+    for wrong in ("3", 1.5, (2, "a")):
+        with pytest.raises(TypeError, match="a whole number, or a tuple of them"):
+            client.loan(wrong)  # type: ignore[arg-type] # pyright: ignore
     with pytest.raises(ValueError, match="from 0 up"):
         client.loan((-1, 2))
     with pytest.raises((MemoryError, ValueError, OverflowError)):
         client.loan((1 << 20, 1 << 20))
-    loan = client.loan(100_000)
+    loan = client.loan(np.int64(100_000))
+    assert repr(loan) == "<ringfence.Loan of (100000,), float32>"
     with loan as array:
         array[:] = 1.5
+    assert repr(loan) == "<ringfence.Loan, over>"
     with pytest.raises(ValueError, match="is over"):
         loan.__enter__()
     assert array.sum() == 150_000

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from inspect import Signature
-    from typing import Any, Generic, TypeVar
+    from typing import Any, Generic, Never, TypeVar
 
     from ._core import Client as NativeClient
     from ._core import Method as NativeMethod
@@ -102,6 +102,13 @@ class MethodBase:
     def __repr__(self) -> str:
         return f"<method {self.name}>"
 
+    def _by_name(self) -> TypeError:
+        """What is wrong with values that do not say which field they are."""
+        fields = ", ".join(f"{name}=..." for name in self.request)
+        return TypeError(
+            f"{self.name}() takes no positional arguments; name the fields: {self.name}({fields})"
+        )
+
 
 class EngineBase(Of[M]):
     """An engine whose methods are attributes. They are made when they are first asked for."""
@@ -128,7 +135,8 @@ class EngineBase(Of[M]):
             return known
         if name not in self._names:
             methods = ", ".join(self._names)
-            raise AttributeError(f"engine {self.name!r} has no method {name!r}; it has {methods}")
+            text = f"engine {self.name!r} has no method {name!r}; it has {methods}"
+            raise AttributeError(text, name=name, obj=self)
         method = self._methods[name] = self._make(name)
         return method
 
@@ -153,7 +161,9 @@ class Method(MethodBase):
 
     __slots__ = ()
 
-    def __call__(self, *, timeout: Timeout = ..., **fields: Any) -> Any:
+    def __call__(self, /, *positional: Never, timeout: Timeout = ..., **fields: Any) -> Any:
+        if positional:
+            raise self._by_name()
         return self._native.call(fields, timeout=timeout)
 
     def submit(self, *, timeout: Timeout = ..., **fields: Any) -> Pending:

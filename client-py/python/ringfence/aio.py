@@ -17,6 +17,7 @@ it was connected in.
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ._aio_core import Core, running_loop
@@ -28,7 +29,7 @@ from ._errors import DaemonUnavailable
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import TracebackType
-    from typing import NoReturn, Self
+    from typing import Never, NoReturn, Self
 
     from ._aio_vectors import Collection, Vectors
     from ._daemon import Daemon, Stats
@@ -80,6 +81,18 @@ class Connecting:
     ) -> None:
         if self._client is not None:
             self._client.close()
+
+    def __repr__(self) -> str:
+        return "<ringfence.aio.Connecting: await it, or use it in `async with`>"
+
+    # Not for type checkers, which know that it has none of these.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            raise AttributeError(
+                f"connect() has not been awaited, so there is no client with {name!r}: "
+                "`client = await connect()`, or `async with connect() as client`"
+            )
 
 
 async def _open(
@@ -197,6 +210,8 @@ class Client:
         raise TypeError("a client cannot be pickled: connect in the other process instead")
 
     def __repr__(self) -> str:
+        if self._core.closed:
+            return "<ringfence.aio.Client, closed>"
         daemon = self.daemon
         return f"<ringfence.aio.Client of {daemon.instance!r}, daemon pid {daemon.pid}>"
 
@@ -211,7 +226,9 @@ class Method(MethodBase):
         super().__init__(core.method(engine, name), f"{engine}.{name}")
         self._core = core
 
-    async def __call__(self, *, timeout: Timeout = ..., **fields: Any) -> Any:
+    async def __call__(self, /, *positional: Never, timeout: Timeout = ..., **fields: Any) -> Any:
+        if positional:
+            raise self._by_name()
         return await self._core.call(self._native, fields, timeout)
 
 
@@ -229,7 +246,8 @@ _LAZY = ("Collection", "Vectors")
 
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
-        raise AttributeError(f"module 'ringfence.aio' has no attribute {name!r}")
+        text = f"module 'ringfence.aio' has no attribute {name!r}"
+        raise AttributeError(text, name=name, obj=sys.modules[__name__])
     from . import _aio_vectors
 
     value: object = getattr(_aio_vectors, name)
