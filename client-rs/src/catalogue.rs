@@ -1,7 +1,6 @@
 //! What the daemon's engines and methods are, and what they are here.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
 use ringfence_protocol::schema::{EngineSchema, MethodSchema};
@@ -52,18 +51,10 @@ impl Remote {
 
     /// The present session; connects if there is none.
     pub(crate) fn session(self: &Arc<Self>) -> Result<Arc<Session>, Error> {
-        self.session_by(None)
-    }
-
-    /// The same, for one who waits until then, and no longer than a connect may take.
-    pub(crate) fn session_by(
-        self: &Arc<Self>,
-        until: Option<Instant>,
-    ) -> Result<Arc<Session>, Error> {
         loop {
             match self.alive() {
                 Some(session) => return Ok(session),
-                None => self.ensure(0, until)?,
+                None => self.ensure(0, None)?,
             }
         }
     }

@@ -166,7 +166,12 @@ impl Client {
                     return Err(Error::WouldBlock);
                 }
                 let until = Instant::now().checked_add(at_most);
-                let session = remote.session_by(until)?;
+                let session = loop {
+                    match remote.alive() {
+                        Some(session) => break session,
+                        None => remote.ensure(0, until)?,
+                    }
+                };
                 let Some(segment) = bulk::take(&session, at + len, at_once, until)? else {
                     return Err(Error::WouldBlock);
                 };
