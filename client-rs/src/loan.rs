@@ -143,7 +143,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`loan`](Self::loan); [`Error::WouldBlock`] if none is free and `at_most` is zero;
-    /// [`Error::Stalled`] if the daemon has not answered in time.
+    /// [`Error::Timeout`] or [`Error::Stalled`] if the daemon has not answered in time.
     ///
     /// ```
     /// use std::time::Duration;

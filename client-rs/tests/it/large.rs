@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use ringfence::{CallOptions, Client, Error, ErrorCode};
+use ringfence::{CallOptions, Client, Error, ErrorCode, Outcome};
 
 use crate::mock::{Act, Mock, Plan, eventually};
 
@@ -136,7 +136,7 @@ fn a_loan_is_waited_for_as_long_as_its_user_says() {
     let mock = Mock::echoing();
     let client = Client::builder().socket(mock.path()).timeout(Duration::from_secs(20));
     let client = client.connect().unwrap();
-    let (free, short) = (Duration::ZERO, Duration::from_millis(100));
+    let (free, short) = (Duration::ZERO, Duration::from_millis(500));
     assert!(matches!(client.loan_within(300_000, free), Err(Error::WouldBlock)));
     assert_eq!(mock.shared.bulks.load(SeqCst), 0, "nobody was asked");
     drop(client.loan_within(300_000, Duration::from_secs(20)).unwrap());
@@ -146,6 +146,9 @@ fn a_loan_is_waited_for_as_long_as_its_user_says() {
     let error = client.loan_within(3 << 20, short).unwrap_err();
     assert!(matches!(error, Error::Stalled { .. }), "{error:?}");
     assert!(asked.elapsed() >= short && asked.elapsed() < Duration::from_secs(10));
+    // Within so short a time a daemon that runs may be late too.
+    let error = client.loan_within(3 << 20, Duration::from_millis(1)).unwrap_err();
+    assert!(matches!(error, Error::Timeout { outcome: Outcome::NotStarted, .. }), "{error:?}");
 }
 
 #[test]
