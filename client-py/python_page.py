@@ -132,9 +132,14 @@ def members(node: ast.ClassDef, home: Path) -> Iterator[str]:
 def ancestors(node: ast.ClassDef, home: Path) -> Iterator[ast.ClassDef]:
     """The bases of a class whose members are its own API. An exception's are told once, at
     `RingfenceError`."""
-    known = {"ClientMethods": "_client.py", "NativeClient": "_core.pyi"}
+    known = {
+        "ClientMethods": "_client.py",
+        "NativeClient": "_core.pyi",
+        "EngineBase": "_engine.py",
+        "MethodBase": "_engine.py",
+    }
     for base in node.bases:
-        name = ast.unparse(base)
+        name = ast.unparse(base).partition("[")[0]
         if name in known:
             found = find(name.replace("Native", ""), SOURCES / known[name])
             assert isinstance(found, ast.ClassDef)

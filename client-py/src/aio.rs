@@ -16,12 +16,13 @@ use std::task::{Context, Poll, Wake, Waker};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
-use ringfence::{CallOptions, Client, Driver, Error, Reply};
+use ringfence::{Client, Driver, Error, Reply};
 
 use crate::buffer;
 use crate::client::{builder, engines, info};
 use crate::error::raise;
 use crate::method::{Method, Resolved};
+use crate::pack::{Layout, Payload};
 use crate::wait::Limit;
 
 type Answer = Result<Reply, Error>;
@@ -192,10 +193,8 @@ impl AsyncClient {
         fields: &Bound<'_, PyDict>,
         timeout: Limit,
     ) -> PyResult<Py<PyAny>> {
-        let resolved = method.resolved_at_once(py)?;
-        let payload = resolved.request.pack_named(Some(fields))?.whole(py);
-        let target = resolved.method.clone();
-        self.call_method(py, &target, payload, Shape::Named(resolved), &timeout.options())
+        let pack = |request: &Layout| request.pack_named(Some(fields));
+        self.call_method(py, method, pack, Shape::Named, timeout)
     }
 
     /// Calls a method with values in the order of its fields; the answer is a tuple.
@@ -207,10 +206,8 @@ impl AsyncClient {
         values: &Bound<'_, PyTuple>,
         timeout: Limit,
     ) -> PyResult<Py<PyAny>> {
-        let resolved = method.resolved_at_once(py)?;
-        let payload = resolved.request.pack_ordered(values)?.whole(py);
-        let target = resolved.method.clone();
-        self.call_method(py, &target, payload, Shape::Ordered(resolved), &timeout.options())
+        let pack = |request: &Layout| request.pack_ordered(values);
+        self.call_method(py, method, pack, Shape::Ordered, timeout)
     }
 
     /// Gives a call up: its ticket is free as soon as the daemon has let go of it.
@@ -226,7 +223,7 @@ impl AsyncClient {
     }
 
     fn _method(&self, engine: String, name: String) -> Method {
-        Method::new(self.inner.clone(), engine, name)
+        Method::of_tasks(self.inner.clone(), engine, name)
     }
 
     fn _info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
@@ -242,12 +239,15 @@ impl AsyncClient {
     fn call_method(
         &self,
         py: Python<'_>,
-        method: &ringfence::Method,
-        payload: Vec<u8>,
-        shape: Shape,
-        options: &CallOptions,
+        method: &Method,
+        pack: impl FnOnce(&Layout) -> PyResult<Payload>,
+        shape: impl FnOnce(Arc<Resolved>) -> Shape,
+        timeout: Limit,
     ) -> PyResult<Py<PyAny>> {
-        self.start(py, shape, self.inner.call_async(method, payload, options))
+        let resolved = method.resolved_at_once(py)?;
+        let payload = pack(&resolved.request)?.whole(py);
+        let call = self.inner.call_async(&resolved.method, payload, &timeout.options());
+        self.start(py, shape(resolved), call)
     }
 
     /// Starts a call: its value, or the [`AsyncCall`] that will have it.

@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyList};
 use ringfence::{CallOptions, Client, Error, Method, Reply};
 
 use crate::buffer;
-use crate::wait::{self, Owned};
+use crate::wait::{self, Budget, Owned};
 
 /// Batches up to this size are made one by one: that takes less time than to start a thread.
 const SMALL: usize = 64;
@@ -88,7 +88,7 @@ pub(crate) fn call_many<'py>(
         let one = |item: &Item| wait::echo(py, client, method, item.as_ref(), options);
         return PyList::new(py, items.iter().map(one).collect::<PyResult<Vec<_>>>()?);
     }
-    let calls = Owned::new(client, method, &[], options);
+    let calls = Owned::new(client, method, Vec::new(), options);
     // The items come back, so that their reference counts go down on this thread.
     let (items, mut answers, submitted) = wait::aside(py, move || {
         let mut answers = Answers::of(&items);
@@ -99,7 +99,9 @@ pub(crate) fn call_many<'py>(
     wait::or_raise(py, submitted)?;
     for (index, error) in std::mem::take(&mut answers.failed) {
         let item = items[index].as_ref();
-        let reply = wait::settle(py, client, method, item, options, Err(error))?;
+        let budget = Budget::of(method, options);
+        let reply =
+            wait::settle(py, client, method, || item.to_vec(), options, budget, Err(error))?;
         answers.put(index, &reply);
     }
     let Answers { bytes, places, .. } = answers;

@@ -4,6 +4,7 @@
 //! [`Client::echo`]. It holds a client of client-rs and translates.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -21,6 +22,7 @@ pub(crate) struct Client {
     inner: ringfence::Client,
     echo: ringfence::Method,
     ping: ringfence::Method,
+    closed: AtomicBool,
 }
 
 #[pymethods]
@@ -46,7 +48,7 @@ impl Client {
             let ping = client.method("system", "ping")?;
             Ok::<_, Error>((client, echo, ping))
         })?;
-        Ok(Self { inner, echo, ping })
+        Ok(Self { inner, echo, ping, closed: AtomicBool::new(false) })
     }
 
     /// Sends bytes and gives back what the daemon answers: the same.
@@ -87,7 +89,12 @@ impl Client {
 
     /// Lets go of the daemon. Later calls raise; a second `close` does nothing.
     fn close(&self, py: Python<'_>) {
+        self.closed.store(true, Relaxed);
         py.detach(|| self.inner.close());
+    }
+
+    fn _is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
     }
 
     /// A method of an engine; looked up at its first use.

@@ -57,11 +57,19 @@ pub(crate) struct Method {
     engine: String,
     name: String,
     resolved: Mutex<Option<Arc<Resolved>>>,
+    /// Its callers are tasks of an event loop: nothing here may wait.
+    of_tasks: bool,
 }
 
 impl Method {
     pub(crate) fn new(client: Client, engine: String, name: String) -> Self {
-        Self { client, engine, name, resolved: Mutex::new(None) }
+        Self { client, engine, name, resolved: Mutex::new(None), of_tasks: false }
+    }
+
+    /// For an event loop.
+    #[allow(dead_code)] // not in the extension that runs the core in process
+    pub(crate) fn of_tasks(client: Client, engine: String, name: String) -> Self {
+        Self { of_tasks: true, ..Self::new(client, engine, name) }
     }
 
     fn resolved(&self, py: Python<'_>) -> PyResult<Arc<Resolved>> {
@@ -78,13 +86,12 @@ impl Method {
     }
 
     /// Without waiting: the client knows the catalogue, or has known one whose daemon is gone since.
-    #[allow(dead_code)] // not in the extension that runs the core in process
     pub(crate) fn resolved_at_once(&self, py: Python<'_>) -> PyResult<Arc<Resolved>> {
         if self.client.known_catalogue().is_some() {
             return self.resolved(py);
         }
         let known = self.resolved.lock().clone();
-        known.ok_or_else(|| raise(py, &unknown("the catalogue is not known yet".to_owned())))
+        known.ok_or_else(|| raise(py, &unknown(NOT_LEARNT.to_owned())))
     }
 
     fn resolve(&self, py: Python<'_>, catalogue: Arc<[EngineSchema]>) -> PyResult<Resolved> {
@@ -165,8 +172,8 @@ impl Method {
     /// Its documentation, request fields and reply fields (name, type, documentation each),
     /// whether it is idempotent, and its default timeout in milliseconds.
     fn describe<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let MethodSchema { request, reply, idempotent, timeout_ms, doc, .. } =
-            &self.resolved(py)?.schema;
+        let resolved = if self.of_tasks { self.resolved_at_once(py) } else { self.resolved(py) };
+        let MethodSchema { request, reply, idempotent, timeout_ms, doc, .. } = &resolved?.schema;
         (doc, fields(request), fields(reply), idempotent, timeout_ms).into_pyobject(py)
     }
 }
@@ -175,6 +182,9 @@ fn fields(layout: &ringfence::schema::Layout) -> Vec<(&str, String, &str)> {
     let all = layout.fields.iter();
     all.map(|field| (field.name.as_str(), type_name(field.ty), field.doc.as_str())).collect()
 }
+
+const NOT_LEARNT: &str =
+    "the daemon was restarted, and its catalogue is not known yet: the next call fetches it";
 
 fn unknown(text: String) -> ringfence::Error {
     ringfence::remote_error::Error::new(ringfence::ErrorCode::UnknownMethod, text).into()

@@ -195,8 +195,12 @@ impl Layout {
         value: &Bound<'_, PyAny>,
         out: &mut Vec<u8>,
     ) -> PyResult<usize> {
-        let Ok(elements) = value.try_iter() else {
-            let takes = format!("{} elements (an array or a sequence)", scalar.name());
+        // Its elements would be strings.
+        let elements =
+            if value.is_instance_of::<PyString>() { None } else { value.try_iter().ok() };
+        let Some(elements) = elements else {
+            let bytes = if scalar == Scalar::U8 { "bytes, " } else { "" };
+            let takes = format!("{} elements ({bytes}an array or a sequence)", scalar.name());
             return Err(self.wrong_type(field, &takes, value));
         };
         let start = out.len();

@@ -105,6 +105,11 @@ impl Pending {
         }
     }
 
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let state = if self.done(py) { "answered" } else { "open" };
+        format!("<call of {}, {state}>", self.method.request.owner)
+    }
+
     /// The index of the first of `pendings` that is answered, within `timeout` seconds; `None` if
     /// none is.
     #[staticmethod]

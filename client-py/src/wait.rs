@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyEllipsis};
-use ringfence::{CallOptions, Called, Client, Error, Method, Pending, Reply, Timeout};
+use ringfence::{
+    CallOptions, Called, Client, Error, Loan, LoanRef, Method, Pending, Reply, Timeout,
+};
 
 use crate::buffer::Input;
 use crate::error::raise;
@@ -110,7 +112,10 @@ pub(crate) fn call(
     };
     match called {
         Ok(Called::Done(reply)) => Ok(reply),
-        other => settle(py, client, method, payload, options, other),
+        other => {
+            let budget = Budget::of(method, options);
+            settle(py, client, method, || payload.to_vec(), options, budget, other)
+        }
     }
 }
 
@@ -130,7 +135,8 @@ pub(crate) fn echo<'py>(
             Ok(Called::Pending(pending)) => Ok(Called::Pending(pending)),
             Err(error) => Err(error),
         };
-        let reply = settle(py, client, method, payload, options, open)?;
+        let budget = Budget::of(method, options);
+        let reply = settle(py, client, method, || payload.to_vec(), options, budget, open)?;
         return Ok(PyBytes::new(py, &reply));
     }
     let reply = call(py, client, method, payload, options)?;
@@ -153,15 +159,14 @@ pub(crate) fn call_any(
         }
         other => other.whole(py),
     };
-    let payload = payload.as_slice();
     if !crate::target::RUNS_HERE {
-        return call(py, client, method, payload, options);
+        return call(py, client, method, &payload, options);
     }
     if method.default_timeout().is_none() {
         let calls = Owned::new(client, method, payload, options);
         return aside(py, move || calls.call()).and_then(|answer| or_raise(py, answer));
     }
-    or_raise(py, py.detach(|| client.call(method, payload, options)))
+    or_raise(py, py.detach(|| client.call(method, &payload, options)))
 }
 
 /// Calls with a large last field: sends it where it lies, if that is a loan of this client, and else
@@ -174,30 +179,57 @@ fn call_split(
     last: Input,
     options: &CallOptions,
 ) -> PyResult<Reply> {
+    let budget = Budget::of(method, options);
+    let sent = send_split(py, client, method, &head, &last, options, budget)?;
+    let payload = || Payload::Split(head, last).whole(py);
+    settle(py, client, method, payload, options, budget, sent)
+}
+
+/// Submits such a call. [`Error::WouldBlock`]: no segment could be had for it at once, or none of that
+/// size; the long way says why, or waits for one.
+fn send_split(
+    py: Python<'_>,
+    client: &Client,
+    method: &Method,
+    head: &[u8],
+    last: &Input,
+    options: &CallOptions,
+    budget: Budget,
+) -> PyResult<Result<Called, Error>> {
     let len = last.len();
-    let mut submitted = Ok(None);
-    if let Some(loan) = client.loan_at(last.address()) {
-        submitted = py.detach(|| client.submit_loaned(method, &head, &loan, len, options));
-    } else if let Ok(loan) = py.detach(|| client.loan(len)) {
-        last.copy_into(&loan);
-        if let Some(segment) = loan.segment() {
-            submitted = py.detach(|| client.submit_loaned(method, &head, &segment, len, options));
+    let submit = |segment: &LoanRef| {
+        let options = CallOptions { timeout: budget.left(), ..*options };
+        match py.detach(|| client.submit_loaned(method, head, segment, len, &options)) {
+            Ok(pending) => pending.map(Called::Pending).ok_or(Error::WouldBlock),
+            Err(error) => Err(error),
         }
-    }
-    let answer = match submitted {
-        Ok(Some(pending)) => wait_for(py, pending)?,
-        // No segment could be had at once: the long way says why, or waits for one.
-        Ok(None) | Err(Error::WouldBlock) => Err(Error::WouldBlock),
-        Err(error) => Err(error),
     };
-    match answer {
-        Err(error)
-            if matches!(error, Error::WouldBlock) || error.may_retry(method.is_idempotent()) =>
-        {
-            let payload = Payload::Split(head, last).whole(py);
-            settle(py, client, method, &payload, options, Err(error))
+    if let Some(segment) = client.loan_at(last.address()) {
+        return Ok(submit(&segment));
+    }
+    Ok(match lend(py, client, len, budget)? {
+        Ok(loan) => {
+            last.copy_into(&loan);
+            loan.segment().map_or(Err(Error::WouldBlock), |segment| submit(&segment))
         }
-        answer => or_raise(py, answer),
+        Err(Error::Remote(_)) => Err(Error::WouldBlock),
+        Err(error) => Err(error),
+    })
+}
+
+/// A loan that is free, or else one that the daemon is asked for where Ctrl-C is heard.
+fn lend(
+    py: Python<'_>,
+    client: &Client,
+    len: usize,
+    budget: Budget,
+) -> PyResult<Result<Loan, Error>> {
+    match client.loan_within(len, Duration::ZERO) {
+        Err(Error::WouldBlock) => {
+            let client = client.clone();
+            aside(py, move || client.loan_within(len, budget.left_or_for_ever()))
+        }
+        other => Ok(other),
     }
 }
 
@@ -210,13 +242,13 @@ pub(crate) fn submit(
     options: &CallOptions,
 ) -> PyResult<Pending> {
     if crate::target::RUNS_HERE && method.default_timeout().is_none() {
-        let calls = Owned::new(client, method, payload, options);
+        let calls = Owned::new(client, method, payload.to_vec(), options);
         let submitted = aside(py, move || calls.submit())?;
         return or_raise(py, submitted);
     }
     let submitted = match py.detach(|| client.submit(method, payload, options)) {
         Err(Error::WouldBlock) => {
-            let calls = Owned::new(client, method, payload, options);
+            let calls = Owned::new(client, method, payload.to_vec(), options);
             aside(py, move || calls.submit())?
         }
         other => other,
@@ -224,17 +256,52 @@ pub(crate) fn submit(
     or_raise(py, submitted)
 }
 
-/// What is left to do for a call that was not answered at once.
+/// The time of one call, whatever it goes through.
+#[derive(Clone, Copy)]
+pub(crate) struct Budget {
+    since: Instant,
+    allowed: Option<Duration>,
+}
+
+impl Budget {
+    /// Runs from now on.
+    pub(crate) fn of(method: &Method, options: &CallOptions) -> Self {
+        let allowed = Limit(options.timeout).or(method.default_timeout());
+        Self { since: Instant::now(), allowed }
+    }
+
+    fn left(self) -> Timeout {
+        match self.allowed {
+            Some(_) => Timeout::After(self.left_or_for_ever()),
+            None => Timeout::Never,
+        }
+    }
+
+    fn left_or_for_ever(self) -> Duration {
+        self.allowed.map_or(Duration::MAX, |allowed| allowed.saturating_sub(self.since.elapsed()))
+    }
+
+    /// A time-out names the time of the whole call, not what its last part had left.
+    fn name(self, mut error: Error) -> Error {
+        if let (Error::Timeout { after, .. }, Some(allowed)) = (&mut error, self.allowed) {
+            *after = allowed;
+        }
+        error
+    }
+}
+
+/// What is left to do for a call that was not answered at once. `payload` makes its bytes, if they are
+/// to be sent (again).
 #[cold]
 pub(crate) fn settle(
     py: Python<'_>,
     client: &Client,
     method: &Method,
-    payload: &[u8],
+    payload: impl FnOnce() -> Vec<u8>,
     options: &CallOptions,
+    budget: Budget,
     called: Result<Called, Error>,
 ) -> PyResult<Reply> {
-    let start = Instant::now();
     let answer = match called {
         Ok(Called::Done(reply)) => Ok(reply),
         Ok(Called::Pending(pending)) => wait_for(py, pending)?,
@@ -243,18 +310,15 @@ pub(crate) fn settle(
     let again = match answer {
         Err(Error::WouldBlock) => None,
         Err(error) if error.may_retry(method.is_idempotent()) => Some(error),
-        answer => return or_raise(py, answer),
+        answer => return or_raise(py, answer.map_err(|error| budget.name(error))),
     };
-    let mut calls = Owned::new(client, method, payload, options);
-    let allowed = Limit(options.timeout).or(method.default_timeout());
-    if let Some(allowed) = allowed {
-        calls.options.timeout = Timeout::After(allowed.saturating_sub(start.elapsed()));
-    }
+    let options = CallOptions { timeout: budget.left(), ..*options };
+    let calls = Owned::new(client, method, payload(), &options);
     let answer = aside(py, move || match again {
         Some(error) => calls.recover(error),
         None => calls.call(),
     })?;
-    or_raise(py, answer)
+    or_raise(py, answer.map_err(|error| budget.name(error)))
 }
 
 /// Waits for a call that was submitted. One that is measured ends when Python goes on, not when its
@@ -295,12 +359,12 @@ impl Owned {
     pub(crate) fn new(
         client: &Client,
         method: &Method,
-        payload: &[u8],
+        payload: Vec<u8>,
         options: &CallOptions,
     ) -> Self {
         let options = CallOptions { at_once: false, ..*options };
         let (client, method) = (client.clone(), method.clone());
-        Self { client, method, payload: payload.to_vec(), options }
+        Self { client, method, payload, options }
     }
 
     fn call(&self) -> Result<Reply, Error> {

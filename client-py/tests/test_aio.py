@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 import threading
@@ -69,10 +70,19 @@ def test_it_calls(daemon: PrivateDaemon) -> None:
             assert (await client.stats()).pid == client.daemon.pid == daemon.pid
             assert "vectors" in await client.engines()
             assert repr(client).startswith("<ringfence.aio.Client of 'test-")
+            assert "open(name)" in repr(client.vectors)
+        assert repr(client) == "<ringfence.aio.Client, closed>"
         with pytest.raises(rf.RingfenceError):
             await client.echo(b"closed")
 
     run(main)
+
+
+def test_who_forgets_to_await_is_told(daemon: PrivateDaemon) -> None:
+    client = rf.aio.connect(daemon.socket)
+    assert "await it" in repr(client)
+    with pytest.raises(AttributeError, match=r"no client with 'echo': `client = await connect"):
+        client.echo  # type: ignore[attr-defined] # noqa: B018 # pyright: ignore
 
 
 def test_it_can_be_awaited_and_closed(daemon: PrivateDaemon) -> None:
@@ -162,14 +172,58 @@ def test_engines_and_their_errors(trial_daemon: PrivateDaemon) -> None:
             trial = await client.engine("trial")
             assert "nap" in trial.names and "nap" in dir(trial)
             assert "takes:" in trial.nap.help and trial["nap"] is trial.nap
+            assert repr(trial).startswith("<engine 'trial': nap, ")
+            assert repr(trial.nap) == "<method trial.nap>"
             with pytest.raises(rf.RingfenceError, match="panic"):
                 await trial.panic(value=0)
             with pytest.raises(TypeError):
                 await trial.nap(valeu=1)
+            with pytest.raises(TypeError, match=r"name the fields: trial\.nap\(value=\.\.\.\)"):
+                await trial.nap(1)  # type: ignore[arg-type] # pyright: ignore
             with pytest.raises(AttributeError, match="has no method"):
                 trial.nothing  # noqa: B018
             with pytest.raises(KeyError, match="no engine 'nobody'"):
                 await client.engine("nobody")
+
+    run(main)
+
+
+def test_a_method_says_of_itself_what_it_says_to_a_thread(daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        with daemon.connect() as blocking:
+            told = blocking.engine("vectors")
+            async with rf.aio.connect(daemon.socket) as client:
+                vectors = await client.engine("vectors")
+                assert (vectors.doc, vectors.names) == (told.doc, told.names)
+                for name in vectors.names:
+                    here, there = vectors[name], told[name]
+                    assert isinstance(here, rf.aio.Method) and not isinstance(here, rf.Method)
+                    assert (here.request, here.reply) == (there.request, there.reply)
+                    assert (here.timeout, here.idempotent) == (there.timeout, there.idempotent)
+                    assert (here.name, here.help) == (there.name, there.help)
+                    assert inspect.signature(here) == inspect.signature(there)
+
+    run(main)
+
+
+def test_a_method_that_describes_itself_waits_for_nobody() -> None:
+    async def main() -> None:
+        with private_daemon() as daemon:
+            async with rf.aio.connect(daemon.socket) as client:
+                vectors = await client.engine("vectors")
+                before = vectors.search.request
+                daemon.kill()
+                with pytest.raises(rf.RingfenceError):
+                    await client.echo(b"x", timeout=0.2)
+                start = time.monotonic()
+                # As the last daemon had it; what it was never asked for has to wait for the next one.
+                assert vectors.search.request == before
+                with pytest.raises(rf.RingfenceError, match="the next call fetches it"):
+                    vectors.count.help  # noqa: B018
+                assert time.monotonic() - start < 0.5
+                daemon.start()
+                await client.vectors.list()
+                assert "Counts the rows" in vectors.count.help
 
     run(main)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import ringfence as rf
+from conftest import run_python
 from ringfence.testing import private_daemon
 
 
@@ -35,6 +36,18 @@ def test_an_engine_shows_its_methods(client: rf.Client) -> None:
         engine.serch  # noqa: B018
     with pytest.raises(KeyError, match="serch"):
         engine["serch"]
+
+
+def test_a_slip_of_the_pen_is_met_with_a_suggestion() -> None:
+    script = """
+import sys, ringfence as rf
+with rf.connect("inproc:") as client:
+    system = client.engine("system")
+eval(sys.argv[1])
+"""
+    slips = {"rf.conect": "connect", "rf.aio.conect": "connect", "system.echoo": "echo"}
+    for slip, meant in slips.items():
+        assert f"Did you mean: '{meant}'?" in run_python(script, slip).stderr
 
 
 def test_a_method_describes_itself(client: rf.Client) -> None:
@@ -84,8 +97,8 @@ def test_mistakes_name_method_and_field(client: rf.Client) -> None:
         vectors.count()
     with pytest.raises(TypeError, match=r"vectors\.count\(\) has no field `name`; it takes coll"):
         vectors.count(name="x", collection="y")
-    with pytest.raises(TypeError, match="positional"):
-        vectors.count("x")  # type: ignore[call-arg, arg-type] # pyright: ignore
+    with pytest.raises(TypeError, match=r"positional .*: vectors\.count\(collection=\.\.\.\)"):
+        vectors.count("x")  # type: ignore[arg-type] # pyright: ignore
     with pytest.raises(OverflowError, match=r"vectors\.create\(\): `dim` is -1, u32 takes 0"):
         vectors.create(
             name="x", dim=-1, metric=0, exist_ok=True, connectivity=0, ef_add=0, ef_search=0
@@ -95,6 +108,8 @@ def test_mistakes_name_method_and_field(client: rf.Client) -> None:
 def test_submitting_needs_engine_and_method(client: rf.Client) -> None:
     with pytest.raises(ValueError, match="'echo' names no method; write it as 'engine.method'"):
         client.submit("echo", data=b"x")
+    with pytest.raises(TypeError, match="'engine.method' or a method of client.engine"):
+        client.submit(client.echo, data=b"x")  # type: ignore[arg-type] # pyright: ignore
     assert client.submit("system.echo", data=b"x").result().data == b"x"
     echo = client.engine("system").echo
     assert client.submit(echo, data=b"y").result().data == b"y"

@@ -88,6 +88,24 @@ def test_nobody_there_says_what_was_tried() -> None:
     assert "ringfenced" in str(caught.value)
 
 
+def test_a_closed_client_says_so(daemon: PrivateDaemon) -> None:
+    for client in (daemon.connect(), rf.connect("inproc:")):
+        assert "closed" not in repr(client)
+        client.close()
+        assert repr(client) == "<ringfence.Client, closed>"
+
+
+def test_a_daemon_in_process_is_a_contradiction() -> None:
+    with pytest.raises(ValueError, match="leave one of them out"):
+        rf.connect("inproc:", daemon="greeterd")
+
+
+def test_a_private_daemon_says_what_it_is(daemon: PrivateDaemon) -> None:
+    assert repr(daemon) == (
+        f"<ringfence.testing.PrivateDaemon {daemon.instance!r}, pid {daemon.pid}>"
+    )
+
+
 def test_a_wrong_target_is_explained() -> None:
     with pytest.raises(ValueError, match="No Spaces"):
         rf.connect("No Spaces")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import re
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -97,18 +99,55 @@ def test_a_loan_outlives_its_daemon_and_its_client() -> None:
         assert (array == 7).all()
 
 
+LARGE = bytes(1 << 20)
+
+
+def test_a_large_call_to_a_stopped_daemon_ends_in_its_time() -> None:
+    with private_daemon() as daemon, daemon.connect(timeout=20) as client:
+        echo = client.engine("system").echo
+        daemon.freeze()
+        start = time.monotonic()
+        # There is no segment yet, and nobody to ask for one: a connect might take 20 s.
+        with pytest.raises(TimeoutError, match="not_started"):
+            echo(data=LARGE, timeout=0.5)
+        assert 0.4 < time.monotonic() - start < 4
+        daemon.thaw()
+        assert echo(data=LARGE).data == LARGE
+
+
+def test_a_large_call_that_is_made_again_has_one_time() -> None:
+    with private_daemon() as daemon, daemon.connect(timeout=20) as client:
+        echo = client.engine("system").echo
+        assert echo(data=LARGE).data == LARGE
+        daemon.freeze()
+        # Gone for good after two thirds of its time: it may be made again for the last third.
+        killer = threading.Timer(2.0, daemon.kill)
+        start = time.monotonic()
+        killer.start()
+        with pytest.raises(rf.DaemonRestarted):
+            echo(data=LARGE, timeout=3.0)
+        took = time.monotonic() - start
+        killer.join()
+        assert 2.9 < took < 4.5, took
+
+
 def test_what_cannot_be_lent(client: rf.Client) -> None:
     with client.loan((0, 8)) as nothing:
         assert nothing.shape == (0, 8)
     with pytest.raises(TypeError, match="objects"):
         client.loan(3, object)
+    for wrong in ("3", 1.5, (2, "a")):
+        with pytest.raises(TypeError, match="a whole number, or a tuple of them"):
+            client.loan(wrong)  # type: ignore[arg-type] # pyright: ignore
     with pytest.raises(ValueError, match="from 0 up"):
         client.loan((-1, 2))
     with pytest.raises((MemoryError, ValueError, OverflowError)):
         client.loan((1 << 20, 1 << 20))
-    loan = client.loan(100_000)
+    loan = client.loan(np.int64(100_000))
+    assert repr(loan) == "<ringfence.Loan of (100000,), float32>"
     with loan as array:
         array[:] = 1.5
+    assert repr(loan) == "<ringfence.Loan, over>"
     with pytest.raises(ValueError, match="is over"):
         loan.__enter__()
     assert array.sum() == 150_000

@@ -121,7 +121,8 @@ def test_a_single_that_would_become_infinite_is_refused() -> None:
         ("bool", 1, "`x` takes bool, not int"),
         ("str", b"abc", "`x` takes str, not bytes"),
         ("[u64]", 5, "`x` takes u64 elements (an array or a sequence), not int"),
-        ("[u64]", "abc", "`x` takes u64 (int), not str"),
+        ("[u64]", "abc", "`x` takes u64 elements (an array or a sequence), not str"),
+        ("[u8]", "abc", "`x` takes u8 elements (bytes, an array or a sequence), not str"),
         ("[f32]", [1.0, None], "`x` takes f32 (float), not NoneType"),
     ],
 )

@@ -25,6 +25,13 @@ def test_a_result_may_be_asked_for_again(client: rf.Client) -> None:
     assert client.submit("system.ping").result() is None
 
 
+def test_it_says_what_it_is(client: rf.Client) -> None:
+    pending = client.submit("system.echo", data=b"x")
+    assert repr(pending) in {f"<call of system.echo(), {state}>" for state in ("open", "answered")}
+    pending.result()
+    assert repr(pending) == "<call of system.echo(), answered>"
+
+
 def test_an_error_may_be_asked_for_again(client: rf.Client) -> None:
     pending = client.submit("vectors.count", collection="nowhere")
     for _ in range(2):

@@ -24,6 +24,11 @@ def docs(client: rf.Client) -> Iterator[rf.Collection]:
     client.vectors.drop(collection.name)
 
 
+def test_what_a_prompt_shows(client: rf.Client, docs: rf.Collection) -> None:
+    assert repr(docs) == f"<collection {docs.name!r}: 2 dimensions, metric l2>"
+    assert "client.vectors[name]" in repr(client.vectors)
+
+
 def test_a_search_finds_the_nearest_first(docs: rf.Collection) -> None:
     hits = docs.search(np.array([1.2, 0], np.float32), k=3)
     assert hits.ids.tolist() == [11, 12, 10]

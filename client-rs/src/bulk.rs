@@ -10,11 +10,11 @@ use std::sync::atomic::{
     AtomicU32, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
-use ringfence_protocol::limits::{BULK_SEGMENTS, PAYLOAD_BYTES};
+use ringfence_protocol::limits::{BULK_SEGMENTS, PAYLOAD_BYTES, SWEEP_MS};
 use ringfence_protocol::memory::Memory;
 use ringfence_protocol::region::Region;
 
@@ -24,6 +24,9 @@ use crate::session::Session;
 
 /// The smallest segment worth its descriptor.
 const SMALLEST: usize = 256 * 1024;
+
+/// How long a daemon that runs may leave a question unanswered, as for calls.
+const STALLED_AFTER: Duration = Duration::from_millis(3 * SWEEP_MS);
 
 /// Why there is no segment for a large payload.
 pub(crate) const ALL_BUSY: &str =
@@ -161,7 +164,8 @@ pub(crate) fn prepare(session: &Session, len: usize) -> Result<bool, Error> {
 }
 
 fn open(session: &Session, len: usize, until: Option<Instant>) -> Result<Arc<Bulk>, Error> {
-    let (number, region) = session.open_bulk(rounded(len) as u64, until)?;
+    let opened = session.open_bulk(rounded(len) as u64, until);
+    let (number, region) = opened.map_err(too_soon_to_tell)?;
     if region.len() < len || number == 0 || number as usize > BULK_SEGMENTS {
         return Err(Error::Protocol {
             what: format!("bulk segment {number} of {} bytes, {len} were asked for", region.len()),
@@ -171,6 +175,16 @@ fn open(session: &Session, len: usize, until: Option<Instant>) -> Result<Arc<Bul
         Arc::new(Bulk { number, region, holders: AtomicU32::new(1), lent_at: AtomicUsize::new(0) });
     session.bulk.segments.lock().push(segment.clone());
     Ok(segment)
+}
+
+/// A daemon that has not answered for a moment is not called stopped: the call's time was short.
+fn too_soon_to_tell(error: Error) -> Error {
+    match error {
+        Error::Stalled { outcome, waited, .. } if waited < STALLED_AFTER => {
+            Error::Timeout { outcome, after: waited }
+        }
+        other => other,
+    }
 }
 
 /// Up to the next eighth of a power of two: segments stay usable for similar payloads, and at most

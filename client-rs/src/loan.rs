@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
 use ringfence_protocol::limits::{BLOCK_BYTES, PAYLOAD_BYTES};
@@ -19,7 +20,7 @@ use crate::client::Client;
 use crate::copies::count_copied;
 use crate::error::Error;
 use crate::method::Method;
-use crate::options::CallOptions;
+use crate::options::{CallOptions, Timeout};
 use crate::pending::Pending;
 use crate::remote::Remote;
 use crate::reply::Reply;
@@ -134,6 +135,24 @@ impl Client {
     /// Code `TooLarge` over the limit of a payload; [`Error::WouldBlock`] if all request segments are in
     /// use; as for every call.
     pub fn loan(&self, len: usize) -> Result<Loan, Error> {
+        self.loan_within(len, Duration::MAX)
+    }
+
+    /// As [`loan`](Self::loan), waiting at most so long for the daemon to lend it, and never longer than a
+    /// connect may take. Zero: only what is free already.
+    ///
+    /// # Errors
+    /// As [`loan`](Self::loan); [`Error::WouldBlock`] if none is free and `at_most` is zero;
+    /// [`Error::Timeout`] or [`Error::Stalled`] if the daemon has not answered in time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let client = ringfence::doctest_client();
+    /// let loan = client.loan_within(1_000_000, Duration::from_secs(5))?;
+    /// assert_eq!(loan.len(), 1_000_000);
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn loan_within(&self, len: usize, at_most: Duration) -> Result<Loan, Error> {
         let at = head_of(len);
         if len > PAYLOAD_BYTES - at {
             let most = PAYLOAD_BYTES - head_of(PAYLOAD_BYTES);
@@ -142,8 +161,18 @@ impl Client {
         }
         match self.way() {
             Way::Remote(remote) => {
-                let session = remote.here().session()?;
-                let Some(segment) = bulk::take(&session, at + len, false, None)? else {
+                let (remote, at_once) = (remote.here(), at_most.is_zero());
+                if at_once && !remote.is_alive() {
+                    return Err(Error::WouldBlock);
+                }
+                let until = Instant::now().checked_add(at_most);
+                let session = loop {
+                    match remote.alive() {
+                        Some(session) => break session,
+                        None => remote.ensure(0, until)?,
+                    }
+                };
+                let Some(segment) = bulk::take(&session, at + len, at_once, until)? else {
                     return Err(Error::WouldBlock);
                 };
                 segment.lend_at(at);
@@ -194,6 +223,7 @@ impl Client {
         options: &CallOptions,
     ) -> Result<Reply, Error> {
         loan.check(head, len)?;
+        let since = Instant::now();
         let pending = match loan.segment() {
             Some(segment) => self.submit_loaned(method, head, &segment, len, options)?,
             None => None,
@@ -204,7 +234,11 @@ impl Client {
         };
         match answer {
             Err(error) if error.may_retry(method.is_idempotent()) => {
-                self.recover(error, method, &loan.gather(head, len), options)
+                let timeout = method.timeout(options.timeout).map_or(Timeout::Never, |allowed| {
+                    Timeout::After(allowed.saturating_sub(since.elapsed()))
+                });
+                let options = CallOptions { timeout, ..*options };
+                self.recover(error, method, &loan.gather(head, len), &options)
             }
             answer => answer,
         }

@@ -119,7 +119,10 @@ def __getattr__(name: str) -> object:
 
         return import_module(f".{name}", __name__)
     if name not in _LAZY:
-        raise AttributeError(f"module 'ringfence' has no attribute {name!r}")
+        import sys
+
+        text = f"module 'ringfence' has no attribute {name!r}"
+        raise AttributeError(text, name=name, obj=sys.modules[__name__])
     from importlib import import_module
 
     value: object = getattr(import_module(f".{_LAZY[name]}", __name__), name)

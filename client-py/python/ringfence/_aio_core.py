@@ -43,7 +43,7 @@ class Core:
     ) -> None:
         self._loop = loop
         self._pid = os.getpid()
-        self._closed = False
+        self.closed = False
         self._methods: dict[tuple[str, str], NativeMethod] = {}
         self.native = AsyncClient(
             loop.create_future,
@@ -59,9 +59,9 @@ class Core:
 
     def close(self) -> None:
         """Ends the session and what waits for it; a second time does nothing."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         self.native.close()
         # A forked child's loop shares its set of descriptors with the parent's, which goes on.
         if os.getpid() == self._pid and not self._loop.is_closed():

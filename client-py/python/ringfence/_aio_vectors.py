@@ -52,6 +52,9 @@ class Vectors:
         await self._core.invoke("vectors", "create", values, timeout)
         return Collection(self._core, name, dim, metric)
 
+    def __repr__(self) -> str:
+        return "<collections of vectors: list() names them, open(name) opens one>"
+
     async def open(self, name: str, *, timeout: Timeout = ...) -> Collection:
         """A collection that exists."""
         stats = read_stats(await self._core.invoke("vectors", "stats", (name,), timeout))

@@ -92,6 +92,11 @@ class ClientMethods(_Base):
         ``method`` is ``"engine.method"`` or what ``client.engine(...)`` gave."""
         if isinstance(method, Method):
             return method.submit(timeout=timeout, **fields)
+        if not isinstance(method, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            kind = type(method).__name__
+            raise TypeError(
+                f"method is an 'engine.method' or a method of client.engine(...), not {kind}"
+            )
         engine, dot, name = method.partition(".")
         if not dot:
             raise ValueError(f"{method!r} names no method; write it as 'engine.method'")
@@ -119,6 +124,8 @@ class ClientMethods(_Base):
         raise TypeError("a client cannot be pickled: connect in the other process instead")
 
     def __repr__(self) -> str:
+        if self._is_closed():
+            return "<ringfence.Client, closed>"
         daemon = self.daemon
         if daemon.inproc:
             return "<ringfence.Client in process>"

@@ -49,6 +49,11 @@ def connect(
         target = os.environ.get("RINGFENCE_TARGET") or None
     text = None if target is None else os.fspath(target)
     if text is not None and text.startswith(INPROC):
+        if daemon is not None:
+            raise ValueError(
+                f"daemon={os.fspath(daemon)!r} would be started, but {INPROC!r} runs in this "
+                "process: leave one of them out"
+            )
         return _inproc(timeout, spin, name)
     own, private = own_or_private(text, autostart, daemon)
     try:

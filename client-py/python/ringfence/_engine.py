@@ -1,4 +1,8 @@
-"""Calls by the catalogue: any engine of a daemon, also one that this package has never heard of."""
+"""Calls by the catalogue: any engine of a daemon, also one that this package has never heard of.
+
+What an engine and its methods say of themselves is the same for threads and for tasks; here are both
+bases, and the classes for threads.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,29 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from inspect import Signature
-    from typing import Any
+    from typing import Any, Generic, Never, TypeVar
 
     from ._core import Client as NativeClient
     from ._core import Method as NativeMethod
     from ._core import Pending
     from ._types import Timeout
+
+    M = TypeVar("M", bound="MethodBase")
+
+    class Of(Generic[M]):
+        """Of methods of one kind."""
+
+else:
+    # `typing` itself would be a third of the import.
+    M = None
+
+    class Of:
+        """Of methods of one kind."""
+
+        __slots__ = ()
+
+        def __class_getitem__(cls, kind):
+            return cls
 
 
 def result_type(engine: str, method: str, names: list[str]) -> type[tuple[Any, ...]]:
@@ -35,9 +56,8 @@ def method_help(name: str, native: NativeMethod) -> str:
     return "\n".join(lines)
 
 
-class Method:
-    """A method of an engine. Call it with its request's fields by name; the reply is a named tuple,
-    or ``None`` where it has no fields."""
+class MethodBase:
+    """What a method of an engine says of itself."""
 
     __slots__ = ("_native", "name")
 
@@ -45,13 +65,6 @@ class Method:
         self._native = native
         self.name = name
         """Engine and method, with a dot between them."""
-
-    def __call__(self, *, timeout: Timeout = ..., **fields: Any) -> Any:
-        return self._native.call(fields, timeout=timeout)
-
-    def submit(self, *, timeout: Timeout = ..., **fields: Any) -> Pending:
-        """Sends the call and does not wait for its answer."""
-        return self._native.submit(fields, timeout=timeout)
 
     @property
     def idempotent(self) -> bool:
@@ -89,16 +102,23 @@ class Method:
     def __repr__(self) -> str:
         return f"<method {self.name}>"
 
+    def _by_name(self) -> TypeError:
+        """What is wrong with values that do not say which field they are."""
+        fields = ", ".join(f"{name}=..." for name in self.request)
+        return TypeError(
+            f"{self.name}() takes no positional arguments; name the fields: {self.name}({fields})"
+        )
 
-class Engine:
-    """An engine of a daemon: its methods are attributes."""
 
-    __slots__ = ("_client", "_methods", "_names", "doc", "name")
+class EngineBase(Of[M]):
+    """An engine whose methods are attributes. They are made when they are first asked for."""
 
-    def __init__(self, client: NativeClient, name: str, doc: str, names: list[str]) -> None:
-        self._client = client
+    __slots__ = ("_make", "_methods", "_names", "doc", "name")
+
+    def __init__(self, name: str, doc: str, names: list[str], make: Callable[[str], M]) -> None:
         self._names = names
-        self._methods: dict[str, Method] = {}
+        self._make = make
+        self._methods: dict[str, M] = {}
         self.name = name
         """Its name in the catalogue."""
         self.doc = doc
@@ -109,18 +129,18 @@ class Engine:
         """The names of its methods."""
         return tuple(self._names)
 
-    def __getattr__(self, name: str) -> Method:
+    def __getattr__(self, name: str) -> M:
         known = self._methods.get(name)
         if known is not None:
             return known
         if name not in self._names:
             methods = ", ".join(self._names)
-            raise AttributeError(f"engine {self.name!r} has no method {name!r}; it has {methods}")
-        method = Method(self._client._method(self.name, name), f"{self.name}.{name}")
-        self._methods[name] = method
+            text = f"engine {self.name!r} has no method {name!r}; it has {methods}"
+            raise AttributeError(text, name=name, obj=self)
+        method = self._methods[name] = self._make(name)
         return method
 
-    def __getitem__(self, name: str) -> Method:
+    def __getitem__(self, name: str) -> M:
         """A method by its name; for the ones that are called like an attribute, ``name`` or
         ``doc``."""
         try:
@@ -133,3 +153,31 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<engine {self.name!r}: {', '.join(self._names)}>"
+
+
+class Method(MethodBase):
+    """A method of an engine. Call it with its request's fields by name; the reply is a named tuple,
+    or ``None`` where it has no fields."""
+
+    __slots__ = ()
+
+    def __call__(self, /, *positional: Never, timeout: Timeout = ..., **fields: Any) -> Any:
+        if positional:
+            raise self._by_name()
+        return self._native.call(fields, timeout=timeout)
+
+    def submit(self, *, timeout: Timeout = ..., **fields: Any) -> Pending:
+        """Sends the call and does not wait for its answer."""
+        return self._native.submit(fields, timeout=timeout)
+
+
+class Engine(EngineBase[Method]):
+    """An engine of a daemon: its methods are attributes."""
+
+    __slots__ = ()
+
+    def __init__(self, client: NativeClient, name: str, doc: str, names: list[str]) -> None:
+        def make(method: str) -> Method:
+            return Method(client._method(name, method), f"{name}.{method}")
+
+        super().__init__(name, doc, names, make)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -32,7 +33,7 @@ class Loan:
         kind = np.dtype(dtype)
         if kind.hasobject:
             raise TypeError(f"a loan of dtype {kind}: objects cannot be sent")
-        sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+        sizes = _sizes(shape)
         if any(size < 0 for size in sizes):
             raise ValueError(f"a loan of shape {sizes}: sizes go from 0 up")
         count = 1
@@ -55,3 +56,20 @@ class Loan:
         traceback: TracebackType | None,
     ) -> None:
         self.array = None
+
+    def __repr__(self) -> str:
+        if self.array is None:
+            return "<ringfence.Loan, over>"
+        return f"<ringfence.Loan of {self.array.shape}, {self.array.dtype}>"
+
+
+def _sizes(shape: Any) -> tuple[int, ...]:
+    """The sizes of a shape; whole numbers of numpy are as good as Python's."""
+    try:
+        return (index(shape),)
+    except TypeError:
+        pass
+    try:
+        return tuple(index(size) for size in shape)
+    except TypeError:
+        raise TypeError(f"a loan of shape {shape!r}: a whole number, or a tuple of them") from None

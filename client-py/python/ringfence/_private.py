@@ -39,6 +39,10 @@ class PrivateDaemon:
         self._process: subprocess.Popen[bytes] | None = None
         self._was_killed = False
 
+    def __repr__(self) -> str:
+        state = "not running" if self._process is None else f"pid {self._process.pid}"
+        return f"<ringfence.testing.PrivateDaemon {self.instance!r}, {state}>"
+
     @property
     def pid(self) -> int:
         """The daemon's process id; an error while none runs."""

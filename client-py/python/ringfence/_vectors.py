@@ -163,6 +163,9 @@ class Vectors:
         self._methods["create"].invoke(values, timeout=timeout)
         return Collection(self._methods, name, dim, metric)
 
+    def __repr__(self) -> str:
+        return "<collections of vectors: list() names them, client.vectors[name] opens one>"
+
     def open(self, name: str, *, timeout: Timeout = ...) -> Collection:
         """A collection that exists; ``client.vectors[name]`` is the same."""
         values = self._methods["stats"].invoke((name,), timeout=timeout)

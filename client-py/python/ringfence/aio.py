@@ -17,18 +17,19 @@ it was connected in.
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ._aio_core import Core, running_loop
 from ._connect import INPROC, log_start, own_or_private, why_not_started
 from ._core import AsyncCall
-from ._engine import method_help
+from ._engine import EngineBase, MethodBase
 from ._errors import DaemonUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import TracebackType
-    from typing import NoReturn, Self
+    from typing import Never, NoReturn, Self
 
     from ._aio_vectors import Collection, Vectors
     from ._daemon import Daemon, Stats
@@ -80,6 +81,18 @@ class Connecting:
     ) -> None:
         if self._client is not None:
             self._client.close()
+
+    def __repr__(self) -> str:
+        return "<ringfence.aio.Connecting: await it, or use it in `async with`>"
+
+    # Not for type checkers, which know that it has none of these.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            raise AttributeError(
+                f"connect() has not been awaited, so there is no client with {name!r}: "
+                "`client = await connect()`, or `async with connect() as client`"
+            )
 
 
 async def _open(
@@ -197,77 +210,35 @@ class Client:
         raise TypeError("a client cannot be pickled: connect in the other process instead")
 
     def __repr__(self) -> str:
+        if self._core.closed:
+            return "<ringfence.aio.Client, closed>"
         daemon = self.daemon
         return f"<ringfence.aio.Client of {daemon.instance!r}, daemon pid {daemon.pid}>"
 
 
-class Method:
+class Method(MethodBase):
     """A method of an engine. Call it with its request's fields by name and await the answer, a
     named tuple, or ``None`` where the reply has no fields."""
 
-    __slots__ = ("_core", "_native", "name")
+    __slots__ = ("_core",)
 
     def __init__(self, core: Core, engine: str, name: str) -> None:
+        super().__init__(core.method(engine, name), f"{engine}.{name}")
         self._core = core
-        self._native = core.method(engine, name)
-        self.name = f"{engine}.{name}"
-        """Engine and method, with a dot between them."""
 
-    async def __call__(self, *, timeout: Timeout = ..., **fields: Any) -> Any:
+    async def __call__(self, /, *positional: Never, timeout: Timeout = ..., **fields: Any) -> Any:
+        if positional:
+            raise self._by_name()
         return await self._core.call(self._native, fields, timeout)
 
-    @property
-    def help(self) -> str:
-        """What it does, takes and gives, as text."""
-        return method_help(self.name, self._native)
 
-    def __repr__(self) -> str:
-        return f"<method {self.name}>"
-
-
-class Engine:
+class Engine(EngineBase[Method]):
     """An engine of a daemon: its methods are attributes."""
 
-    __slots__ = ("_core", "_methods", "_names", "doc", "name")
+    __slots__ = ()
 
     def __init__(self, core: Core, name: str, doc: str, names: list[str]) -> None:
-        self._core = core
-        self._names = names
-        self._methods: dict[str, Method] = {}
-        self.name = name
-        """Its name in the catalogue."""
-        self.doc = doc
-        """What it is for."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of its methods."""
-        return tuple(self._names)
-
-    def __getattr__(self, name: str) -> Method:
-        known = self._methods.get(name)
-        if known is not None:
-            return known
-        if name not in self._names:
-            methods = ", ".join(self._names)
-            raise AttributeError(f"engine {self.name!r} has no method {name!r}; it has {methods}")
-        method = Method(self._core, self.name, name)
-        self._methods[name] = method
-        return method
-
-    def __getitem__(self, name: str) -> Method:
-        """A method by its name; for the ones that are called like an attribute, ``name`` or
-        ``doc``."""
-        try:
-            return self.__getattr__(name)
-        except AttributeError as error:
-            raise KeyError(str(error)) from None
-
-    def __dir__(self) -> list[str]:
-        return sorted({*object.__dir__(self), *self._names})
-
-    def __repr__(self) -> str:
-        return f"<engine {self.name!r}: {', '.join(self._names)}>"
+        super().__init__(name, doc, names, lambda method: Method(core, name, method))
 
 
 _LAZY = ("Collection", "Vectors")
@@ -275,7 +246,8 @@ _LAZY = ("Collection", "Vectors")
 
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
-        raise AttributeError(f"module 'ringfence.aio' has no attribute {name!r}")
+        text = f"module 'ringfence.aio' has no attribute {name!r}"
+        raise AttributeError(text, name=name, obj=sys.modules[__name__])
     from . import _aio_vectors
 
     value: object = getattr(_aio_vectors, name)

@@ -1,9 +1,9 @@
 //! Payloads that do not fit a slot.
 
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ringfence::{CallOptions, ErrorCode};
+use ringfence::{CallOptions, Client, Error, ErrorCode, Outcome};
 
 use crate::mock::{Act, Mock, Plan, eventually};
 
@@ -129,6 +129,26 @@ fn a_loan_is_read_where_it_was_filled() {
     assert!(client.loan_at(start).is_none(), "nobody lends it any more");
     assert_eq!(client.echo(&data).unwrap(), data);
     assert_eq!(mock.shared.bulks.load(SeqCst), 1, "it is used again");
+}
+
+#[test]
+fn a_loan_is_waited_for_as_long_as_its_user_says() {
+    let mock = Mock::echoing();
+    let client = Client::builder().socket(mock.path()).timeout(Duration::from_secs(20));
+    let client = client.connect().unwrap();
+    let (free, short) = (Duration::ZERO, Duration::from_millis(500));
+    assert!(matches!(client.loan_within(300_000, free), Err(Error::WouldBlock)));
+    assert_eq!(mock.shared.bulks.load(SeqCst), 0, "nobody was asked");
+    drop(client.loan_within(300_000, Duration::from_secs(20)).unwrap());
+    assert_eq!(client.loan_within(300_000, free).unwrap().len(), 300_000);
+    mock.shared.mute.store(true, SeqCst);
+    let asked = Instant::now();
+    let error = client.loan_within(3 << 20, short).unwrap_err();
+    assert!(matches!(error, Error::Stalled { .. }), "{error:?}");
+    assert!(asked.elapsed() >= short && asked.elapsed() < Duration::from_secs(10));
+    // Within so short a time a daemon that runs may be late too.
+    let error = client.loan_within(3 << 20, Duration::from_millis(1)).unwrap_err();
+    assert!(matches!(error, Error::Timeout { outcome: Outcome::NotStarted, .. }), "{error:?}");
 }
 
 #[test]
