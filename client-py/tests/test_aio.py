@@ -281,6 +281,8 @@ def test_a_daemon_that_dies_under_a_call() -> None:
             async with rf.aio.connect(daemon.socket) as client:
                 docs = await client.vectors.create("big", dim=200)
                 rows = np.random.default_rng(1).random((60_000, 200), np.float32)
+                # There is a segment for them from here on: the call is made when it is started.
+                await client.echo(bytes(rows.nbytes + (1 << 20)))
                 # Not idempotent, and it takes seconds.
                 adding = asyncio.create_task(docs.add(np.arange(60_000), rows))
                 before = (await client.stats()).calls
@@ -321,6 +323,27 @@ def test_a_frozen_daemon_does_not_freeze_the_loop() -> None:
                 finally:
                     daemon.thaw()
                 assert await client.echo(b"thawed", timeout=SECONDS) == b"thawed"
+
+    run(main)
+
+
+def test_a_large_call_to_a_frozen_daemon_does_not_freeze_the_loop() -> None:
+    large = os.urandom(1 << 20)
+
+    async def main() -> None:
+        with private_daemon() as daemon:
+            async with rf.aio.connect(daemon.socket, timeout=20) as client, ticking() as ticks:
+                daemon.freeze()
+                try:
+                    before = ticks()
+                    with pytest.raises(TimeoutError, match="not_started"):
+                        # There is no segment for it yet, and nobody who would give one.
+                        await client.echo(large, timeout=0.6)
+                    assert ticks() - before >= 5
+                finally:
+                    daemon.thaw()
+                for echoed in await asyncio.gather(*(client.echo(large) for _ in range(5))):
+                    assert echoed == large
 
     run(main)
 

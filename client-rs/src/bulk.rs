@@ -5,11 +5,13 @@
 //! may read it. A loan ([`crate::loan`]) holds it too. It does *not* shrink: the daemon takes
 //! segments back with the session.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU32, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -26,7 +28,7 @@ use crate::session::Session;
 const SMALLEST: usize = 256 * 1024;
 
 /// How long a daemon that runs may leave a question unanswered, as for calls.
-const STALLED_AFTER: Duration = Duration::from_millis(3 * SWEEP_MS);
+pub(crate) const STALLED_AFTER: Duration = Duration::from_millis(3 * SWEEP_MS);
 
 /// Why there is no segment for a large payload.
 pub(crate) const ALL_BUSY: &str =
@@ -83,6 +85,29 @@ pub(crate) struct Placed {
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     segments: Mutex<Vec<Arc<Bulk>>>,
+    asked: Mutex<Asked>,
+}
+
+/// A segment that tasks have asked for, and the tasks.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Since when, and for how many bytes.
+    question: Option<(Instant, usize)>,
+    tasks: BTreeMap<u64, Waker>,
+    places: u64,
+    /// When the daemon last said no, to how many bytes, and why.
+    refused: Option<(Instant, usize, Error)>,
+}
+
+/// How it stands with a segment for a task's payload.
+pub(crate) enum Prepared {
+    /// Another one would not help: all may be busy, one is free and something else is full, or the arena
+    /// is what such a payload needs.
+    Needless,
+    /// It has been asked for; this is the task's place among those that wait for it.
+    Asked(u64),
+    /// It could not be asked for yet, but the task waits for it.
+    NotNow(u64),
 }
 
 impl Pool {
@@ -114,6 +139,60 @@ impl Pool {
 
     fn is_full(&self) -> bool {
         self.segments.lock().len() >= BULK_SEGMENTS
+    }
+
+    fn has_free(&self, len: usize) -> bool {
+        let fits = |s: &Arc<Bulk>| s.region.len() >= len && s.holders.load(Relaxed) == 0;
+        self.segments.lock().iter().any(fits)
+    }
+
+    /// A segment whose asker has gone, if there is one.
+    pub(crate) fn keep(&self, opened: Result<(u32, Region), Error>) {
+        let _nobody_asks = opened.and_then(|opened| self.adopt(opened, 0)).map(|s| s.give_back());
+    }
+
+    /// What the daemon answers to the question of tasks.
+    pub(crate) fn answered(&self, opened: Result<(u32, Region), Error>) {
+        let mut asked = self.asked.lock();
+        let len = asked.question.take().map_or(0, |(_, len)| len);
+        match opened.and_then(|opened| self.adopt(opened, len)) {
+            Ok(segment) => segment.give_back(),
+            Err(error) => asked.refused = Some((Instant::now(), len, error)),
+        }
+        drop(asked);
+        self.wake();
+    }
+
+    /// Wakes the tasks that wait for a segment: it is there, or will not come.
+    pub(crate) fn wake(&self) {
+        let tasks = std::mem::take(&mut self.asked.lock().tasks);
+        tasks.into_values().for_each(Waker::wake);
+    }
+
+    /// The task at `place` waits no longer.
+    pub(crate) fn leave(&self, place: u64) {
+        self.asked.lock().tasks.remove(&place);
+    }
+
+    /// For how long the daemon has left the question of tasks unanswered.
+    pub(crate) fn unanswered(&self) -> Duration {
+        self.asked.lock().question.map_or(Duration::ZERO, |(since, _)| since.elapsed())
+    }
+
+    fn adopt(&self, opened: (u32, Region), len: usize) -> Result<Arc<Bulk>, Error> {
+        let (number, region) = opened;
+        if region.len() < len || number == 0 || number as usize > BULK_SEGMENTS {
+            return Err(Error::Protocol {
+                what: format!(
+                    "bulk segment {number} of {} bytes, {len} were asked for",
+                    region.len()
+                ),
+            });
+        }
+        let (holders, lent_at) = (AtomicU32::new(1), AtomicUsize::new(0));
+        let segment = Arc::new(Bulk { number, region, holders, lent_at });
+        self.segments.lock().push(segment.clone());
+        Ok(segment)
     }
 }
 
@@ -153,28 +232,44 @@ pub(crate) fn take(
     }
 }
 
-/// Makes sure that [`place`] finds a segment for `len` bytes, by a short talk with the daemon if it has to.
-/// `false`: it would not, because all are busy, or the arena is what such a payload needs.
-pub(crate) fn prepare(session: &Session, len: usize) -> Result<bool, Error> {
-    if len <= session.arena_bytes || session.bulk.is_full() {
-        return Ok(false);
+/// Makes sure that [`place`] finds a segment for `len` bytes, for a task that has wanted it since `since`
+/// and is woken when there is news of it.
+///
+/// # Errors
+/// What the daemon said to that question, or to a smaller one, in this time.
+pub(crate) fn prepare(
+    session: &Session,
+    len: usize,
+    since: Instant,
+    task: &Waker,
+) -> Result<Prepared, Error> {
+    if len <= session.arena_bytes || session.bulk.has_free(len) {
+        return Ok(Prepared::Needless);
     }
-    open(session, len, None)?.give_back();
-    Ok(true)
+    let mut asked = session.bulk.asked.lock();
+    if let Some((_, _, error)) =
+        asked.refused.as_ref().filter(|(at, least, _)| *at >= since && *least <= len)
+    {
+        return Err(error.clone());
+    }
+    if asked.question.is_none() {
+        if session.bulk.is_full() {
+            return Ok(Prepared::Needless);
+        }
+        if session.ask_for_bulk(rounded(len) as u64) {
+            asked.question = Some((Instant::now(), len));
+        }
+    }
+    asked.places += 1;
+    let place = asked.places;
+    asked.tasks.insert(place, task.clone());
+    let is_asked = asked.question.is_some();
+    Ok(if is_asked { Prepared::Asked(place) } else { Prepared::NotNow(place) })
 }
 
 fn open(session: &Session, len: usize, until: Option<Instant>) -> Result<Arc<Bulk>, Error> {
-    let opened = session.open_bulk(rounded(len) as u64, until);
-    let (number, region) = opened.map_err(too_soon_to_tell)?;
-    if region.len() < len || number == 0 || number as usize > BULK_SEGMENTS {
-        return Err(Error::Protocol {
-            what: format!("bulk segment {number} of {} bytes, {len} were asked for", region.len()),
-        });
-    }
-    let segment =
-        Arc::new(Bulk { number, region, holders: AtomicU32::new(1), lent_at: AtomicUsize::new(0) });
-    session.bulk.segments.lock().push(segment.clone());
-    Ok(segment)
+    let opened = session.open_bulk(rounded(len) as u64, until).map_err(too_soon_to_tell)?;
+    session.bulk.adopt(opened, len)
 }
 
 /// A daemon that has not answered for a moment is not called stopped: the call's time was short.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use ringfence_protocol::wait::Spin;
 
+use crate::bulk::{self, Prepared, STALLED_AFTER};
 use crate::call::{RETRIES, Request, Started, is_suspect};
 use crate::client::Client;
 use crate::error::{Error, Outcome};
@@ -25,11 +26,15 @@ use crate::pending::Pending;
 use crate::reactor::{Reactor, Watch};
 use crate::remote::Remote;
 use crate::reply::{AsReply, Reply};
+use crate::session::Session;
 use crate::timers::Key;
 use crate::way::Way;
 
 /// Looks at the answer before the task is put aside: about a microsecond.
 const SPIN_TURNS: u32 = 32;
+
+/// Until a segment is asked for that could not be: another thread talks with the daemon.
+const NOT_NOW: Duration = Duration::from_millis(2);
 
 /// Between two looks whether a daemon that is shutting down is gone.
 const LEAVING: Duration = Duration::from_millis(2);
@@ -50,6 +55,8 @@ pub struct Calling<P> {
     alarm: Option<(Arc<Reactor>, Key)>,
     /// Its place among those that wait for room.
     queued: Option<(Arc<Reactor>, u64)>,
+    /// Its place among those that wait for a segment of a session.
+    asking: Option<(Arc<Session>, u64)>,
     watch: Option<Watch>,
 }
 
@@ -84,6 +91,7 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
             retries: RETRIES,
             alarm: None,
             queued: None,
+            asking: None,
             watch: None,
         }
     }
@@ -203,9 +211,26 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
         cx: &mut Context<'_>,
     ) -> Step {
         let Some(session) = remote.alive() else { return Step::Again };
-        match crate::bulk::prepare(&session, self.payload.as_ref().len()) {
-            Ok(true) => return Step::Again,
-            Ok(false) => {}
+        self.stop_asking();
+        let (len, since) = (self.payload.as_ref().len(), self.times().since);
+        let prepared = bulk::prepare(&session, len, since, cx.waker());
+        if session.death().is_some() {
+            // Before the task stood where its death wakes it, perhaps.
+            return Step::Again;
+        }
+        match prepared {
+            Ok(Prepared::Needless) => {}
+            Ok(Prepared::Asked(place)) => {
+                self.asking = Some((session, place));
+                // The turn that it causes watches the control socket, if that is new.
+                reactor.ring();
+                return self.wait(reactor, cx);
+            }
+            Ok(Prepared::NotNow(place)) => {
+                self.asking = Some((session, place));
+                reactor.timers.set(Instant::now() + NOT_NOW, cx.waker().clone());
+                return self.wait(reactor, cx);
+            }
             Err(error) => return self.answered(Err(error)),
         }
         if self.watch.is_none() {
@@ -295,12 +320,24 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
         let after = times.allowed.unwrap_or_default();
         let answer = match &self.state {
             State::Open(pending) => pending.give_up(),
-            _ if self.queued.is_some() => {
+            _ if let Some(stalled) = self.stalled() => Err(stalled),
+            _ if self.queued.is_some() || self.asking.is_some() => {
                 Err(Error::Timeout { outcome: Outcome::NotStarted, after })
             }
             _ => Err(reactor.link.lock().unavailable()),
         };
         Step::Done(answer.map_err(|error| error.within(times.allowed)))
+    }
+
+    /// That the daemon has not answered it for so long that something is wrong.
+    fn stalled(&self) -> Option<Error> {
+        let (session, _) = self.asking.as_ref()?;
+        let (waited, pid) = (session.bulk.unanswered(), session.pid);
+        (waited >= STALLED_AFTER).then_some(Error::Stalled {
+            outcome: Outcome::NotStarted,
+            waited,
+            pid,
+        })
     }
 
     fn left(&self) -> Timeout {
@@ -323,9 +360,16 @@ impl<P> Calling<P> {
         }
     }
 
+    fn stop_asking(&mut self) {
+        if let Some((session, place)) = self.asking.take() {
+            session.bulk.leave(place);
+        }
+    }
+
     /// It is over. If there was room for it, the room is somebody else's now.
     fn leave(&mut self) {
         self.clear_alarm();
+        self.stop_asking();
         self.watch = None;
         if let Some((reactor, place)) = self.queued.take()
             && reactor.leave_room(place)

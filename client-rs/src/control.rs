@@ -2,9 +2,10 @@
 //! what a failure of either means to a call.
 //!
 //! Invariants: a [`Control`] is one end of one connection, and only its holder reads it; an answer
-//! that comes after its asker has gone is counted, so that nobody takes it for the answer to
+//! that comes after its asker has gone is expected, so that nobody takes it for the answer to
 //! another question. It does *not* know what an answer changes: see [`crate::session`].
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -26,16 +27,37 @@ use crate::target::Candidate;
 pub(crate) struct Control {
     pub(crate) conn: Conn,
     buffer: Vec<u8>,
-    /// Answers still to come that nobody waits for any more.
-    pub(crate) late: u32,
+    /// Whose the answers are that are still to come, the next one first. Who waits for one with the
+    /// socket in hand has the one after these.
+    pub(crate) due: VecDeque<Due>,
+}
+
+/// Whose an answer is.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// Whoever asked has gone.
+    Nobody,
+    /// The pool's: a segment whose asker has gone.
+    Pool,
+    /// The pool's, and tasks wait for it.
+    Tasks,
 }
 
 impl Control {
-    /// Is it the answer to a question whose asker has gone?
-    pub(crate) fn was_late(&mut self, message: &DaemonMessage) -> bool {
-        let late = self.late > 0 && is_answer(message);
-        self.late -= u32::from(late);
-        late
+    /// Whose it is, if it is an answer that nobody waits for with the socket in hand.
+    pub(crate) fn take_due(&mut self, message: &DaemonMessage) -> Option<Due> {
+        if is_answer(message) { self.due.pop_front() } else { None }
+    }
+
+    /// Asks for what tasks wait for, unless the daemon has left so much unread that there is no room for
+    /// a question: `false`.
+    pub(crate) fn ask_for_tasks(&mut self, question: &ClientMessage) -> bool {
+        let asked = wire::encode(question)
+            .is_ok_and(|bytes| matches!(self.conn.try_send(&bytes, &[]), Ok(true)));
+        if asked {
+            self.due.push_back(Due::Tasks);
+        }
+        asked
     }
 
     pub(crate) fn say_goodbye(&self) {
@@ -90,7 +112,7 @@ impl Greeting {
         candidate: Candidate,
         settings: &Settings,
     ) -> Result<Self, Error> {
-        let control = Control { conn, buffer: vec![0; CONTROL_BYTES], late: 0 };
+        let control = Control { conn, buffer: vec![0; CONTROL_BYTES], due: VecDeque::new() };
         let hello = ClientMessage::Hello { name: settings.name.clone(), engines: digests() };
         control.send(&hello, settings.timeout)?;
         Ok(Self { control, candidate, timeout: settings.timeout })

@@ -21,7 +21,7 @@ use ringfence_protocol::sys::socket::Conn;
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, EngineId, LaneOpened};
 
 use crate::bulk::Pool;
-use crate::control::{Control, hung_up, is_answer, no_descriptor, refused, unexpected};
+use crate::control::{Control, Due, hung_up, is_answer, no_descriptor, refused, unexpected};
 use crate::error::{Error, Outcome};
 use crate::target::Candidate;
 
@@ -164,6 +164,7 @@ impl Session {
     /// The session is over. Only the first reason counts.
     pub(crate) fn die(&self, death: Death) {
         let _first = self.death.set(death);
+        self.bulk.wake();
     }
 
     /// Wakes the daemon's poller.
@@ -189,15 +190,15 @@ impl Session {
         len: u64,
         until: Option<Instant>,
     ) -> Result<(u32, Region), Error> {
-        match self.ask(&ClientMessage::OpenBulk { len }, until)? {
-            (DaemonMessage::Bulk { segment, len }, fds) => {
-                let fd = fds.first().ok_or_else(no_descriptor)?;
-                let options = Options { dont_fork: true, populate: false };
-                let mapped = Mapping::read_write(fd.as_fd(), len as usize, options);
-                Ok((segment, Region::new(Arc::new(mapped.map_err(map_error)?))))
-            }
-            (other, _) => Err(unexpected("a request for a bulk segment", &other)),
-        }
+        let (answer, fds) = self.ask(&ClientMessage::OpenBulk { len }, until)?;
+        map_bulk(answer, &fds)
+    }
+
+    /// Asks for a bulk segment that comes into the pool when the socket is read. `false`: not now, because
+    /// another thread has the socket, or it is full.
+    pub(crate) fn ask_for_bulk(&self, len: u64) -> bool {
+        let control = self.control.try_lock();
+        control.is_some_and(|mut control| control.ask_for_tasks(&ClientMessage::OpenBulk { len }))
     }
 
     /// The daemon's board, mapped.
@@ -260,8 +261,7 @@ impl Session {
         while self.death.get().is_none() {
             match control.try_receive() {
                 Ok(None) => return,
-                Ok(Some((message, _))) if control.was_late(&message) => {}
-                Ok(Some((message, fds))) => self.unasked(message, &fds),
+                Ok(Some((message, fds))) => self.take(&mut control, message, &fds),
                 Err(error) => self.die(of_control(&error)),
             }
         }
@@ -277,7 +277,7 @@ impl Session {
     }
 
     /// Asks, and waits for the answer until `until`, no longer than a connect may take. An answer that
-    /// comes later is let go: the session goes on, and so do the calls in its lanes.
+    /// comes later is let go, but for a segment, which the pool keeps: the session goes on, and so do the calls in its lanes.
     fn ask(
         &self,
         question: &ClientMessage,
@@ -297,15 +297,17 @@ impl Session {
                 }
                 (Some(death), _) => return Err(death.error(false, self.pid)),
                 (None, Err(Error::Unavailable { .. })) if left.is_zero() => {
-                    control.late += 1;
+                    let is_bulk = matches!(question, ClientMessage::OpenBulk { .. });
+                    control.due.push_back(if is_bulk { Due::Pool } else { Due::Nobody });
                     let (waited, pid) = (asked.elapsed(), self.pid);
                     return Err(Error::Stalled { outcome: Outcome::NotStarted, waited, pid });
                 }
                 (None, Err(Error::Unavailable { .. })) => Ok(None),
-                (None, Ok((message, _))) if control.was_late(&message) => Ok(None),
-                (None, Ok((message, fds))) if is_answer(&message) => Ok(Some((message, fds))),
+                (None, Ok((message, fds))) if is_answer(&message) && control.due.is_empty() => {
+                    Ok(Some((message, fds)))
+                }
                 (None, Ok((message, fds))) => {
-                    self.unasked(message, &fds);
+                    self.take(&mut control, message, &fds);
                     Ok(None)
                 }
                 (None, Err(error)) => Err(error),
@@ -318,6 +320,16 @@ impl Session {
                 self.die(of_control(&error));
                 Err(error)
             }
+        }
+    }
+
+    /// Takes what nobody waits for with the socket in hand.
+    fn take(&self, control: &mut Control, message: DaemonMessage, fds: &[OwnedFd]) {
+        match control.take_due(&message) {
+            None => self.unasked(message, fds),
+            Some(Due::Nobody) => {}
+            Some(Due::Pool) => self.bulk.keep(map_bulk(message, fds)),
+            Some(Due::Tasks) => self.bulk.answered(map_bulk(message, fds)),
         }
     }
 
@@ -357,6 +369,18 @@ impl Session {
         *place = Some(region);
         Ok(())
     }
+}
+
+fn map_bulk(answer: DaemonMessage, fds: &[OwnedFd]) -> Result<(u32, Region), Error> {
+    let (segment, len) = match answer {
+        DaemonMessage::Bulk { segment, len } => (segment, len),
+        DaemonMessage::Refused(refusal) => return Err(refused(refusal)),
+        other => return Err(unexpected("a request for a bulk segment", &other)),
+    };
+    let fd = fds.first().ok_or_else(no_descriptor)?;
+    let options = Options { dont_fork: true, populate: false };
+    let mapped = Mapping::read_write(fd.as_fd(), len as usize, options);
+    Ok((segment, Region::new(Arc::new(mapped.map_err(map_error)?))))
 }
 
 fn map_lane(opened: LaneOpened, fds: &[OwnedFd]) -> Result<Opened, Error> {

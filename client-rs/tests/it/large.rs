@@ -149,6 +149,11 @@ fn a_loan_is_waited_for_as_long_as_its_user_says() {
     // Within so short a time a daemon that runs may be late too.
     let error = client.loan_within(3 << 20, Duration::from_millis(1)).unwrap_err();
     assert!(matches!(error, Error::Timeout { outcome: Outcome::NotStarted, .. }), "{error:?}");
+    mock.shared.mute.store(false, SeqCst);
+    // What comes too late is kept for the next.
+    let _other = client.loan_within(5 << 20, Duration::from_secs(20)).unwrap();
+    assert_eq!(client.loan_within(3 << 20, free).unwrap().len(), 3 << 20);
+    assert_eq!(mock.shared.bulks.load(SeqCst), 4);
 }
 
 #[test]

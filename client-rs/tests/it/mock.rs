@@ -105,7 +105,9 @@ pub(crate) struct Shared {
     pub(crate) bulks: AtomicUsize,
     /// Bytes that clients hold, as of the last look.
     pub(crate) leased: AtomicUsize,
-    /// It does not answer requests for bulk segments...
+    /// It refuses requests for bulk segments.
+    pub(crate) stingy: AtomicBool,
+    /// It does not answer requests for bulk segments until it is mute no more...
     pub(crate) mute: AtomicBool,
     /// ... of which there were so many.
     pub(crate) unheard: AtomicUsize,

@@ -37,6 +37,8 @@ struct Session<'p> {
     reversed: Vec<(usize, Entry, Request, Vec<u8>)>,
     never: Vec<(usize, Entry, Request)>,
     over: bool,
+    /// Requests for segments that were heard when it was mute.
+    unheard: Vec<usize>,
     /// Our end of the client's waker.
     waker: Option<Conn>,
 }
@@ -60,6 +62,7 @@ pub(crate) fn receive(conn: Conn, plan: &Plan, shared: &Shared) {
         reversed: Vec::new(),
         never: Vec::new(),
         over: false,
+        unheard: Vec::new(),
         waker: None,
     };
     shared.sessions.fetch_add(1, SeqCst);
@@ -220,13 +223,24 @@ impl Session<'_> {
     }
 
     fn control(&mut self, buffer: &mut [u8]) {
+        if !self.shared.mute.load(SeqCst) {
+            for len in std::mem::take(&mut self.unheard) {
+                self.open_bulk(len);
+            }
+        }
         match self.conn.try_recv(buffer, 0) {
             Ok(TryReceived::Nothing) => {}
             Ok(TryReceived::HungUp) | Err(_) => self.over = true,
             Ok(TryReceived::Message(got)) => {
                 match wire::decode::<ClientMessage>(&buffer[..got.len]).unwrap() {
-                    ClientMessage::OpenBulk { .. } if self.shared.mute.load(SeqCst) => {
+                    ClientMessage::OpenBulk { len } if self.shared.mute.load(SeqCst) => {
                         self.shared.unheard.fetch_add(1, SeqCst);
+                        self.unheard.push(len as usize);
+                    }
+                    ClientMessage::OpenBulk { .. } if self.shared.stingy.load(SeqCst) => {
+                        let (code, remedy) = (6004, String::new());
+                        let reason = "no more segments".to_owned();
+                        self.say(&DaemonMessage::Refused(Refusal { code, reason, remedy }), &[]);
                     }
                     ClientMessage::OpenBulk { len } => self.open_bulk(len as usize),
                     ClientMessage::OpenLane if self.lanes.len() < self.plan.lanes => {

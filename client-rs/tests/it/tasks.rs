@@ -269,6 +269,111 @@ fn a_task_that_is_dropped_keeps_no_room_from_others() {
     driver.turn();
 }
 
+/// A task whose first poll is to be pending, and how often it was woken.
+fn begun<F: Future>(future: F) -> (std::pin::Pin<Box<F>>, Arc<Count>) {
+    let count = Arc::new(Count::default());
+    let mut future = Box::pin(future);
+    let polled = future.as_mut().poll(&mut Context::from_waker(&Waker::from(count.clone())));
+    assert!(polled.is_pending());
+    (future, count)
+}
+
+/// A client that would wait very long on a control socket, and never does.
+fn patient(mock: &Mock) -> (Client, Driver, Method) {
+    let client = Client::builder().socket(mock.path()).timeout(Duration::from_secs(60));
+    let client = client.connect().unwrap();
+    let (driver, echo) = (client.driver().unwrap(), echo(&client));
+    (client, driver, echo)
+}
+
+#[test]
+fn who_waits_for_a_segment_keeps_no_other_task_from_its_turn() {
+    let mock = Mock::echoing();
+    mock.shared.mute.store(true, SeqCst);
+    let (client, driver, echo) = patient(&mock);
+    let (large, long) = (vec![7; 1_000_000], within(Duration::from_secs(60)));
+    let (mut one, one_woken) = begun(client.call_async(&echo, &large[..], &long));
+    let (mut two, two_woken) = begun(client.call_async(&echo, &large[..], &long));
+    for _ in 0..10 {
+        let small = client.call_async(&echo, b"small", &CallOptions::default());
+        assert_eq!(by_hand(&driver, small).unwrap(), b"small");
+    }
+    let short = within(Duration::from_millis(500));
+    let error = by_hand(&driver, client.call_async(&echo, &large[..], &short)).unwrap_err();
+    assert!(
+        matches!(error, Error::Stalled { outcome: Outcome::NotStarted, pid: 4242, .. }),
+        "{error:?}"
+    );
+    let woken = || (one_woken.0.load(SeqCst), two_woken.0.load(SeqCst));
+    assert_eq!(woken(), (0, 0), "there was no news for them");
+    assert_eq!(mock.shared.unheard.load(SeqCst), 1, "it is asked for once for all of them");
+    mock.shared.mute.store(false, SeqCst);
+    eventually("both are told", || {
+        driver.turn();
+        woken() == (1, 1)
+    });
+    assert_eq!(by_hand(&driver, one.as_mut()).unwrap(), large);
+    assert_eq!(by_hand(&driver, two.as_mut()).unwrap(), large);
+    assert!(mock.shared.bulks.load(SeqCst) <= 2, "{}", mock.shared.bulks.load(SeqCst));
+}
+
+#[test]
+fn a_segment_that_is_refused_is_an_error_to_those_who_wait_and_to_nobody_else() {
+    let mock = Mock::echoing();
+    let (client, driver, echo) = patient(&mock);
+    let (large, options) = (vec![7; 1_000_000], CallOptions::default());
+    mock.shared.stingy.store(true, SeqCst);
+    let (mut one, _) = begun(client.call_async(&echo, &large[..], &options));
+    let error = by_hand(&driver, client.call_async(&echo, &large[..], &options)).unwrap_err();
+    assert!(error.to_string().contains("no more segments"), "{error:?}");
+    assert!(by_hand(&driver, one.as_mut()).is_err());
+    mock.shared.stingy.store(false, SeqCst);
+    assert_eq!(by_hand(&driver, client.call_async(&echo, &large[..], &options)).unwrap(), large);
+}
+
+#[test]
+fn the_end_of_a_daemon_or_of_a_client_ends_the_wait_for_a_segment() {
+    for closes in [false, true] {
+        let mock = Mock::echoing();
+        mock.shared.mute.store(true, SeqCst);
+        let (client, driver, echo) = patient(&mock);
+        let large = vec![7; 1_000_000];
+        let options = within(Duration::from_secs(60));
+        let (mut calling, woken) = begun(client.call_async(&echo, &large[..], &options));
+        eventually("the daemon is asked", || mock.shared.unheard.load(SeqCst) == 1);
+        if closes {
+            client.close();
+            assert_eq!(woken.0.load(SeqCst), 1);
+            let error = by_hand(&driver, calling.as_mut()).unwrap_err();
+            assert!(matches!(error, Error::Closed), "{error:?}");
+        } else {
+            let next = Mock::start_in(mock.die(), Plan::default());
+            assert_eq!(by_hand(&driver, calling.as_mut()).unwrap(), large, "of the next daemon");
+            drop(next);
+        }
+    }
+}
+
+#[test]
+fn threads_and_tasks_ask_for_segments_side_by_side() {
+    let mock = Mock::echoing();
+    mock.shared.mute.store(true, SeqCst);
+    let (client, driver, echo) = patient(&mock);
+    let (large, long) = (vec![7; 1_000_000], within(Duration::from_secs(60)));
+    let (mut calling, told) = begun(client.call_async(&echo, &large[..], &long));
+    eventually("the task asks", || mock.shared.unheard.load(SeqCst) == 1);
+    std::thread::scope(|scope| {
+        // It reads the answer to the task's question before its own.
+        let lent = scope.spawn(|| client.loan(3 << 20).map(|loan| loan.len()));
+        eventually("the thread asks", || mock.shared.unheard.load(SeqCst) == 2);
+        mock.shared.mute.store(false, SeqCst);
+        eventually("the task is told", || told.0.load(SeqCst) > 0);
+        assert_eq!(by_hand(&driver, calling.as_mut()).unwrap(), large);
+        assert_eq!(lent.join().unwrap().unwrap(), 3 << 20);
+    });
+    assert_eq!(mock.shared.bulks.load(SeqCst), 2);
+}
+
 #[test]
 fn a_death_that_another_thread_may_hear_of_ends_what_waits() {
     let engines = vec![(api::system::schema(), None), (api::vectors::schema(), None)];
