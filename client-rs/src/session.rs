@@ -277,7 +277,8 @@ impl Session {
     }
 
     /// Asks, and waits for the answer until `until`, no longer than a connect may take. An answer that
-    /// comes later is let go, but for a segment, which the pool keeps: the session goes on, and so do the calls in its lanes.
+    /// comes later is let go, but for a segment, which the pool keeps: the session goes on, and so do the
+    /// calls in its lanes.
     fn ask(
         &self,
         question: &ClientMessage,
