@@ -136,6 +136,19 @@ impl Topic {
         self.sequencer.waiting.load(Ordering::Relaxed)
     }
 
+    /// As a publish does that waits for room.
+    #[cfg(test)]
+    pub(super) fn stand_in_queue(&self) {
+        self.sequencer.state.lock().next_ticket += 1;
+    }
+
+    /// As a publish does that has got it.
+    #[cfg(test)]
+    pub(super) fn leave_queue(&self) {
+        self.sequencer.state.lock().turn += 1;
+        self.sequencer.room.notify_all();
+    }
+
     /// How many subscriptions sleep.
     #[cfg(test)]
     pub(super) fn sleepers(&self) -> usize {

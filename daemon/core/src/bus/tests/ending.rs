@@ -46,10 +46,12 @@ fn closing_the_bus_wakes_publishes_that_wait_and_refuses_later_ones() {
             })
         });
         until(|| topic.waiting() == 2);
+        let start = Instant::now();
         bus.close();
         for thread in waiting {
             assert_eq!(thread.join().unwrap(), Err(PublishError::Closed));
         }
+        assert!(start.elapsed() < LONG / 2, "they were not woken");
     });
     assert_eq!(publish(&topic, 0, 4), Err(PublishError::Closed));
     assert!(matches!(topic.subscribe(Start::Oldest, Keep::InLog), Err(SubscribeError::Closed)));
@@ -67,12 +69,14 @@ fn a_publish_that_waits_goes_on_when_the_laggard_leaves() {
         thread::scope(|scope| {
             let waiting = scope.spawn(|| publish(&topic, 0, 2));
             until(|| topic.waiting() == 1);
+            let start = Instant::now();
             if leaves_by_drop {
                 drop(laggard)
             } else {
                 laggard.close()
             }
             assert_eq!(waiting.join().unwrap().unwrap().sequence, 2);
+            assert!(start.elapsed() < LONG / 2, "it was not woken");
         });
     }
 }

@@ -111,6 +111,20 @@ fn block_waits_for_room_and_later_publishes_queue_behind() {
     assert_eq!((topic.waiting(), topic.next().sequence), (0, 5));
 }
 
+/// There is room, but somebody was there before.
+#[test]
+fn block_a_publish_never_overtakes_one_that_waits() {
+    let (_bus, topic) = topic(PATIENT, 2);
+    topic.stand_in_queue();
+    thread::scope(|scope| {
+        let second = scope.spawn(|| publish(&topic, 0, 1).unwrap());
+        until(|| second.is_finished() || topic.waiting() == 1);
+        assert_eq!(topic.next().sequence, 0, "it has waited for its turn");
+        topic.leave_queue();
+        assert_eq!(second.join().unwrap().sequence, 0);
+    });
+}
+
 #[test]
 fn block_cuts_a_laggard_off_after_the_patience_and_tells_it() {
     let patience = Duration::from_millis(50);
