@@ -39,7 +39,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
 # Tests that only mean something in an optimised build: <folder of the crate>/tests/<name>.rs. Absent ones are skipped.
-RELEASE_TESTS := protocol/tests/release.rs
+RELEASE_TESTS := protocol/tests/release.rs protocol/tests/log.rs
 
 # Whatever either Python extension is compiled from.
 EXTENSION_SOURCES := Cargo.toml Cargo.lock $(shell find protocol daemon/core client-rs client-py \

@@ -11,6 +11,7 @@ pub mod geometry;
 pub mod layout;
 pub mod limits;
 pub mod listen_fds;
+pub mod log;
 pub mod measures;
 pub mod memory;
 pub mod message;

@@ -64,3 +64,25 @@ pub const METHODS_PER_ENGINE: usize = 256;
 
 /// How often open lanes are swept: a lost bell costs at most this (SPEC, "Waiting").
 pub const SWEEP_MS: u64 = 100;
+
+/// Slots of one broadcast log: a power of two in this range. With one slot a message that is being
+/// written could not be told from the one before (SPEC B2).
+pub const LOG_SLOTS: std::ops::RangeInclusive<u32> = 2..=1 << 20;
+
+/// Slots of one broadcast log by default.
+pub const DEFAULT_LOG_SLOTS: u32 = 1024;
+
+/// Bytes of one slot of a broadcast log: a multiple of [`LOG_STRIDE_STEP`] in this range.
+pub const LOG_STRIDES: std::ops::RangeInclusive<u32> = 128..=64 * 1024;
+
+/// What a slot of a broadcast log is a multiple of: a cache line.
+pub const LOG_STRIDE_STEP: u32 = 64;
+
+/// Bytes of one slot of a broadcast log by default.
+pub const DEFAULT_LOG_STRIDE: u32 = 256;
+
+/// Blocks of the arena of one broadcast log. None yet: layout 1.0 has no messages in blocks (SPEC B9).
+pub const LOG_BLOCKS: std::ops::RangeInclusive<u32> = 0..=0;
+
+/// Bytes of one broadcast log.
+pub const LOG_BYTES: usize = 1 << 30;

@@ -1,6 +1,7 @@
 //! The compute core of Ringfence: engines behind one trait. It knows nothing of segments, sockets
 //! or Python; the daemon, the in-process mode and the tests call it the same way.
 
+pub mod bus;
 pub mod engine;
 pub mod registry;
 pub mod system;

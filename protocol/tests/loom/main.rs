@@ -2,14 +2,16 @@
 //! within three preemptions (two for the longest model).
 //!
 //! Each model runs as it ships and must pass; then once without each ordering that it is about (a
-//! letter of the table in `ring/mod.rs`), and must fail, for the reason given: otherwise the model
-//! could not tell whether the ordering is there. Only the two lanes are under test: bell and futex
-//! are stand-ins with the guarantees of eventfd and futex(2).
+//! letter of the table in `ring/mod.rs` or `log/mod.rs`), and must fail, for the reason given:
+//! otherwise the model could not tell whether the ordering is there. Only lanes and logs are under
+//! test: bell and futex are stand-ins with the guarantees of eventfd and futex(2).
 #![allow(unsafe_code, clippy::unwrap_used)]
 
+mod log;
 mod memory;
 mod sleep;
 
+use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use loom::thread;
@@ -79,11 +81,15 @@ fn until(mut done: impl FnMut() -> bool) {
 }
 
 /// A scenario, to be run without one of its orderings or with all.
-type Model = fn(Option<Letter>);
+type Model<L> = fn(Option<L>);
+
+/// What a model can go without: a letter of one of the tables.
+trait Canary: Copy + Debug + Send + Sync + 'static {}
+impl<L: Copy + Debug + Send + Sync + 'static> Canary for L {}
 
 /// Runs every execution of a model with up to `bound` preemptions; the message of the first that
 /// fails.
-fn explore(model: Model, bound: usize, without: Option<Letter>) -> Result<(), String> {
+fn explore<L: Canary>(model: Model<L>, bound: usize, without: Option<L>) -> Result<(), String> {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(bound);
     builder.max_branches = 10_000;
@@ -97,11 +103,11 @@ fn explore(model: Model, bound: usize, without: Option<Letter>) -> Result<(), St
 }
 
 /// The model passes as shipped and fails, with `why` in its message, without each of `letters`.
-fn prove(model: Model, why: &str, letters: &[Letter]) {
+fn prove<L: Canary>(model: Model<L>, why: &str, letters: &[L]) {
     prove_within(3, model, why, letters);
 }
 
-fn prove_within(bound: usize, model: Model, why: &str, letters: &[Letter]) {
+fn prove_within<L: Canary>(bound: usize, model: Model<L>, why: &str, letters: &[L]) {
     assert_eq!(explore(model, bound, None), Ok(()), "the shipped orderings");
     for letter in letters {
         let failure =

@@ -1,0 +1,163 @@
+//! What can go wrong on the bus, with the numbers in it, and what to do next.
+
+use std::time::Duration;
+
+use ringfence_protocol::log::{LogError, LogFault, LogGeometryError, Position, SeekError, TooLong};
+
+use super::name::NAME_BYTES;
+use super::options::{BUFFERED, TopicOptions};
+
+/// Why there is no such topic.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TopicError {
+    /// The name is no topic's name.
+    #[error(
+        "topic name {name:?} has {bytes} bytes: use 1 to {NAME_BYTES}, words of A-Z a-z 0-9 _ - joined by points"
+    )]
+    Name {
+        /// The name, cut.
+        name: String,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The sizes are out of range.
+    #[error(transparent)]
+    Sizes(#[from] LogGeometryError),
+    /// The log could not be made.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A topic of this name was made with other options.
+    #[error(
+        "topic {name:?} exists with {there:?}, not with {asked:?}: use the same, or another name"
+    )]
+    Otherwise {
+        /// The name.
+        name: String,
+        /// What it was made with.
+        there: TopicOptions,
+        /// What was asked for.
+        asked: TopicOptions,
+    },
+    /// There is none of this name.
+    #[error("there is no topic {name:?}; {existing}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// What there is, as a text.
+        existing: String,
+    },
+    /// Too many topics.
+    #[error("there are {count} topics, as many as this bus takes: raise its limit, or use fewer")]
+    TooMany {
+        /// How many there are.
+        count: usize,
+    },
+    /// Too many bytes.
+    #[error(
+        "the topic's log needs {wanted} bytes, {used} of {limit} are taken: use fewer or smaller slots"
+    )]
+    Memory {
+        /// Bytes of the log.
+        wanted: u64,
+        /// Bytes of all others.
+        used: u64,
+        /// Bytes that the bus may take.
+        limit: u64,
+    },
+    /// The bus was closed.
+    #[error("the bus is closed")]
+    Closed,
+}
+
+/// Why a message was not published. Nothing of it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The payload is longer than the topic's slots.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    /// [`Policy::Reject`](super::Policy::Reject): the slowest subscription has not read a message that
+    /// would be overwritten.
+    #[error(
+        "the slowest subscriber is {behind} messages behind, the topic holds {slots}: publish again later"
+    )]
+    Backpressure {
+        /// Messages that it has not read.
+        behind: u64,
+        /// Messages that the log holds.
+        slots: u32,
+    },
+    /// Nobody has subscribed, and the message asked for somebody.
+    #[error("nobody has subscribed to this topic")]
+    NoSubscribers,
+    /// The bus was closed.
+    #[error("the bus is closed")]
+    Closed,
+}
+
+/// Why there is no subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// It cannot start there.
+    #[error(transparent)]
+    Seek(#[from] SeekError),
+    /// The buffer is too small or too large.
+    #[error(
+        "a buffer of {messages} messages: use {} to {}",
+        BUFFERED.start(),
+        BUFFERED.end()
+    )]
+    Buffer {
+        /// How many were asked for.
+        messages: usize,
+    },
+    /// Too many subscriptions.
+    #[error("the topic has {count} subscriptions, as many as it takes: close one first")]
+    TooMany {
+        /// How many there are.
+        count: usize,
+    },
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The bus was closed.
+    #[error("the bus is closed")]
+    Closed,
+}
+
+/// Why nothing was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// Nothing came in time.
+    #[error("nothing came within {waited:?}")]
+    Timeout {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The subscription was closed.
+    #[error("the subscription is closed")]
+    Closed,
+    /// The bus was closed, and everything that was published has been received.
+    #[error("the bus is closed, and nothing is left to receive")]
+    BusClosed,
+    /// [`Policy::Block`](super::Policy::Block): a publish waited for this subscription for as long as
+    /// the topic allows.
+    #[error(
+        "cut off at {at}: a publish waited {patience:?} for this subscription, which missed {missed} messages; \
+         subscribe again, and read faster"
+    )]
+    CutOff {
+        /// Where the publish stands that waited.
+        at: Position,
+        /// How long it waited.
+        patience: Duration,
+        /// Messages before it that were published and not read.
+        missed: u64,
+    },
+    /// A message that makes no sense: a mistake of the log's writer.
+    #[error(transparent)]
+    Damaged(#[from] LogFault),
+}

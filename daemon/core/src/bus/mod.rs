@@ -1,0 +1,173 @@
+//! The bus: topics with one total order each, and subscriptions that never touch one another.
+//!
+//! # What it promises
+//!
+//! * **One position a message.** `publish` returns after the message stands in the topic's log, with
+//!   its place in the topic's order. Messages of one publisher keep their order.
+//! * **Nothing is lost silently.** For each subscription the messages received, missed and dropped
+//!   are all that was published since its start, exactly.
+//! * **A slow subscriber holds up nobody else**, unless the topic was made so
+//!   ([`Policy::Block`], [`Policy::Reject`]), and then no longer than the topic's patience.
+//! * **Whoever waits is woken** when the subscription or the bus is closed, in whichever order.
+//!   After [`Subscription::close`] has returned nothing more is received from it.
+//! * Any thread may do anything at any time. Nobody sleeps and looks again: who waits sleeps until
+//!   somebody has news.
+//!
+//! What it does not do: IPC (the daemon puts topics into segments), messages larger than a slot of
+//! the topic's log, access control, requests and replies, other machines.
+//!
+//! # Rooms
+//!
+//! `name` and `options` say what a topic may be, `topic` is the sequencer: the one writer of the
+//! topic's log, behind a lock. `place` is what it knows of a subscription; `subscription` reads the
+//! log without the lock, `buffer` is its own bounded store. `error` has what can go wrong.
+//!
+//! ```
+//! use std::time::Duration;
+//! use ringfence_core::bus::{Bus, Event, Keep, Limits, Outgoing, Start, TopicOptions};
+//!
+//! let bus = Bus::new(1, Limits::default());
+//! let ticks = bus.topic("market.ticks", TopicOptions::default())?;
+//! let subscription = ticks.subscribe(Start::Newest, Keep::InLog)?;
+//! let position = ticks.publish(&Outgoing { type_id: 1200, payload: b"101500", ..Outgoing::default() })?;
+//! let Event::Message(message) = subscription.recv(Some(Duration::from_secs(1)))? else { unreachable!() };
+//! assert_eq!((message.position, &*message.payload), (position, &b"101500"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod buffer;
+mod error;
+mod name;
+mod options;
+mod place;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod topic;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+pub use ringfence_protocol::log::{Envelope, Position, Start};
+
+pub use self::error::{PublishError, RecvError, SubscribeError, TopicError};
+use self::name::check_name;
+pub use self::options::{Keep, Limits, Outgoing, Policy, TopicOptions};
+pub use self::place::Counts;
+pub use self::subscription::{Event, Message, Subscription};
+pub use self::topic::Topic;
+
+/// Names of existing topics that an error lists.
+const NAMES_IN_ERROR: usize = 8;
+
+/// The topics of one process. Clones share them.
+#[derive(Clone)]
+pub struct Bus {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    epoch: u64,
+    limits: Limits,
+    topics: RwLock<Topics>,
+}
+
+#[derive(Default)]
+struct Topics {
+    by_name: BTreeMap<String, Topic>,
+    /// Bytes of all logs.
+    bytes: u64,
+    closed: bool,
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let topics = self.shared.topics.read();
+        f.debug_struct("Bus")
+            .field("epoch", &self.shared.epoch)
+            .field("topics", &topics.by_name.len())
+            .field("closed", &topics.closed)
+            .finish()
+    }
+}
+
+impl Bus {
+    /// A bus without topics. The epoch becomes part of every position: a process that starts anew
+    /// takes another.
+    #[must_use]
+    pub fn new(epoch: u64, limits: Limits) -> Self {
+        Self { shared: Arc::new(Shared { epoch, limits, topics: RwLock::default() }) }
+    }
+
+    /// The topic of this name; it is made if there is none.
+    ///
+    /// # Errors
+    /// [`TopicError`]: a bad name or size, a limit, or a topic that was made otherwise.
+    pub fn topic(&self, name: &str, options: TopicOptions) -> Result<Topic, TopicError> {
+        check_name(name)?;
+        let geometry = options.geometry()?;
+        let mut topics = self.shared.topics.write();
+        if topics.closed {
+            return Err(TopicError::Closed);
+        }
+        if let Some(topic) = topics.by_name.get(name) {
+            return match topic.options() {
+                there if there == options => Ok(topic.clone()),
+                there => {
+                    Err(TopicError::Otherwise { name: name.to_owned(), there, asked: options })
+                }
+            };
+        }
+        let Limits { topics: most, bytes: limit, subscriptions } = self.shared.limits;
+        if topics.by_name.len() >= most {
+            return Err(TopicError::TooMany { count: topics.by_name.len() });
+        }
+        let (wanted, used) = (geometry.bytes() as u64, topics.bytes);
+        if wanted > limit.saturating_sub(used) {
+            return Err(TopicError::Memory { wanted, used, limit });
+        }
+        let topic = Topic::new(name, options, geometry, self.shared.epoch, subscriptions)?;
+        topics.bytes += wanted;
+        topics.by_name.insert(name.to_owned(), topic.clone());
+        Ok(topic)
+    }
+
+    /// The topic of this name.
+    ///
+    /// # Errors
+    /// [`TopicError::Unknown`], which lists what there is.
+    pub fn find(&self, name: &str) -> Result<Topic, TopicError> {
+        let topics = self.shared.topics.read();
+        topics.by_name.get(name).cloned().ok_or_else(|| TopicError::Unknown {
+            name: name.to_owned(),
+            existing: listed(topics.by_name.keys()),
+        })
+    }
+
+    /// Ends all topics: nothing can be published any more, subscriptions deliver what is left and
+    /// then say so, whoever waits is woken. Closing again does nothing.
+    pub fn close(&self) {
+        let topics: Vec<Topic> = {
+            let mut topics = self.shared.topics.write();
+            topics.closed = true;
+            topics.by_name.values().cloned().collect()
+        };
+        for topic in topics {
+            topic.close();
+        }
+    }
+}
+
+fn listed<'n>(names: impl ExactSizeIterator<Item = &'n String>) -> String {
+    let count = names.len();
+    let first: Vec<&str> = names.take(NAMES_IN_ERROR).map(String::as_str).collect();
+    match count {
+        0 => "there are none yet".to_owned(),
+        _ if count > first.len() => {
+            format!("there are {count}, among them {}", first.join(", "))
+        }
+        _ => format!("there are {}", first.join(", ")),
+    }
+}

@@ -1,0 +1,100 @@
+//! What a topic knows of one of its subscriptions, and what both count.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+/// How a subscription stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Open,
+    /// By its owner: nothing more is delivered.
+    Closed,
+    /// By the topic, for being slow.
+    CutOff,
+}
+
+/// What became of the messages published since a subscription's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Handed out.
+    pub received: u64,
+    /// Overwritten before they were read, or published and not read when it was cut off.
+    pub missed: u64,
+    /// Read, and dropped from its buffer or instead of entering it.
+    pub dropped: u64,
+}
+
+/// A subscription, as its topic sees it.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Sequence of the next message that it will read. Written by the subscription only.
+    cursor: AtomicU64,
+    /// Written under the topic's lock.
+    standing: AtomicU8,
+    /// If it was cut off: sequence of the message that waited.
+    cut_at: AtomicU64,
+    received: AtomicU64,
+    missed: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Place {
+    pub(super) fn new(cursor: u64) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            cursor: AtomicU64::new(cursor),
+            standing: AtomicU8::new(Standing::Open as u8),
+            cut_at: zero(),
+            received: zero(),
+            missed: zero(),
+            dropped: zero(),
+        }
+    }
+
+    /// Acquire, pairs with [`advance`](Self::advance): what lies below has been copied and may be
+    /// overwritten.
+    pub(super) fn cursor(&self) -> u64 {
+        self.cursor.load(Ordering::Acquire)
+    }
+
+    pub(super) fn advance(&self, cursor: u64) {
+        self.cursor.store(cursor, Ordering::Release);
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        // Pairs with the Release stores below: who sees the end sees where it was.
+        match self.standing.load(Ordering::Acquire) {
+            0 => Standing::Open,
+            1 => Standing::Closed,
+            _ => Standing::CutOff,
+        }
+    }
+
+    /// Under the topic's lock.
+    pub(super) fn close(&self) {
+        self.standing.store(Standing::Closed as u8, Ordering::Release);
+    }
+
+    /// Under the topic's lock.
+    pub(super) fn cut_off(&self, at: u64) {
+        self.cut_at.store(at, Ordering::Relaxed);
+        self.standing.store(Standing::CutOff as u8, Ordering::Release);
+    }
+
+    pub(super) fn cut_at(&self) -> u64 {
+        self.cut_at.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count(&self, counts: Counts) {
+        self.received.fetch_add(counts.received, Ordering::Relaxed);
+        self.missed.fetch_add(counts.missed, Ordering::Relaxed);
+        self.dropped.fetch_add(counts.dropped, Ordering::Relaxed);
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            received: self.received.load(Ordering::Relaxed),
+            missed: self.missed.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! A topic: the sequencer of its messages.
+//!
+//! All that writes goes through one lock, so positions are given in the order in which messages are
+//! written. Subscriptions read the log without it; they take it to sleep, to leave, and to tell a
+//! publish that waits that there is room.
+//!
+//! Two ways to sleep, each without a lost wake-up:
+//!
+//! ```text
+//!   news   a subscription compares its place with the log's end under the lock and sleeps there;
+//!          a publish writes under the lock and notifies
+//!   room   U  a publish: waiting + 1; fence(SeqCst); look at the cursors   (under the lock)
+//!          V  a subscription: store its cursor; fence(SeqCst); look at waiting; if any: lock, notify
+//! ```
+//!
+//! U pairs with V: at least one of the two sees what the other stored.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use ringfence_protocol::log::{
+    Envelope, LogGeometry, LogReader, LogWriter, Position, Start, TooLong,
+};
+use ringfence_protocol::memory::Heap;
+
+use super::error::{PublishError, SubscribeError, TopicError};
+use super::options::{BUFFERED, Keep, Outgoing, Policy, TopicOptions};
+use super::place::{Place, Standing};
+use super::subscription::Subscription;
+
+/// A topic. Clones are the same topic.
+#[derive(Clone)]
+pub struct Topic {
+    sequencer: Arc<Sequencer>,
+}
+
+/// What topic and subscriptions share.
+pub(super) struct Sequencer {
+    name: String,
+    options: TopicOptions,
+    geometry: LogGeometry,
+    most_subscriptions: usize,
+    state: Mutex<State>,
+    /// For subscriptions: something was published, or has ended.
+    news: Condvar,
+    /// For publishes that wait: a cursor has moved, or a place is gone.
+    room: Condvar,
+    /// Publishes that wait.
+    waiting: AtomicUsize,
+}
+
+struct State {
+    writer: LogWriter<Heap>,
+    places: Vec<Arc<Place>>,
+    /// No cursor lies before it; looked up anew when it is in the way.
+    floor: u64,
+    /// Subscriptions that sleep.
+    sleepers: usize,
+    /// Tickets of the queue of waiting publishes: the next to be given, and whose turn it is.
+    next_ticket: u64,
+    turn: u64,
+    closed: bool,
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topic")
+            .field("name", &self.sequencer.name)
+            .field("options", &self.sequencer.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Topic {
+    pub(super) fn new(
+        name: &str,
+        options: TopicOptions,
+        geometry: LogGeometry,
+        epoch: u64,
+        most_subscriptions: usize,
+    ) -> Result<Self, TopicError> {
+        let first = Position { epoch, sequence: 0 };
+        let writer = LogWriter::create(Heap::new(geometry.bytes()), geometry, first)?;
+        let state = State {
+            writer,
+            places: Vec::new(),
+            floor: first.sequence,
+            sleepers: 0,
+            next_ticket: 0,
+            turn: 0,
+            closed: false,
+        };
+        let sequencer = Sequencer {
+            name: name.to_owned(),
+            options,
+            geometry,
+            most_subscriptions,
+            state: Mutex::new(state),
+            news: Condvar::new(),
+            room: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+        };
+        Ok(Self { sequencer: Arc::new(sequencer) })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.sequencer.name
+    }
+
+    /// How it was made.
+    #[must_use]
+    pub fn options(&self) -> TopicOptions {
+        self.sequencer.options
+    }
+
+    /// How many subscriptions are open.
+    #[must_use]
+    pub fn subscribers(&self) -> usize {
+        self.sequencer.state.lock().places.len()
+    }
+
+    /// Where the next message will stand.
+    #[must_use]
+    pub fn next(&self) -> Position {
+        self.sequencer.state.lock().writer.next()
+    }
+
+    /// How many publishes wait for room.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.sequencer.waiting.load(Ordering::Relaxed)
+    }
+
+    /// As a publish does that waits for room.
+    #[cfg(test)]
+    pub(super) fn stand_in_queue(&self) {
+        self.sequencer.state.lock().next_ticket += 1;
+    }
+
+    /// As a publish does that has got it.
+    #[cfg(test)]
+    pub(super) fn leave_queue(&self) {
+        self.sequencer.state.lock().turn += 1;
+        self.sequencer.room.notify_all();
+    }
+
+    /// How many subscriptions sleep.
+    #[cfg(test)]
+    pub(super) fn sleepers(&self) -> usize {
+        self.sequencer.state.lock().sleepers
+    }
+
+    /// Writes a message into the log. Its position; who subscribes from the oldest message, or
+    /// reads on, finds it there.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was written.
+    pub fn publish(&self, outgoing: &Outgoing<'_>) -> Result<Position, PublishError> {
+        self.sequencer.publish(outgoing)
+    }
+
+    /// Subscribes.
+    ///
+    /// # Errors
+    /// [`SubscribeError`].
+    pub fn subscribe(&self, start: Start, keep: Keep) -> Result<Subscription, SubscribeError> {
+        let (Keep::DropOldest { buffer } | Keep::DropNewest { buffer }) = keep else {
+            return self.join(start, keep);
+        };
+        if !BUFFERED.contains(&buffer) {
+            return Err(SubscribeError::Buffer { messages: buffer });
+        }
+        self.join(start, keep)
+    }
+
+    /// Under the lock, so that no message is published between the look and the entry.
+    fn join(&self, start: Start, keep: Keep) -> Result<Subscription, SubscribeError> {
+        let sequencer = &self.sequencer;
+        let mut state = sequencer.state.lock();
+        if state.closed {
+            return Err(SubscribeError::Closed);
+        }
+        let count = state.places.len();
+        if count >= sequencer.most_subscriptions {
+            return Err(SubscribeError::TooMany { count });
+        }
+        let mut log = LogReader::open(state.writer.memory().clone())?;
+        log.seek(start)?;
+        // Nobody waits for one who wants what is gone: it is told how much at its first receive.
+        let cursor = log.position().sequence.max(log.oldest());
+        let place = Arc::new(Place::new(cursor));
+        state.floor = state.floor.min(cursor);
+        state.places.push(place.clone());
+        Ok(Subscription::new(sequencer.clone(), place, log, keep))
+    }
+
+    pub(super) fn close(&self) {
+        self.sequencer.state.lock().closed = true;
+        self.sequencer.news.notify_all();
+        self.sequencer.room.notify_all();
+    }
+}
+
+impl Sequencer {
+    fn publish(&self, outgoing: &Outgoing<'_>) -> Result<Position, PublishError> {
+        let (len, max) = (outgoing.payload.len(), self.options.payload_bytes);
+        if len > max {
+            return Err(TooLong { len, max }.into());
+        }
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(PublishError::Closed);
+        }
+        match self.options.policy {
+            Policy::Overwrite => {}
+            Policy::Reject => self.refuse_if_behind(&mut state)?,
+            Policy::Block { patience } => self.wait_for_room(&mut state, patience)?,
+        }
+        if outgoing.must_be_heard && state.places.is_empty() {
+            return Err(PublishError::NoSubscribers);
+        }
+        let position = state.writer.write(stamped(outgoing), outgoing.payload)?;
+        if state.sleepers > 0 {
+            self.news.notify_all();
+        }
+        Ok(position)
+    }
+
+    fn refuse_if_behind(&self, state: &mut State) -> Result<(), PublishError> {
+        let slots = self.geometry.slots;
+        match state.furthest_behind(slots) {
+            behind if behind >= u64::from(slots) => {
+                Err(PublishError::Backpressure { behind, slots })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for its turn and for room, in this order.
+    fn wait_for_room(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        patience: Duration,
+    ) -> Result<(), PublishError> {
+        let slots = self.geometry.slots;
+        let nobody_waits = state.turn == state.next_ticket;
+        if nobody_waits && state.furthest_behind(slots) < u64::from(slots) {
+            return Ok(());
+        }
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let outcome = self.queue(state, ticket, Instant::now().checked_add(patience));
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        state.turn += 1;
+        self.room.notify_all();
+        outcome
+    }
+
+    fn queue(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        ticket: u64,
+        until: Option<Instant>,
+    ) -> Result<(), PublishError> {
+        let slots = self.geometry.slots;
+        loop {
+            if state.closed {
+                return Err(PublishError::Closed);
+            }
+            if state.turn != ticket {
+                // Those before it end within their own patience, and notify.
+                self.room.wait(state);
+                continue;
+            }
+            // U, pairs with V: either a subscription sees us wait, or we see its cursor.
+            fence(Ordering::SeqCst);
+            if state.furthest_behind(slots) < u64::from(slots) {
+                return Ok(());
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                state.cut_off_laggards(slots);
+                self.news.notify_all();
+                return Ok(());
+            }
+            match until {
+                Some(until) => drop(self.room.wait_until(state, until)),
+                None => self.room.wait(state),
+            }
+        }
+    }
+
+    /// After a cursor has moved: wakes the publishes that wait for it.
+    pub(super) fn tell_room(&self) {
+        if !matches!(self.options.policy, Policy::Block { .. }) {
+            return;
+        }
+        // V, pairs with U.
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            // Under the lock, so that who has looked at the cursors sleeps already.
+            let _state = self.state.lock();
+            self.room.notify_all();
+        }
+    }
+
+    /// Takes a subscription out; whoever waits for it, or in it, looks again.
+    pub(super) fn leave(&self, place: &Arc<Place>) {
+        let mut state = self.state.lock();
+        if place.standing() == Standing::Open {
+            place.close();
+        }
+        state.places.retain(|other| !Arc::ptr_eq(other, place));
+        self.news.notify_all();
+        self.room.notify_all();
+    }
+
+    /// Sleeps until there may be something behind `sequence`, or until something has ended. `false`:
+    /// the bus was closed, and there is nothing.
+    pub(super) fn wait_for_news(
+        &self,
+        place: &Place,
+        sequence: u64,
+        until: Option<Instant>,
+    ) -> bool {
+        let mut state = self.state.lock();
+        if state.writer.next().sequence != sequence || place.standing() != Standing::Open {
+            return true;
+        }
+        if state.closed {
+            return false;
+        }
+        state.sleepers += 1;
+        match until {
+            Some(until) => drop(self.news.wait_until(&mut state, until)),
+            None => self.news.wait(&mut state),
+        }
+        state.sleepers -= 1;
+        true
+    }
+
+    /// How long a publish waits for a subscription.
+    pub(super) fn patience(&self) -> Duration {
+        match self.options.policy {
+            Policy::Block { patience } => patience,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+impl State {
+    /// Messages that the slowest subscription has not read. Looks at the cursors only if, as far as is
+    /// known, one is in the way.
+    fn furthest_behind(&mut self, slots: u32) -> u64 {
+        let next = self.writer.next().sequence;
+        if next - self.floor >= u64::from(slots) {
+            self.floor = self.places.iter().map(|place| place.cursor()).min().unwrap_or(next);
+        }
+        next - self.floor
+    }
+
+    fn cut_off_laggards(&mut self, slots: u32) {
+        let next = self.writer.next().sequence;
+        self.places.retain(|place| {
+            let stays = next - place.cursor() < u64::from(slots);
+            if !stays {
+                place.cut_off(next);
+            }
+            stays
+        });
+    }
+}
+
+fn stamped(outgoing: &Outgoing<'_>) -> Envelope {
+    let Outgoing { type_id, publisher, trace, correlation, .. } = *outgoing;
+    // A clock before 1970 reads 0, one after 2554 the largest number.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let timestamp = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+    Envelope { type_id, timestamp, publisher, trace, correlation }
+}

@@ -1,0 +1,161 @@
+//! Where the sizes of a log become trusted, and the offsets that follow from them.
+//!
+//! A [`LogGeometry`] lives in private memory on both sides; a reader takes it from the header once,
+//! when it opens the log, and never again (SPEC R1).
+
+use super::layout::{header, slot};
+use crate::limits;
+
+/// The sizes of one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogGeometry {
+    /// Slots, a power of two: how many messages the log holds.
+    pub slots: u32,
+    /// Bytes of a slot.
+    pub stride: u32,
+    /// Blocks of the arena.
+    pub blocks: u32,
+}
+
+/// Why sizes are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogGeometryError {
+    /// Slots out of range.
+    #[error(
+        "{slots} slots: a log takes a power of two from {} to {}",
+        limits::LOG_SLOTS.start(),
+        limits::LOG_SLOTS.end()
+    )]
+    Slots {
+        /// How many were asked for.
+        slots: u32,
+    },
+    /// Stride out of range.
+    #[error(
+        "slots of {stride} bytes: use a multiple of {} from {} to {}",
+        limits::LOG_STRIDE_STEP,
+        limits::LOG_STRIDES.start(),
+        limits::LOG_STRIDES.end()
+    )]
+    Stride {
+        /// How many were asked for.
+        stride: u32,
+    },
+    /// Blocks out of range.
+    #[error("{blocks} arena blocks: a log takes {} to {}", limits::LOG_BLOCKS.start(), limits::LOG_BLOCKS.end())]
+    Blocks {
+        /// How many were asked for.
+        blocks: u32,
+    },
+    /// All together are too many bytes.
+    #[error(
+        "a log of {bytes} bytes: at most {} are allowed, use fewer or smaller slots",
+        limits::LOG_BYTES
+    )]
+    Bytes {
+        /// How many it would have.
+        bytes: usize,
+    },
+}
+
+impl Default for LogGeometry {
+    fn default() -> Self {
+        Self { slots: limits::DEFAULT_LOG_SLOTS, stride: limits::DEFAULT_LOG_STRIDE, blocks: 0 }
+    }
+}
+
+impl LogGeometry {
+    /// Slots that hold payloads of so many bytes.
+    ///
+    /// # Errors
+    /// [`LogGeometryError`] with the numbers.
+    pub fn for_payloads(slots: u32, payload_bytes: usize) -> Result<Self, LogGeometryError> {
+        let wanted = payload_bytes.saturating_add(slot::PAYLOAD);
+        let stride = u32::try_from(wanted)
+            .ok()
+            .and_then(|bytes| bytes.checked_next_multiple_of(limits::LOG_STRIDE_STEP))
+            .unwrap_or(u32::MAX)
+            .max(*limits::LOG_STRIDES.start());
+        Self { slots, stride, blocks: 0 }.validated()
+    }
+
+    /// The same sizes, if they are within limits.
+    ///
+    /// # Errors
+    /// [`LogGeometryError`] with the numbers.
+    pub fn validated(self) -> Result<Self, LogGeometryError> {
+        let Self { slots, stride, blocks } = self;
+        if !slots.is_power_of_two() || !limits::LOG_SLOTS.contains(&slots) {
+            return Err(LogGeometryError::Slots { slots });
+        }
+        if !stride.is_multiple_of(limits::LOG_STRIDE_STEP) || !limits::LOG_STRIDES.contains(&stride)
+        {
+            return Err(LogGeometryError::Stride { stride });
+        }
+        if !limits::LOG_BLOCKS.contains(&blocks) {
+            return Err(LogGeometryError::Blocks { blocks });
+        }
+        if self.bytes() > limits::LOG_BYTES {
+            return Err(LogGeometryError::Bytes { bytes: self.bytes() });
+        }
+        Ok(self)
+    }
+
+    /// Payload bytes that fit a slot.
+    #[must_use]
+    pub const fn payload_bytes(self) -> usize {
+        self.stride as usize - slot::PAYLOAD
+    }
+
+    /// Offset of the slot that a position lies in.
+    #[inline]
+    #[must_use]
+    pub const fn slot(self, position: u64) -> usize {
+        header::RING + (position as usize & (self.slots as usize - 1)) * self.stride as usize
+    }
+
+    /// Offset of the arena.
+    #[must_use]
+    pub const fn arena(self) -> usize {
+        let end = header::RING + self.slots as usize * self.stride as usize;
+        end.next_multiple_of(limits::BLOCK_BYTES)
+    }
+
+    /// Bytes of the log.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        self.arena() + self.blocks as usize * limits::BLOCK_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_outside_are_refused_with_their_number() {
+        let with = |slots, stride, blocks| LogGeometry { slots, stride, blocks }.validated();
+        for slots in [0, 1, 3, 1 << 21, u32::MAX] {
+            assert_eq!(with(slots, 256, 0), Err(LogGeometryError::Slots { slots }));
+        }
+        for stride in [0, 64, 80, 200, 65_600, u32::MAX] {
+            assert_eq!(with(2, stride, 0), Err(LogGeometryError::Stride { stride }));
+        }
+        assert_eq!(with(2, 128, 1), Err(LogGeometryError::Blocks { blocks: 1 }));
+        let bytes = (256 + (1_usize << 36)).next_multiple_of(4096);
+        assert_eq!(with(1 << 20, 1 << 16, 0), Err(LogGeometryError::Bytes { bytes }));
+        assert!(with(2, 128, 0).is_ok() && LogGeometry::default().validated().is_ok());
+    }
+
+    #[test]
+    fn slots_are_made_as_large_as_their_payloads() {
+        let stride = |bytes| LogGeometry::for_payloads(8, bytes).map(|sizes| sizes.stride);
+        assert_eq!((stride(0), stride(48), stride(49)), (Ok(128), Ok(128), Ok(192)));
+        for bytes in [0, 1, 176, 4096, 65_456] {
+            let sizes = LogGeometry::for_payloads(8, bytes).unwrap();
+            assert!(sizes.payload_bytes() >= bytes && sizes.payload_bytes() < bytes + 128);
+        }
+        assert!(stride(65_457).is_err() && stride(usize::MAX).is_err());
+    }
+}

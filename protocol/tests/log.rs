@@ -1,0 +1,160 @@
+//! A writer that laps its readers at full speed: no message that a reader accepts is torn, and read
+//! and missed together are all that was written.
+//!
+//! Worth most in a release build (`cargo test --release --test log`). The canary is the shipped code
+//! over memory that forgets one store, the one that says "being written": it must be caught, or the
+//! test above it could not tell.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ringfence_protocol::log::{Envelope, LogGeometry, LogReader, LogWriter, Position, Read, slot};
+use ringfence_protocol::memory::{Heap, Memory};
+use ringfence_protocol::region::Region;
+
+/// Few slots, so that the writer laps; large ones, so that a copy takes long.
+const GEOMETRY: LogGeometry = LogGeometry { slots: 8, stride: 1024, blocks: 0 };
+const FIRST: u64 = u64::MAX - 3;
+/// Messages to be accepted while the writer laps.
+const ACCEPTED: u64 = if cfg!(debug_assertions) { 10_000 } else { 100_000 };
+/// Messages to be written at most: the test is bounded also where both threads share a core.
+const WRITTEN: u64 = if cfg!(debug_assertions) { 2_000_000 } else { 40_000_000 };
+
+/// Memory in which the Relaxed store of a slot's `seq` has no effect, but for the first, which makes
+/// the log.
+#[derive(Clone)]
+struct Forgetful<M>(M);
+
+impl<M: Memory> Memory for Forgetful<M> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn load(&self, at: usize) -> u64 {
+        self.0.load(at)
+    }
+    fn store(&self, at: usize, value: u64) {
+        let is_seq = (0..8).any(|position| GEOMETRY.slot(position) + slot::SEQ == at);
+        if !is_seq || self.0.load(at) == 0 {
+            self.0.store(at, value);
+        }
+    }
+    fn store_release(&self, at: usize, value: u64) {
+        self.0.store_release(at, value);
+    }
+    fn load_u32(&self, at: usize) -> u32 {
+        self.0.load_u32(at)
+    }
+    fn store_u32(&self, at: usize, value: u32) {
+        self.0.store_u32(at, value);
+    }
+    fn read(&self, at: usize, out: &mut [u8]) {
+        self.0.read(at, out);
+    }
+    fn write(&self, at: usize, bytes: &[u8]) {
+        self.0.write(at, bytes);
+    }
+}
+
+/// What a reader saw of a writer that never waits for it.
+#[derive(Debug, Default)]
+struct Seen {
+    accepted: u64,
+    torn: u64,
+    missed: u64,
+    /// Where it stood in the end, counted from the first message.
+    end: u64,
+}
+
+/// A message is one byte repeated, as often as its number says; the number is the trace id, too.
+fn message(number: u64, payload: &mut [u8]) -> (Envelope, &[u8]) {
+    let payload = &mut payload[..900 - (number % 64) as usize];
+    payload.fill(number as u8);
+    (Envelope { trace: number.into(), publisher: number, ..Envelope::default() }, payload)
+}
+
+fn is_whole(number: u64, envelope: &Envelope, payload: &[u8]) -> bool {
+    payload.len() == 900 - (number % 64) as usize
+        && payload.iter().all(|byte| *byte == number as u8)
+        && (envelope.trace, envelope.publisher) == (number.into(), number)
+}
+
+fn race<M: Memory + Clone + Send>(memory: M, enough: impl Fn(&Seen) -> bool) -> Seen {
+    let first = Position { epoch: 1, sequence: FIRST };
+    let mut writer = LogWriter::create(memory.clone(), GEOMETRY, first).unwrap();
+    let mut reader = LogReader::open(memory).unwrap();
+    let (stop, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut payload = [0; 1024];
+            for number in 0..WRITTEN {
+                let (envelope, bytes) = message(number, &mut payload);
+                writer.write(envelope, bytes).unwrap();
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            done.store(true, Ordering::Release);
+        });
+        let seen = follow(&mut reader, &stop, &done, enough);
+        stop.store(true, Ordering::Relaxed);
+        seen
+    })
+}
+
+fn follow<M: Memory>(
+    reader: &mut LogReader<M>,
+    stop: &AtomicBool,
+    done: &AtomicBool,
+    enough: impl Fn(&Seen) -> bool,
+) -> Seen {
+    let (mut seen, mut payload) = (Seen::default(), Vec::new());
+    loop {
+        let last_look = done.load(Ordering::Acquire);
+        match reader.read(&mut payload) {
+            Ok(Read::Nothing) if last_look => break,
+            Ok(Read::Nothing) => std::hint::spin_loop(),
+            Ok(Read::Overtaken { missed }) => seen.missed += missed,
+            Ok(Read::Message { position, envelope }) => {
+                let number = position.sequence.wrapping_sub(FIRST);
+                seen.accepted += 1;
+                seen.torn += u64::from(!is_whole(number, &envelope, &payload));
+            }
+            // A torn head, which only the canary has.
+            Err(_) => {
+                seen.accepted += 1;
+                seen.torn += 1;
+            }
+        }
+        if enough(&seen) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    }
+    seen.end = reader.position().sequence.wrapping_sub(FIRST);
+    seen
+}
+
+fn never_torn(memory: impl Memory + Clone + Send) {
+    let seen = race(memory, |seen| seen.accepted >= ACCEPTED && seen.missed > 0);
+    assert_eq!(seen.torn, 0, "{seen:?}");
+    assert_eq!(seen.accepted + seen.missed, seen.end, "{seen:?}");
+    assert!(seen.accepted > 0 && seen.missed > 0, "nobody was lapped: {seen:?}");
+}
+
+#[test]
+fn b3_a_reader_that_is_lapped_accepts_no_torn_message_on_the_heap() {
+    never_torn(Heap::new(GEOMETRY.bytes()));
+}
+
+#[test]
+fn b3_a_reader_that_is_lapped_accepts_no_torn_message_in_a_region() {
+    never_torn(Region::private(GEOMETRY.bytes()));
+}
+
+#[test]
+fn b3_without_the_writing_step_messages_are_torn() {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        return; // one core changes hands between two messages much more often than within one
+    }
+    let seen = race(Forgetful(Region::private(GEOMETRY.bytes())), |seen| seen.torn > 0);
+    assert!(seen.torn > 0, "the test cannot tell: {seen:?}");
+}
