@@ -178,6 +178,20 @@ fn named(message: &'static str, field: &'static str, at: usize, reason: Reason) 
     }
 }
 
+/// Stops the compiler where a field does not stand after `end` as the contract has it.
+pub const fn stands<C: Codec>(end: usize, at: usize, bytes: usize) {
+    assert!(C::SIZE == bytes, "a field has another size: make this file anew");
+    assert!(
+        at == end.next_multiple_of(C::ALIGN),
+        "a field has another offset: make this file anew"
+    );
+}
+
+/// Stops the compiler where a message does not end as the contract has it.
+pub const fn ends(end: usize, align: usize, size: usize) {
+    assert!(size == end.next_multiple_of(align), "a message has another size: make this file anew");
+}
+
 fn check_len(message: &'static str, len: usize, need: usize) -> Result<(), Invalid> {
     if len == need { Ok(()) } else { Err(Invalid::Length { message, len, need }) }
 }
@@ -215,6 +229,9 @@ impl<'o> Writer<'o> {
         let place = &mut self.out[at..at + C::SIZE];
         C::put(value, place).map_err(|reason| named(self.message, field, at, reason))
     }
+
+    /// All fields are written.
+    pub fn end(self) {}
 }
 
 /// Reads the fields of a message, in their order.
