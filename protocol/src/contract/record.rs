@@ -118,6 +118,7 @@ impl fmt::Display for Number {
         match self {
             Number::Int(value) => write!(f, "{value}"),
             // As Python writes them, for numbers of everyday.
+            Number::Float(value) if value.is_nan() => f.write_str("nan"),
             Number::Float(value) => write!(f, "{value:?}"),
         }
     }

@@ -173,9 +173,9 @@ impl Node {
     }
 
     /// A whole number, decimal or as 0x.., that `T` has.
-    pub(super) fn number<T: TryFrom<i128>>(&self, what: &str, most: T) -> Result<T, Wrong>
+    pub(super) fn number<T>(&self, what: &str, most: T) -> Result<T, Wrong>
     where
-        T: std::fmt::Display,
+        T: TryFrom<i128> + std::fmt::Display,
     {
         let number = self.plain().and_then(integer).and_then(|number| T::try_from(number).ok());
         match number {
