@@ -227,6 +227,11 @@ impl Field {
     fn check(&mut self, path: &str) -> Result<(), ContractError> {
         let other = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         check_name(path, &self.name, |c| c.is_ascii_lowercase(), other, "write it like_this")?;
+        // Python's `class_` is the `class` of a contract.
+        if self.name.ends_with('_') {
+            let (path, name) = (path.into(), self.name.clone());
+            return Err(ContractError::Name { path, name, why: "its last letter must not be `_`" });
+        }
         if TAKEN_FIELDS.contains(&&*self.name) {
             let (path, name) = (path.into(), self.name.clone());
             return Err(ContractError::Name { path, name, why: "generated code needs that name" });
