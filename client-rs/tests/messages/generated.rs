@@ -3,15 +3,20 @@
 // Made by `ringfence codegen contracts.yaml --lang rust`. Change the contract and make it anew.
 
 /// Which family of messages this is.
+#[allow(dead_code)]
 pub const SCHEMA_ID: u32 = 0x4d594345;
 /// The version of the contract.
+#[allow(dead_code)]
 pub const SCHEMA_VERSION: u16 = 3;
 /// The oldest version whose programs may take part.
+#[allow(dead_code)]
 pub const SCHEMA_MIN_COMPATIBLE: u16 = 2;
 /// SHA-256 of the contract's canonical text, as text.
+#[allow(dead_code)]
 pub const SCHEMA_DIGEST_HEX: &str =
     "dc8ad6877f610c32785b0e7c91a0af361538081c72ad5574336abcfff19bc62d";
 /// SHA-256 of the contract's canonical text.
+#[allow(dead_code)]
 #[rustfmt::skip]
 pub const SCHEMA_DIGEST: [u8; 32] = [
     0xdc, 0x8a, 0xd6, 0x87, 0x7f, 0x61, 0x0c, 0x32,
@@ -20,6 +25,7 @@ pub const SCHEMA_DIGEST: [u8; 32] = [
     0x33, 0x6a, 0xbc, 0xff, 0xf1, 0x9b, 0xc6, 0x2d,
 ];
 /// The contract's canonical text.
+#[allow(dead_code)]
 pub const SCHEMA: &str = "\
 ringfence contract 1
 schema 4d594345 version 3 min_compatible 2
@@ -107,6 +113,7 @@ message 1202 Empty size 0
 ";
 
 /// What somebody says.
+#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextMessage {
     /// `String(32)`
@@ -155,6 +162,7 @@ const _: () = {
 };
 
 /// The message `CounterUpdate`.
+#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct CounterUpdate {
     /// `u64`
@@ -203,6 +211,7 @@ const _: () = {
 };
 
 /// Up to ten things by their addresses.
+#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchOperation {
     /// `u8`
@@ -245,6 +254,7 @@ const _: () = {
 };
 
 /// The message `PlayerLogin`.
+#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlayerLogin {
     /// `u64`
@@ -299,6 +309,7 @@ const _: () = {
 };
 
 /// The message `PlayerPosition`.
+#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlayerPosition {
     /// `u64`
@@ -347,6 +358,7 @@ const _: () = {
 };
 
 /// The message `GameState`.
+#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct GameState {
     /// `u32`
@@ -407,6 +419,7 @@ const _: () = {
 };
 
 /// The message `PoolStateUpdate`.
+#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolStateUpdate {
     /// `[u8; 20]`
@@ -467,6 +480,7 @@ const _: () = {
 };
 
 /// The message `InstrumentMeta`.
+#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct InstrumentMeta {
     /// `String(16)`
@@ -527,6 +541,7 @@ const _: () = {
 };
 
 /// The message `ArbitrageSignal`.
+#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArbitrageSignal {
     /// `UUID`
@@ -581,6 +596,7 @@ const _: () = {
 };
 
 /// A field of every type.
+#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Everything {
     /// `bool`
@@ -773,6 +789,7 @@ const _: () = {
 };
 
 /// Names that "languages" need themselves \ and what they hide.
+#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Awkward {
     /// `u8`
@@ -851,6 +868,7 @@ const _: () = {
 };
 
 /// The message `Empty`.
+#[allow(dead_code)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Empty {}
 #[rustfmt::skip]
