@@ -7,6 +7,7 @@ import dataclasses
 import decimal
 import importlib.util
 import json
+import subprocess
 import sys
 import typing
 import uuid
@@ -296,6 +297,58 @@ def test_the_first_difference_is_named(changes: list[tuple[str, str]], says: str
     how = "make both from one contracts.yaml: ringfence codegen contracts.yaml --lang python --out FILE"
     assert messages.difference(here, changed(here, *changes)) == f"{says}; {how}"
     assert messages.difference(here, here) is None
+
+
+PROGRAM = """\
+from typing import Annotated
+
+import ringfence as rf
+from generated import CounterUpdate, GameState
+from ringfence.messages import U64, Message, Wire
+
+
+@rf.message(type_id=2000)
+class Own(Message):
+    number: U64
+    text: Annotated[str, Wire("String(8)")] = ""
+
+
+def right(data: bytes) -> int:
+    update = CounterUpdate.from_bytes(memoryview(data))
+    winner: str | None = GameState(1, True, [[1, 2]], ["a"]).winner
+    assert winner is None
+    own: Own = Own.from_bytes(Own(1, text="a").to_bytes())
+    return update.value + len(update.to_bytes()) + CounterUpdate.TYPE_ID + own.number
+"""
+
+WRONG = [
+    ('CounterUpdate("1", 2, 3)', 'incompatible type "str"; expected "int"'),
+    ("CounterUpdate(1, 2)", 'Missing positional argument "delta"'),
+    ("CounterUpdate(1, 2, 3).valeu", 'has no attribute "valeu"'),
+    ("Own(text=1)", 'expected "str"'),
+    ("GameState(1, True, [1], [])", 'List item 0 has incompatible type "int"'),
+]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_strict_checkers_understand_the_classes(checker: str, tmp_path: Path) -> None:
+    (tmp_path / "generated.py").write_text((SHARED / "generated.py").read_text())
+    (tmp_path / "right.py").write_text(PROGRAM)
+    more = {"mypy": ["--strict", "--no-error-summary"], "pyright": ["--pythonpath", sys.executable]}
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+
+    def check(*files: str) -> str:
+        command = [sys.executable, "-m", checker, *more[checker], *files]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+        return "" if result.returncode == 0 else result.stdout
+
+    assert check("generated.py", "right.py") == ""
+    if checker == "mypy":
+        lines = "".join(f"    {line}\n" for line, _ in WRONG)
+        (tmp_path / "wrong.py").write_text(f"{PROGRAM}\ndef wrong() -> None:\n{lines}")
+        found = check("wrong.py")
+        assert [text for _, text in WRONG if text not in found] == [], found
 
 
 def test_nothing_heavy_is_imported() -> None:

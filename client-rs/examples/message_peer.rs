@@ -5,7 +5,7 @@
 //! it decoded, or with `error: ` and why not. `message_peer random SEED COUNT` writes such lines.
 
 // Test code: it may stop where the test is wrong.
-#![allow(clippy::unwrap_used, unreachable_pub)]
+#![allow(clippy::unwrap_used)]
 
 use std::io::BufRead as _;
 

@@ -3,7 +3,6 @@
 // Helpers are test code too.
 #![allow(clippy::unwrap_used)]
 
-#[allow(unreachable_pub)]
 #[path = "messages/generated.rs"]
 mod generated;
 #[path = "messages/json.rs"]

@@ -265,7 +265,8 @@ class Elements(Codec):
         super().__init__(field, f"{'H6x' if self.listed else ''}{self.stride * field.length}s")
 
     def put(self, value: Any, out: list[Any]) -> None:
-        if isinstance(value, str | bytes | bytearray | dict) or not hasattr(value, "__getitem__"):
+        listed = hasattr(value, "__getitem__") and not hasattr(value, "keys")
+        if not listed or isinstance(value, str | bytes | bytearray):
             raise Wrong(TypeError, f"{self.type} takes a list, not {type(value).__name__}")
         if self.listed:
             self.rules.length(len(value), self.type.length)

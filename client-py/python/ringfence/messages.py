@@ -22,9 +22,9 @@ from __future__ import annotations
 import dataclasses
 import decimal
 import hashlib
+import inspect
 import keyword
 import operator
-import sys
 import types
 import typing
 import uuid
@@ -174,9 +174,9 @@ def message(
         made: Any = cls
         if "__dataclass_fields__" not in vars(cls):
             made = dataclasses.dataclass(slots=True)(cls)
-        hints = typing.get_type_hints(
-            made, localns=dict(sys._getframe(1).f_locals), include_extras=True
-        )
+        frame = inspect.currentframe()
+        names = frame.f_back.f_locals if frame is not None and frame.f_back is not None else {}
+        hints = typing.get_type_hints(made, localns=dict(names), include_extras=True)
         layout = _Layout(made, number, hints)
         if size is not None and (size, list(offsets or ())) != (layout.size, layout.offsets):
             text = f"{cls.__name__}: {size} bytes, fields at {offsets}; this package has {layout.size}"

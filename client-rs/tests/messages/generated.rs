@@ -3,20 +3,20 @@
 // Made by `ringfence codegen contracts.yaml --lang rust`. Change the contract and make it anew.
 
 /// Which family of messages this is.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 pub const SCHEMA_ID: u32 = 0x4d594345;
 /// The version of the contract.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 pub const SCHEMA_VERSION: u16 = 3;
 /// The oldest version whose programs may take part.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 pub const SCHEMA_MIN_COMPATIBLE: u16 = 2;
 /// SHA-256 of the contract's canonical text, as text.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 pub const SCHEMA_DIGEST_HEX: &str =
     "dc8ad6877f610c32785b0e7c91a0af361538081c72ad5574336abcfff19bc62d";
 /// SHA-256 of the contract's canonical text.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[rustfmt::skip]
 pub const SCHEMA_DIGEST: [u8; 32] = [
     0xdc, 0x8a, 0xd6, 0x87, 0x7f, 0x61, 0x0c, 0x32,
@@ -25,7 +25,7 @@ pub const SCHEMA_DIGEST: [u8; 32] = [
     0x33, 0x6a, 0xbc, 0xff, 0xf1, 0x9b, 0xc6, 0x2d,
 ];
 /// The contract's canonical text.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 pub const SCHEMA: &str = "\
 ringfence contract 1
 schema 4d594345 version 3 min_compatible 2
@@ -113,7 +113,7 @@ message 1202 Empty size 0
 ";
 
 /// What somebody says.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextMessage {
     /// `String(32)`
@@ -162,7 +162,7 @@ const _: () = {
 };
 
 /// The message `CounterUpdate`.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct CounterUpdate {
     /// `u64`
@@ -211,7 +211,7 @@ const _: () = {
 };
 
 /// Up to ten things by their addresses.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchOperation {
     /// `u8`
@@ -254,7 +254,7 @@ const _: () = {
 };
 
 /// The message `PlayerLogin`.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlayerLogin {
     /// `u64`
@@ -272,7 +272,7 @@ const _: () = {
 
     record::stands::<codec::Plain<u64>>(0, 0, 8);
     record::stands::<codec::Str<24>>(8, 8, 32);
-    record::stands::<codec::Plain<::ringfence::contract::Uuid>>(40, 40, 16);
+    record::stands::<codec::Plain<contract::Uuid>>(40, 40, 16);
     record::stands::<codec::List<codec::Plain<u64>, 8>>(56, 56, 72);
     record::ends(128, 8, 128);
 
@@ -285,7 +285,7 @@ const _: () = {
             let mut writer = record::Writer::new::<Self>(out)?;
             writer.put::<codec::Plain<u64>>("player_id", 0, &self.player_id, &[])?;
             writer.put::<codec::Str<24>>("username", 8, &self.username, &[contract::Rule::MinLength(3)])?;
-            writer.put::<codec::Plain<::ringfence::contract::Uuid>>("session", 40, &self.session, &[])?;
+            writer.put::<codec::Plain<contract::Uuid>>("session", 40, &self.session, &[])?;
             writer.put::<codec::List<codec::Plain<u64>, 8>>("friends", 56, &self.friends, &[])?;
             writer.end();
             Ok(())
@@ -295,7 +295,7 @@ const _: () = {
             let mut reader = record::Reader::new::<Self>(data)?;
             let field_player_id = reader.get::<codec::Plain<u64>>("player_id", 0, &[])?;
             let field_username = reader.get::<codec::Str<24>>("username", 8, &[contract::Rule::MinLength(3)])?;
-            let field_session = reader.get::<codec::Plain<::ringfence::contract::Uuid>>("session", 40, &[])?;
+            let field_session = reader.get::<codec::Plain<contract::Uuid>>("session", 40, &[])?;
             let field_friends = reader.get::<codec::List<codec::Plain<u64>, 8>>("friends", 56, &[])?;
             reader.end()?;
             Ok(Self {
@@ -309,7 +309,7 @@ const _: () = {
 };
 
 /// The message `PlayerPosition`.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlayerPosition {
     /// `u64`
@@ -358,7 +358,7 @@ const _: () = {
 };
 
 /// The message `GameState`.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct GameState {
     /// `u32`
@@ -419,7 +419,7 @@ const _: () = {
 };
 
 /// The message `PoolStateUpdate`.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolStateUpdate {
     /// `[u8; 20]`
@@ -438,8 +438,8 @@ const _: () = {
     use ::ringfence::contract::{self, codec, record};
 
     record::stands::<codec::ByteArray<20>>(0, 0, 20);
-    record::stands::<codec::Plain<::ringfence::contract::U256>>(20, 24, 32);
-    record::stands::<codec::Plain<::ringfence::contract::U256>>(56, 56, 32);
+    record::stands::<codec::Plain<contract::U256>>(20, 24, 32);
+    record::stands::<codec::Plain<contract::U256>>(56, 56, 32);
     record::stands::<codec::Plain<u32>>(88, 88, 4);
     record::stands::<codec::Opt<codec::Plain<u64>>>(92, 96, 16);
     record::ends(112, 8, 112);
@@ -452,8 +452,8 @@ const _: () = {
         fn write_to(&self, out: &mut [u8]) -> Result<(), contract::Invalid> {
             let mut writer = record::Writer::new::<Self>(out)?;
             writer.put::<codec::ByteArray<20>>("pool", 0, &self.pool, &[])?;
-            writer.put::<codec::Plain<::ringfence::contract::U256>>("reserve0", 24, &self.reserve0, &[])?;
-            writer.put::<codec::Plain<::ringfence::contract::U256>>("reserve1", 56, &self.reserve1, &[])?;
+            writer.put::<codec::Plain<contract::U256>>("reserve0", 24, &self.reserve0, &[])?;
+            writer.put::<codec::Plain<contract::U256>>("reserve1", 56, &self.reserve1, &[])?;
             writer.put::<codec::Plain<u32>>("fee", 88, &self.fee, &[contract::Rule::Max(contract::Number::Int(1000000))])?;
             writer.put::<codec::Opt<codec::Plain<u64>>>("block", 96, &self.block, &[])?;
             writer.end();
@@ -463,8 +463,8 @@ const _: () = {
         fn from_bytes(data: &[u8]) -> Result<Self, contract::Invalid> {
             let mut reader = record::Reader::new::<Self>(data)?;
             let field_pool = reader.get::<codec::ByteArray<20>>("pool", 0, &[])?;
-            let field_reserve0 = reader.get::<codec::Plain<::ringfence::contract::U256>>("reserve0", 24, &[])?;
-            let field_reserve1 = reader.get::<codec::Plain<::ringfence::contract::U256>>("reserve1", 56, &[])?;
+            let field_reserve0 = reader.get::<codec::Plain<contract::U256>>("reserve0", 24, &[])?;
+            let field_reserve1 = reader.get::<codec::Plain<contract::U256>>("reserve1", 56, &[])?;
             let field_fee = reader.get::<codec::Plain<u32>>("fee", 88, &[contract::Rule::Max(contract::Number::Int(1000000))])?;
             let field_block = reader.get::<codec::Opt<codec::Plain<u64>>>("block", 96, &[])?;
             reader.end()?;
@@ -480,7 +480,7 @@ const _: () = {
 };
 
 /// The message `InstrumentMeta`.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct InstrumentMeta {
     /// `String(16)`
@@ -499,9 +499,9 @@ const _: () = {
     use ::ringfence::contract::{self, codec, record};
 
     record::stands::<codec::Str<16>>(0, 0, 24);
-    record::stands::<codec::Plain<::ringfence::contract::Decimal>>(24, 24, 24);
+    record::stands::<codec::Plain<contract::Decimal>>(24, 24, 24);
     record::stands::<codec::ByteArray<20>>(48, 48, 20);
-    record::stands::<codec::Plain<::ringfence::contract::Datetime>>(68, 72, 8);
+    record::stands::<codec::Plain<contract::Datetime>>(68, 72, 8);
     record::stands::<codec::JsonText<64>>(80, 80, 72);
     record::ends(152, 8, 152);
 
@@ -513,9 +513,9 @@ const _: () = {
         fn write_to(&self, out: &mut [u8]) -> Result<(), contract::Invalid> {
             let mut writer = record::Writer::new::<Self>(out)?;
             writer.put::<codec::Str<16>>("symbol", 0, &self.symbol, &[])?;
-            writer.put::<codec::Plain<::ringfence::contract::Decimal>>("tick_size", 24, &self.tick_size, &[])?;
+            writer.put::<codec::Plain<contract::Decimal>>("tick_size", 24, &self.tick_size, &[])?;
             writer.put::<codec::ByteArray<20>>("address", 48, &self.address, &[])?;
-            writer.put::<codec::Plain<::ringfence::contract::Datetime>>("listed", 72, &self.listed, &[])?;
+            writer.put::<codec::Plain<contract::Datetime>>("listed", 72, &self.listed, &[])?;
             writer.put::<codec::JsonText<64>>("extra", 80, &self.extra, &[])?;
             writer.end();
             Ok(())
@@ -524,9 +524,9 @@ const _: () = {
         fn from_bytes(data: &[u8]) -> Result<Self, contract::Invalid> {
             let mut reader = record::Reader::new::<Self>(data)?;
             let field_symbol = reader.get::<codec::Str<16>>("symbol", 0, &[])?;
-            let field_tick_size = reader.get::<codec::Plain<::ringfence::contract::Decimal>>("tick_size", 24, &[])?;
+            let field_tick_size = reader.get::<codec::Plain<contract::Decimal>>("tick_size", 24, &[])?;
             let field_address = reader.get::<codec::ByteArray<20>>("address", 48, &[])?;
-            let field_listed = reader.get::<codec::Plain<::ringfence::contract::Datetime>>("listed", 72, &[])?;
+            let field_listed = reader.get::<codec::Plain<contract::Datetime>>("listed", 72, &[])?;
             let field_extra = reader.get::<codec::JsonText<64>>("extra", 80, &[])?;
             reader.end()?;
             Ok(Self {
@@ -541,7 +541,7 @@ const _: () = {
 };
 
 /// The message `ArbitrageSignal`.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArbitrageSignal {
     /// `UUID`
@@ -557,10 +557,10 @@ pub struct ArbitrageSignal {
 const _: () = {
     use ::ringfence::contract::{self, codec, record};
 
-    record::stands::<codec::Plain<::ringfence::contract::Uuid>>(0, 0, 16);
+    record::stands::<codec::Plain<contract::Uuid>>(0, 0, 16);
     record::stands::<codec::Plain<f64>>(16, 16, 8);
     record::stands::<codec::List<codec::Opt<codec::Plain<u16>>, 4>>(24, 24, 24);
-    record::stands::<codec::Opt<codec::Plain<::ringfence::contract::Datetime>>>(48, 48, 16);
+    record::stands::<codec::Opt<codec::Plain<contract::Datetime>>>(48, 48, 16);
     record::ends(64, 8, 64);
 
     impl contract::TypedMessage for ArbitrageSignal {
@@ -570,20 +570,20 @@ const _: () = {
 
         fn write_to(&self, out: &mut [u8]) -> Result<(), contract::Invalid> {
             let mut writer = record::Writer::new::<Self>(out)?;
-            writer.put::<codec::Plain<::ringfence::contract::Uuid>>("id", 0, &self.id, &[])?;
+            writer.put::<codec::Plain<contract::Uuid>>("id", 0, &self.id, &[])?;
             writer.put::<codec::Plain<f64>>("profit", 16, &self.profit, &[contract::Rule::Min(contract::Number::Float(0.5))])?;
             writer.put::<codec::List<codec::Opt<codec::Plain<u16>>, 4>>("route", 24, &self.route, &[])?;
-            writer.put::<codec::Opt<codec::Plain<::ringfence::contract::Datetime>>>("deadline", 48, &self.deadline, &[])?;
+            writer.put::<codec::Opt<codec::Plain<contract::Datetime>>>("deadline", 48, &self.deadline, &[])?;
             writer.end();
             Ok(())
         }
 
         fn from_bytes(data: &[u8]) -> Result<Self, contract::Invalid> {
             let mut reader = record::Reader::new::<Self>(data)?;
-            let field_id = reader.get::<codec::Plain<::ringfence::contract::Uuid>>("id", 0, &[])?;
+            let field_id = reader.get::<codec::Plain<contract::Uuid>>("id", 0, &[])?;
             let field_profit = reader.get::<codec::Plain<f64>>("profit", 16, &[contract::Rule::Min(contract::Number::Float(0.5))])?;
             let field_route = reader.get::<codec::List<codec::Opt<codec::Plain<u16>>, 4>>("route", 24, &[])?;
-            let field_deadline = reader.get::<codec::Opt<codec::Plain<::ringfence::contract::Datetime>>>("deadline", 48, &[])?;
+            let field_deadline = reader.get::<codec::Opt<codec::Plain<contract::Datetime>>>("deadline", 48, &[])?;
             reader.end()?;
             Ok(Self {
                 id: field_id,
@@ -596,7 +596,7 @@ const _: () = {
 };
 
 /// A field of every type.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Everything {
     /// `bool`
@@ -669,10 +669,10 @@ const _: () = {
     record::stands::<codec::Plain<i64>>(24, 24, 8);
     record::stands::<codec::Plain<f32>>(32, 32, 4);
     record::stands::<codec::Plain<f64>>(36, 40, 8);
-    record::stands::<codec::Plain<::ringfence::contract::U256>>(48, 48, 32);
-    record::stands::<codec::Plain<::ringfence::contract::Uuid>>(80, 80, 16);
-    record::stands::<codec::Plain<::ringfence::contract::Datetime>>(96, 96, 8);
-    record::stands::<codec::Plain<::ringfence::contract::Decimal>>(104, 104, 24);
+    record::stands::<codec::Plain<contract::U256>>(48, 48, 32);
+    record::stands::<codec::Plain<contract::Uuid>>(80, 80, 16);
+    record::stands::<codec::Plain<contract::Datetime>>(96, 96, 8);
+    record::stands::<codec::Plain<contract::Decimal>>(104, 104, 24);
     record::stands::<codec::Str<5>>(128, 128, 13);
     record::stands::<codec::Bytes<5>>(141, 144, 13);
     record::stands::<codec::JsonText<9>>(157, 160, 17);
@@ -681,8 +681,8 @@ const _: () = {
     record::stands::<codec::Bytes<3>>(188, 192, 11);
     record::stands::<codec::List<codec::Plain<f32>, 3>>(203, 208, 20);
     record::stands::<codec::List<codec::Plain<bool>, 3>>(228, 232, 11);
-    record::stands::<codec::List<codec::Plain<::ringfence::contract::Uuid>, 2>>(243, 248, 40);
-    record::stands::<codec::List<codec::Plain<::ringfence::contract::Decimal>, 2>>(288, 288, 56);
+    record::stands::<codec::List<codec::Plain<contract::Uuid>, 2>>(243, 248, 40);
+    record::stands::<codec::List<codec::Plain<contract::Decimal>, 2>>(288, 288, 56);
     record::stands::<codec::Opt<codec::Plain<u8>>>(344, 344, 2);
     record::stands::<codec::Opt<codec::Str<3>>>(346, 352, 19);
     record::ends(371, 8, 376);
@@ -705,10 +705,10 @@ const _: () = {
             writer.put::<codec::Plain<i64>>("h", 24, &self.h, &[])?;
             writer.put::<codec::Plain<f32>>("i", 32, &self.i, &[])?;
             writer.put::<codec::Plain<f64>>("j", 40, &self.j, &[])?;
-            writer.put::<codec::Plain<::ringfence::contract::U256>>("k", 48, &self.k, &[])?;
-            writer.put::<codec::Plain<::ringfence::contract::Uuid>>("l", 80, &self.l, &[])?;
-            writer.put::<codec::Plain<::ringfence::contract::Datetime>>("m", 96, &self.m, &[])?;
-            writer.put::<codec::Plain<::ringfence::contract::Decimal>>("n", 104, &self.n, &[])?;
+            writer.put::<codec::Plain<contract::U256>>("k", 48, &self.k, &[])?;
+            writer.put::<codec::Plain<contract::Uuid>>("l", 80, &self.l, &[])?;
+            writer.put::<codec::Plain<contract::Datetime>>("m", 96, &self.m, &[])?;
+            writer.put::<codec::Plain<contract::Decimal>>("n", 104, &self.n, &[])?;
             writer.put::<codec::Str<5>>("o", 128, &self.o, &[])?;
             writer.put::<codec::Bytes<5>>("p", 144, &self.p, &[])?;
             writer.put::<codec::JsonText<9>>("q", 160, &self.q, &[])?;
@@ -717,8 +717,8 @@ const _: () = {
             writer.put::<codec::Bytes<3>>("t", 192, &self.t, &[])?;
             writer.put::<codec::List<codec::Plain<f32>, 3>>("u", 208, &self.u, &[])?;
             writer.put::<codec::List<codec::Plain<bool>, 3>>("v", 232, &self.v, &[])?;
-            writer.put::<codec::List<codec::Plain<::ringfence::contract::Uuid>, 2>>("w", 248, &self.w, &[])?;
-            writer.put::<codec::List<codec::Plain<::ringfence::contract::Decimal>, 2>>("x", 288, &self.x, &[])?;
+            writer.put::<codec::List<codec::Plain<contract::Uuid>, 2>>("w", 248, &self.w, &[])?;
+            writer.put::<codec::List<codec::Plain<contract::Decimal>, 2>>("x", 288, &self.x, &[])?;
             writer.put::<codec::Opt<codec::Plain<u8>>>("y", 344, &self.y, &[])?;
             writer.put::<codec::Opt<codec::Str<3>>>("z", 352, &self.z, &[])?;
             writer.end();
@@ -738,10 +738,10 @@ const _: () = {
             let field_h = reader.get::<codec::Plain<i64>>("h", 24, &[])?;
             let field_i = reader.get::<codec::Plain<f32>>("i", 32, &[])?;
             let field_j = reader.get::<codec::Plain<f64>>("j", 40, &[])?;
-            let field_k = reader.get::<codec::Plain<::ringfence::contract::U256>>("k", 48, &[])?;
-            let field_l = reader.get::<codec::Plain<::ringfence::contract::Uuid>>("l", 80, &[])?;
-            let field_m = reader.get::<codec::Plain<::ringfence::contract::Datetime>>("m", 96, &[])?;
-            let field_n = reader.get::<codec::Plain<::ringfence::contract::Decimal>>("n", 104, &[])?;
+            let field_k = reader.get::<codec::Plain<contract::U256>>("k", 48, &[])?;
+            let field_l = reader.get::<codec::Plain<contract::Uuid>>("l", 80, &[])?;
+            let field_m = reader.get::<codec::Plain<contract::Datetime>>("m", 96, &[])?;
+            let field_n = reader.get::<codec::Plain<contract::Decimal>>("n", 104, &[])?;
             let field_o = reader.get::<codec::Str<5>>("o", 128, &[])?;
             let field_p = reader.get::<codec::Bytes<5>>("p", 144, &[])?;
             let field_q = reader.get::<codec::JsonText<9>>("q", 160, &[])?;
@@ -750,8 +750,8 @@ const _: () = {
             let field_t = reader.get::<codec::Bytes<3>>("t", 192, &[])?;
             let field_u = reader.get::<codec::List<codec::Plain<f32>, 3>>("u", 208, &[])?;
             let field_v = reader.get::<codec::List<codec::Plain<bool>, 3>>("v", 232, &[])?;
-            let field_w = reader.get::<codec::List<codec::Plain<::ringfence::contract::Uuid>, 2>>("w", 248, &[])?;
-            let field_x = reader.get::<codec::List<codec::Plain<::ringfence::contract::Decimal>, 2>>("x", 288, &[])?;
+            let field_w = reader.get::<codec::List<codec::Plain<contract::Uuid>, 2>>("w", 248, &[])?;
+            let field_x = reader.get::<codec::List<codec::Plain<contract::Decimal>, 2>>("x", 288, &[])?;
             let field_y = reader.get::<codec::Opt<codec::Plain<u8>>>("y", 344, &[])?;
             let field_z = reader.get::<codec::Opt<codec::Str<3>>>("z", 352, &[])?;
             reader.end()?;
@@ -789,7 +789,7 @@ const _: () = {
 };
 
 /// Names that "languages" need themselves \ and what they hide.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Awkward {
     /// `u8`
@@ -868,7 +868,7 @@ const _: () = {
 };
 
 /// The message `Empty`.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Empty {}
 #[rustfmt::skip]

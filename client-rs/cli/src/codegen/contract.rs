@@ -228,6 +228,10 @@ fn read_rules(node: &Node, path: &str) -> Result<Vec<(usize, Rule)>, Wrong> {
             rules.push((part.line, Rule::NotEmpty));
             continue;
         }
+        if let Some(word) = part.plain() {
+            yaml::known(part.line, word, &RULES, &format!("validation of `{path}`"))?;
+            return at(part.line, format!("rule `{word}` of `{path}` needs a number: {word}: n"));
+        }
         let entries = part.mapping("a rule")?;
         only(entries, &RULES, &format!("validation of `{path}`"))?;
         for entry in entries {

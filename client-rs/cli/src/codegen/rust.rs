@@ -48,25 +48,25 @@ fn head(contract: &Contract) -> String {
 // Made by `ringfence codegen contracts.yaml --lang rust`. Change the contract and make it anew.
 
 /// Which family of messages this is.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 pub const SCHEMA_ID: u32 = {id:#010x};
 /// The version of the contract.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 pub const SCHEMA_VERSION: u16 = {version};
 /// The oldest version whose programs may take part.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 pub const SCHEMA_MIN_COMPATIBLE: u16 = {least};
 /// SHA-256 of the contract's canonical text, as text.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 pub const SCHEMA_DIGEST_HEX: &str =
     \"{}\";
 /// SHA-256 of the contract's canonical text.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 #[rustfmt::skip]
 pub const SCHEMA_DIGEST: [u8; 32] = [
 {bytes}];
 /// The contract's canonical text.
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 pub const SCHEMA: &str = \"\\
 {}\";
 ",
@@ -77,7 +77,7 @@ pub const SCHEMA: &str = \"\\
 
 fn structure(message: &MessageType) -> String {
     let mut out = comment(0, &message.doc, &format!("The message `{}`.", message.name));
-    out.push_str("#[allow(dead_code)]\n#[derive(Clone, Debug, PartialEq)]\n");
+    out.push_str("#[allow(dead_code, unreachable_pub)]\n#[derive(Clone, Debug, PartialEq)]\n");
     if message.fields.is_empty() {
         let _ = writeln!(out, "pub struct {} {{}}", message.name);
         return out;
@@ -192,7 +192,7 @@ fn codec(ty: &FieldType) -> String {
             _ => format!("List<{}, {n}>", codec(element)),
         },
         FieldType::Option(inner) => format!("Opt<{}>", codec(inner)),
-        plain => format!("Plain<{}>", value(plain)),
+        plain => format!("Plain<{}>", value(plain).replace("::ringfence::", "")),
     };
     format!("{path}{rest}")
 }

@@ -200,13 +200,18 @@ pub(super) fn integer(text: &str) -> Option<i128> {
 }
 
 /// The first key that is none of `known` is an error.
-pub(super) fn only(entries: &[Entry], known: &[&str], place: &str) -> Result<(), Wrong> {
-    let unknown = entries.iter().find(|entry| !known.contains(&entry.key.as_str()));
-    let Some(Entry { key, line, .. }) = unknown else { return Ok(()) };
-    let hint = hint(key, known.iter().copied());
-    let all = known.join(", ");
-    let hint = if hint.is_empty() { format!("; there are {all}") } else { hint };
-    at(*line, format!("unknown key `{key}` in {place}{hint}"))
+pub(super) fn only(entries: &[Entry], names: &[&str], place: &str) -> Result<(), Wrong> {
+    entries.iter().try_for_each(|entry| known(entry.line, &entry.key, names, place))
+}
+
+/// A key that is none of `names` is an error.
+pub(super) fn known(line: usize, key: &str, names: &[&str], place: &str) -> Result<(), Wrong> {
+    if names.contains(&key) {
+        return Ok(());
+    }
+    let near = hint(key, names.iter().copied());
+    let hint = if near.is_empty() { format!("; there are {}", names.join(", ")) } else { near };
+    at(line, format!("unknown key `{key}` in {place}{hint}"))
 }
 
 /// The value of a key.

@@ -163,6 +163,14 @@ fn every_mistake_is_told_with_its_line() {
             "line 7: A.y: rule `not_empty` is for String",
         ),
         (
+            message("      x: {type: String(3), validation: [not_emty]}\n"),
+            "line 6: unknown key `not_emty` in validation of `A.x`: did you mean `not_empty`?",
+        ),
+        (
+            message("      x: {type: u8, validation: [max]}\n"),
+            "line 6: rule `max` of `A.x` needs a number: max: n",
+        ),
+        (
             message("      x: {type: u8, validation: [{max: 256}]}\n"),
             "line 6: A.x: rule `max` is 256; `u8` takes 0 to 255",
         ),
