@@ -40,6 +40,10 @@ MODULES = {
         "Blocking calls, from any thread.",
     ),
     "ringfence.aio": ("aio.py", "The same for asyncio: see [asyncio.md](asyncio.md)."),
+    "ringfence.messages": (
+        "messages.py",
+        "Typed messages: see [messages.md](messages.md).",
+    ),
     "ringfence.testing": (
         "testing.py",
         "A daemon for tests: see [testing.md](testing.md).",
@@ -49,6 +53,9 @@ MODULES = {
 NOT_CODE = {
     "__version__": "The version of the package, a string.",
     "aio": "The client for asyncio, below.",
+    "messages": "Typed messages, below.",
+    **{name: f"A field of this type: `Annotated[{'float' if name[0] == 'F' else 'int'}, Wire(...)]`."
+       for name in ("F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "U256")},
 }
 """Public names that no statement of the sources defines as a function or class."""
 

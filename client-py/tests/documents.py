@@ -28,7 +28,7 @@ def all_blocks(document: str) -> list[tuple[str, str]]:
 
 def file_name(block: str) -> str | None:
     """The file that a reader saves a block in: what a comment in its first line names."""
-    found = re.match(r"(?:#|//) ([\w./-]+\.(?:py|rs|toml))\n", block)
+    found = re.match(r"(?:#|//) ([\w./-]+\.(?:py|rs|toml|yaml))\n", block)
     return found[1] if found else None
 
 

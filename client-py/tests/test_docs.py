@@ -85,6 +85,24 @@ def test_the_commands_of_configuration_md(tmp_path: Path) -> None:
             shell.type(command, shown)
 
 
+def test_messages_md_is_typed_and_run(tmp_path: Path) -> None:
+    """Its contract is saved, its commands are typed, its Python is one program; its Rust is the
+    example `messages`, with the file that the page's command makes."""
+    page, example_of = "docs/messages.md", ROOT / "client-rs" / "examples" / "messages"
+    [contract] = blocks(page, "yaml")
+    save(tmp_path, contract)
+    assert contract == (example_of / "contracts.yaml").read_text()
+    with Shell(tmp_path, surroundings(tmp_path)) as shell:
+        for command, shown in commands(page):
+            shell.type(command, shown)
+    assert (tmp_path / "messages.rs").read_text() == (example_of / "messages.rs").read_text()
+    (tmp_path / "program.py").write_text(script(page))
+    result = run_python(f"import runpy; runpy.run_path({str(tmp_path / 'program.py')!r})",
+                        PYTHONPATH=str(tmp_path))  # fmt: skip
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"``{result.stdout.strip()}``" in (ROOT / page).read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_tutorial_is_typed_as_it_stands() -> None:

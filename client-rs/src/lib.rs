@@ -64,7 +64,7 @@ pub use reply::Reply;
 pub use ringfence_protocol::error::ErrorCode;
 pub use ringfence_protocol::sys::fork::ForkStamp;
 pub use ringfence_protocol::{
-    board as board_rows, dynamic, error as remote_error, message, schema,
+    board as board_rows, contract, dynamic, error as remote_error, message, schema,
 };
 pub use services::vectors;
 

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod board;
+pub mod contract;
 pub mod crash;
 pub mod dynamic;
 pub mod error;

@@ -86,3 +86,21 @@ pub const LOG_BLOCKS: std::ops::RangeInclusive<u32> = 0..=0;
 
 /// Bytes of one broadcast log.
 pub const LOG_BYTES: usize = 1 << 30;
+
+/// Bytes of one typed message: what the original's clients take, too.
+pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Messages of one contract.
+pub const MESSAGES: usize = 4096;
+
+/// Fields of one typed message.
+pub const MESSAGE_FIELDS: usize = 256;
+
+/// Bytes of the name of a typed message or of a field.
+pub const MESSAGE_NAME_BYTES: usize = 64;
+
+/// How deep the type of a field may be nested: `Vec<[u8; 20]>(10)` is 3 deep.
+pub const TYPE_DEPTH: usize = 8;
+
+/// Bytes of a contract, as a file and as canonical text.
+pub const CONTRACT_BYTES: usize = 4 * 1024 * 1024;

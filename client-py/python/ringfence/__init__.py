@@ -38,7 +38,7 @@ from ._waiting import as_completed, wait_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from . import aio
+    from . import aio, messages
     from ._codes import ErrorCode
     from ._daemon import Daemon, Stats
     from ._loan import Loan
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         Saved,
         Vectors,
     )
+    from .messages import message
 
 __all__ = [
     "Added",
@@ -96,16 +97,19 @@ __all__ = [
     "connect",
     "copied_bytes",
     "find_daemon",
+    "message",
+    "messages",
     "wait_any",
 ]
 
 # Their modules import what `import ringfence` must not: numpy, `typing`, `enum`.
-_LAZY_MODULES = ("aio",)
+_LAZY_MODULES = ("aio", "messages")
 _LAZY = {
     "Daemon": "_daemon",
     "ErrorCode": "_codes",
     "Loan": "_loan",
     "Stats": "_daemon",
+    "message": "messages",
     **dict.fromkeys(
         ("Added", "BatchHits", "Collection", "CollectionStats", "Hits", "Rows", "Saved", "Vectors"),
         "_vectors",

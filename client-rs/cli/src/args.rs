@@ -52,6 +52,7 @@ pub(crate) enum Command {
     Doctor(Doctor),
     Schema(Schema),
     Stubs(Stubs),
+    Codegen(Codegen),
     Completions(Completions),
     Man(Pages),
 }
@@ -208,6 +209,45 @@ pub(crate) struct Stubs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Language {
     Python,
+}
+
+/// Classes for the typed messages of a contract, in Python or Rust.
+///
+/// A contract is a YAML file that says which messages there are, with their numbers
+/// and fields; docs/messages.md has all that can stand in it. What is made is the
+/// same text each time, so that it can be kept beside other sources:
+///
+///   ringfence codegen contracts.yaml --lang python --out messages.py
+///   ringfence codegen contracts.yaml --lang rust --out src/messages.rs
+///
+/// and compared with the contract wherever the project is tested:
+///
+///   ringfence codegen contracts.yaml --lang rust --out src/messages.rs --check
+///
+/// Programs agree on every byte if their SCHEMA_DIGEST is the same. No daemon is
+/// asked.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Codegen {
+    /// The contract, such as contracts.yaml.
+    #[arg(value_name = "CONTRACT", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) contracts: PathBuf,
+    /// The language of the classes.
+    #[arg(long, value_name = "LANG", value_enum)]
+    pub(crate) lang: CodegenLanguage,
+    /// Write them there, if that changes anything; else to standard output.
+    #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Write nothing: code 76 and the first other line if FILE is stale.
+    #[arg(long, requires = "out")]
+    pub(crate) check: bool,
+}
+
+/// What classes can be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CodegenLanguage {
+    Python,
+    Rust,
 }
 
 /// Completions of this command line for a shell.

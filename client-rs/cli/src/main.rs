@@ -1,5 +1,5 @@
 //! `ringfence`: what an operator types. It asks daemons, and changes nothing
-//! but by `call`, `bench METHOD` and `doctor --fix`.
+//! but by `call`, `bench METHOD`, `doctor --fix` and `codegen --out`.
 
 #![forbid(unsafe_code)]
 
@@ -8,6 +8,7 @@ mod bench;
 mod board;
 mod call;
 mod catalogue;
+mod codegen;
 mod doctor;
 mod exit;
 mod output;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Schema(what) => schema::run(&args.global, what),
         Command::Top(what) => top::run(&args.global, what),
         Command::Stubs(what) => stubs::run(&args.global, what),
+        Command::Codegen(what) => codegen::run(&args.global, what),
         Command::Completions(what) => pages::completions(&args.global, what),
         Command::Man(what) => pages::man(&args.global, what),
     };

@@ -5,6 +5,7 @@
 
 mod bench;
 mod call;
+mod codegen;
 mod daemon;
 mod doctor;
 mod pages;

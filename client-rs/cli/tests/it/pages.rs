@@ -6,8 +6,19 @@ use serde_json::Value;
 
 use crate::daemon::{Dir, Done, ringfence};
 
-const COMMANDS: [&str; 10] =
-    ["status", "top", "ping", "call", "bench", "doctor", "schema", "stubs", "completions", "man"];
+const COMMANDS: [&str; 11] = [
+    "status",
+    "top",
+    "ping",
+    "call",
+    "bench",
+    "doctor",
+    "schema",
+    "stubs",
+    "codegen",
+    "completions",
+    "man",
+];
 
 fn run(args: &[&str]) -> String {
     Done::of(ringfence(args).output().unwrap()).ok()

@@ -1,0 +1,473 @@
+"""How values of each type lie in a message: what `ringfence.messages` encodes and decodes with.
+
+Invariants: a value has exactly one encoding; what a codec takes is what one gives. The formats of
+``struct`` are made once, when a class is. Inside, :class:`Wrong` and :class:`Padding` travel; only
+``messages`` turns them into exceptions, with the names of message and field.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from ._wire_rules import NO_RULES, Rules, Wrong
+from ._wire_type import HEAD_BYTES, FieldType, up
+
+INTEGERS = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i8": "b", "i16": "h", "i32": "i",
+            "i64": "q", "datetime": "q"}  # fmt: skip
+FLOATS = {"f32": "f", "f64": "d"}
+_PARTS = re.compile(r"(\d*)([a-zA-Z])")
+
+
+class Padding(Exception):
+    """A byte that must be zero, by its offset."""
+
+    def __init__(self, at: int, byte: int) -> None:
+        super().__init__(at)
+        self.at = at
+        self.byte = byte
+
+
+class Codec:
+    """Of one type. ``format`` is its part of a format, of ``arity`` items."""
+
+    arity = 1
+    # Are values their own items, both ways, and is `struct` a good enough judge of them?
+    direct = False
+
+    def __init__(self, field: FieldType, form: str) -> None:
+        self.type = field
+        self.format = form
+
+    def put(self, value: Any, out: list[Any]) -> None:
+        """Appends the items of a value; Wrong if it is none."""
+        raise NotImplementedError
+
+    def take(self, *items: Any) -> Any:
+        """The value of items that were unpacked."""
+        raise NotImplementedError
+
+
+class Number(Codec):
+    """Integers, floats and datetimes."""
+
+    def __init__(self, field: FieldType, rules: Rules) -> None:
+        kind = field.kind
+        super().__init__(field, (INTEGERS | FLOATS)[kind])
+        self.rules = rules
+        self.single = struct.Struct(f"<{self.format}")
+        self.bounded = rules.min is not None or rules.max is not None
+        self.direct = not self.bounded and kind != "datetime"
+        if kind in INTEGERS:
+            bits = self.single.size * 8
+            self.low = -(2 ** (bits - 1)) if self.format in "bhiq" else 0
+            self.high = self.low + 2**bits - 1
+
+    def put(self, value: Any, out: list[Any]) -> None:
+        if self.bounded:
+            self.check(value)
+        out.append(value)
+
+    def check(self, value: Any) -> None:
+        """Says exactly why `struct` does not take a value."""
+        kind = self.type.kind
+        if self.format in "fd":
+            try:
+                value = self.single.unpack(self.single.pack(value))[0]
+            except OverflowError:
+                raise Wrong(OverflowError, f"{value!r} is out of range of {kind}") from None
+            except struct.error:
+                text = f"{kind} takes a float, not {type(value).__name__}"
+                raise Wrong(TypeError, text) from None
+        else:
+            try:
+                value = operator.index(value)
+            except TypeError:
+                text = f"{kind} takes an int, not {type(value).__name__}"
+                raise Wrong(TypeError, text) from None
+            if not self.low <= value <= self.high:
+                text = f"{value} is out of range of {kind}: {self.low} to {self.high}"
+                raise Wrong(OverflowError, text)
+        self.rules.number(value)
+
+    def take(self, *items: Any) -> Any:
+        value = items[0]
+        if self.bounded:
+            self.rules.number(value)
+        if self.type.kind == "datetime":
+            from .messages import Timestamp
+
+            return Timestamp(value)
+        return value
+
+
+class Bool(Codec):
+    """``bool``: 0 or 1."""
+
+    def put(self, value: Any, out: list[Any]) -> None:
+        if value is not True and value is not False:
+            raise Wrong(TypeError, f"bool takes True or False, not {type(value).__name__}")
+        out.append(1 if value else 0)
+
+    def take(self, *items: Any) -> Any:
+        if items[0] > 1:
+            raise Wrong(ValueError, f"{items[0]} is no bool (0 or 1)")
+        return items[0] == 1
+
+
+class U256(Codec):
+    """Whole numbers of 32 bytes."""
+
+    def put(self, value: Any, out: list[Any]) -> None:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise Wrong(TypeError, f"U256 takes an int, not {type(value).__name__}") from None
+        if not 0 <= number < 2**256:
+            raise Wrong(OverflowError, f"{number} is out of range of U256: 0 to 2**256 - 1")
+        out.append(number.to_bytes(32, "little"))
+
+    def take(self, *items: Any) -> Any:
+        return int.from_bytes(items[0], "little")
+
+
+class Uuid(Codec):
+    """``uuid.UUID``."""
+
+    def put(self, value: Any, out: list[Any]) -> None:
+        from uuid import UUID
+
+        if not isinstance(value, UUID):
+            raise Wrong(TypeError, f"UUID takes a uuid.UUID, not {type(value).__name__}")
+        out.append(value.bytes)
+
+    def take(self, *items: Any) -> Any:
+        from uuid import UUID
+
+        return UUID(bytes=items[0])
+
+
+class Decimal(Codec):
+    """``decimal.Decimal`` of up to 38 digits behind the point."""
+
+    arity = 2
+
+    def put(self, value: Any, out: list[Any]) -> None:
+        from decimal import Decimal as Number
+
+        if not isinstance(value, Number):
+            raise Wrong(TypeError, f"Decimal takes a decimal.Decimal, not {type(value).__name__}")
+        sign, digits, exponent = value.as_tuple()
+        if not isinstance(exponent, int):
+            raise Wrong(ValueError, f"{value} is no Decimal that a message can hold: no number")
+        if exponent < -38:
+            raise Wrong(OverflowError, f"{value} has {-exponent} digits behind the point, not 0 to 38")
+        # Beyond 39 more digits nothing but 0 fits.
+        number = int("".join(map(str, digits)))
+        number *= 10 ** min(max(exponent, 0), 39)
+        number = -number if sign else number
+        if not -(2**127) <= number < 2**127:
+            raise Wrong(OverflowError, f"{value} is out of range of Decimal: its digits take an i128")
+        out += (number.to_bytes(16, "little", signed=True), max(-exponent, 0))
+
+    def take(self, *items: Any) -> Any:
+        from decimal import Decimal as Number
+
+        digits, scale = items
+        if scale > 38:
+            raise Wrong(ValueError, f"{scale} is no scale of a Decimal (0 to 38)")
+        number = int.from_bytes(digits, "little", signed=True)
+        return Number((number < 0, tuple(map(int, str(abs(number)))), -scale))
+
+
+class Bytes(Codec):
+    """``bytes(n)`` and ``Vec<u8>(n)``; the base of what is text."""
+
+    arity = 2
+
+    def __init__(self, field: FieldType, rules: Rules) -> None:
+        super().__init__(field, f"H6x{field.length}s")
+        self.rules = rules
+
+    def put(self, value: Any, out: list[Any]) -> None:
+        data = self.encoded(value)
+        self.rules.length(len(data), self.type.length)
+        out += (len(data), data)
+
+    def encoded(self, value: Any) -> bytes:
+        """The bytes of a value."""
+        return octets(value, self.type)
+
+    def take(self, *items: Any) -> Any:
+        length, data = items
+        capacity = self.type.length
+        NO_RULES.length(length, capacity)
+        if data.count(0, length) != capacity - length:
+            first_not_zero(data, length, HEAD_BYTES)
+        value = self.decoded(data[:length])
+        self.rules.length(length, capacity)
+        return value
+
+    def decoded(self, data: bytes) -> Any:
+        """The value of bytes."""
+        return data
+
+
+class Text(Bytes):
+    """``String(n)`` and ``JSON(n)``."""
+
+    def encoded(self, value: Any) -> bytes:
+        if not isinstance(value, str):
+            raise Wrong(TypeError, f"{self.type} takes a str, not {type(value).__name__}")
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            raise Wrong(ValueError, f"character {error.start} of the text is no UTF-8") from None
+
+    def decoded(self, data: bytes) -> Any:
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise Wrong(ValueError, f"byte {error.start} of the text is no UTF-8") from None
+        if self.type.kind == "JSON":
+            from .messages import Json
+
+            return Json(text)
+        return text
+
+
+class ByteArray(Codec):
+    """``[u8; N]``."""
+
+    def put(self, value: Any, out: list[Any]) -> None:
+        data = octets(value, self.type)
+        exactly(len(data), self.type)
+        out.append(data)
+
+    def take(self, *items: Any) -> Any:
+        return items[0]
+
+
+class Elements(Codec):
+    """``[T; N]`` and ``Vec<T>(n)``, as one piece of bytes."""
+
+    def __init__(self, field: FieldType, element: Codec, rules: Rules) -> None:
+        assert field.element is not None
+        self.listed = field.kind == "Vec"
+        self.arity = 2 if self.listed else 1
+        self.element = element
+        self.rules = rules
+        self.stride = field.element.stride
+        self.block = Block([element], field.element.align)
+        super().__init__(field, f"{'H6x' if self.listed else ''}{self.stride * field.length}s")
+
+    def put(self, value: Any, out: list[Any]) -> None:
+        listed = hasattr(value, "__getitem__") and not hasattr(value, "keys")
+        if not listed or isinstance(value, str | bytes | bytearray):
+            raise Wrong(TypeError, f"{self.type} takes a list, not {type(value).__name__}")
+        if self.listed:
+            self.rules.length(len(value), self.type.length)
+            out.append(len(value))
+        else:
+            exactly(len(value), self.type)
+        out.append(self.packed(value))
+
+    def packed(self, values: Sequence[Any]) -> bytes:
+        """The elements behind one another."""
+        element = self.element
+        if element.direct:
+            try:
+                return struct.pack(f"<{len(values)}{element.format}", *values)
+            except (struct.error, OverflowError, TypeError, ValueError):
+                pass  # say which one below
+        parts: list[bytes] = []
+        for index, value in enumerate(values):
+            try:
+                parts.append(self.block.pack([value]))
+            except Wrong as wrong:
+                raise Wrong(wrong.error, f"element {index}: {wrong.text}") from None
+        return b"".join(parts)
+
+    def take(self, *items: Any) -> Any:
+        data: bytes = items[-1]
+        start, count = 0, self.type.length
+        if self.listed:
+            start, count = HEAD_BYTES, items[0]
+            NO_RULES.length(count, self.type.length)
+        used = count * self.stride
+        if data.count(0, used) != len(data) - used:
+            first_not_zero(data, used, start)
+        if self.listed:
+            self.rules.length(count, self.type.length)
+        if self.element.direct:
+            return list(struct.unpack_from(f"<{count}{self.element.format}", data))
+        values: list[Any] = []
+        for at in range(0, used, self.stride):
+            try:
+                values += self.block.unpack(data[at : at + self.stride])
+            except Padding as padding:
+                padding.at += start + at
+                raise
+        return values
+
+
+class Option(Codec):
+    """``Option<T>``: whether there is a value, and its place."""
+
+    arity = 2
+
+    def __init__(self, field: FieldType, inner: Codec) -> None:
+        assert field.element is not None
+        self.align = field.element.align
+        self.block = Block([inner], 1)
+        super().__init__(field, f"B{self.align - 1}x{field.element.size}s")
+
+    def put(self, value: Any, out: list[Any]) -> None:
+        out += (0, b"") if value is None else (1, self.block.pack([value]))
+
+    def take(self, *items: Any) -> Any:
+        there, data = items
+        if there > 1:
+            raise Wrong(ValueError, f"{there} is no Option (0 or 1)")
+        if not there:
+            if data.count(0) != len(data):
+                first_not_zero(data, 0, self.align)
+            return None
+        try:
+            return self.block.unpack(data)[0]
+        except Padding as padding:
+            padding.at += self.align
+            raise
+
+
+class Block:
+    """Values behind one another, each at its alignment: the fields of a message, or one element."""
+
+    def __init__(self, codecs: Sequence[Codec], align: int) -> None:
+        self.codecs = codecs
+        self.offsets: list[int] = []
+        form, at = "<", 0
+        for codec in codecs:
+            offset = up(at, codec.type.align)
+            form += f"{offset - at}x{codec.format}"
+            at = offset + codec.type.size
+            self.offsets.append(offset)
+        self.size = up(at, align)
+        form += f"{self.size - at}x"
+        self.struct = struct.Struct(form)
+        self.mask = int.from_bytes(_gaps(form), "little")
+        self.direct = all(codec.direct for codec in codecs)
+        self.steps: list[tuple[Callable[..., Any] | None, int, int]] = []
+        first = 0
+        for codec in codecs:
+            take = None if codec.direct else codec.take
+            self.steps.append((take, first, first + codec.arity))
+            first += codec.arity
+
+    def pack(self, values: Sequence[Any]) -> bytes:
+        """The bytes of the values."""
+        items: Any = values
+        if not self.direct:
+            items = []
+            index = 0
+            try:
+                for index, value in enumerate(values):
+                    self.codecs[index].put(value, items)
+            except Wrong as wrong:
+                wrong.index = index
+                raise
+        try:
+            return self.struct.pack(*items)
+        except (struct.error, OverflowError, TypeError, ValueError):
+            self._explain(values)
+            raise
+
+    def _explain(self, values: Sequence[Any]) -> None:
+        for index, (codec, value) in enumerate(zip(self.codecs, values, strict=True)):
+            if isinstance(codec, Number):
+                try:
+                    codec.check(value)
+                except Wrong as wrong:
+                    wrong.index = index
+                    raise
+
+    def unpack(self, data: bytes) -> list[Any]:
+        """The values of exactly so many bytes."""
+        if self.mask and int.from_bytes(data, "little") & self.mask:
+            self._find_padding(data)
+        items = self.struct.unpack(data)
+        if self.direct:
+            return list(items)
+        values: list[Any] = []
+        try:
+            for take, first, end in self.steps:
+                if take is None:
+                    values.append(items[first])
+                else:
+                    values.append(take(*items[first:end]))
+            return values
+        except Padding as padding:
+            padding.at += self.offsets[len(values)]
+            raise
+        except Wrong as wrong:
+            wrong.index = len(values)
+            raise
+
+    def _find_padding(self, data: bytes) -> NoReturn:
+        mask = self.mask.to_bytes(len(data), "little")
+        at = next(at for at, (byte, gap) in enumerate(zip(data, mask, strict=True)) if byte & gap)
+        raise Padding(at, data[at])
+
+
+def _gaps(form: str) -> bytes:
+    """255 for each byte of a format that no item has."""
+    parts = [(code, struct.calcsize(f"<{count}{code}")) for count, code in _PARTS.findall(form)]
+    return b"".join((b"\xff" if code == "x" else b"\0") * size for code, size in parts)
+
+
+def octets(value: Any, field: FieldType) -> bytes:
+    """The bytes of anything that holds bytes."""
+    if isinstance(value, bytes):
+        return value
+    try:
+        with memoryview(value) as view:
+            return view.tobytes()
+    except TypeError:
+        raise Wrong(TypeError, f"{field} takes bytes, not {type(value).__name__}") from None
+
+
+def exactly(length: int, field: FieldType) -> None:
+    """As many elements as an array has."""
+    if length != field.length:
+        raise Wrong(ValueError, f"length {length}, {field} has {field.length}")
+
+
+def first_not_zero(data: bytes, start: int, offset: int) -> NoReturn:
+    """Says which byte of what should be zeros is none."""
+    at = next(at for at in range(start, len(data)) if data[at])
+    raise Padding(offset + at, data[at])
+
+
+def codec_of(field: FieldType, rules: Rules = NO_RULES) -> Codec:
+    """The codec of a type."""
+    kind, element = field.kind, field.element
+    if kind in INTEGERS or kind in FLOATS:
+        return Number(field, rules)
+    if kind in ("String", "JSON"):
+        return Text(field, rules)
+    if element is None:
+        made: dict[str, tuple[type[Codec], str]] = {
+            "bool": (Bool, "B"),
+            "U256": (U256, "32s"),
+            "UUID": (Uuid, "16s"),
+            "Decimal": (Decimal, "16sB7x"),
+        }
+        return made[kind][0](field, made[kind][1]) if kind in made else Bytes(field, rules)
+    if kind == "Option":
+        return Option(field, codec_of(element, rules))
+    if element.kind == "u8":
+        return Bytes(field, rules) if kind == "Vec" else ByteArray(field, f"{field.length}s")
+    return Elements(field, codec_of(element), rules)
