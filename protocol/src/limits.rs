@@ -67,13 +67,13 @@ pub const SWEEP_MS: u64 = 100;
 
 /// Slots of one broadcast log: a power of two in this range. With one slot a message that is being
 /// written could not be told from the one before (SPEC B2).
-pub const LOG_SLOTS: std::ops::RangeInclusive<u32> = 2..=1 << 20;
+pub const LOG_SLOTS: std::ops::RangeInclusive<u32> = 2..=1_048_576;
 
 /// Slots of one broadcast log by default.
 pub const DEFAULT_LOG_SLOTS: u32 = 1024;
 
 /// Bytes of one slot of a broadcast log: a multiple of [`LOG_STRIDE_STEP`] in this range.
-pub const LOG_STRIDES: std::ops::RangeInclusive<u32> = 128..=64 * 1024;
+pub const LOG_STRIDES: std::ops::RangeInclusive<u32> = 128..=65_536;
 
 /// What a slot of a broadcast log is a multiple of: a cache line.
 pub const LOG_STRIDE_STEP: u32 = 64;

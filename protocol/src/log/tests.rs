@@ -2,16 +2,27 @@
 //! every message. Interleavings are loom's work (`tests/loom/log.rs`), laps at full speed those of
 //! `tests/log.rs`.
 
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::memory::{Heap, Memory};
+use crate::names::SegmentKind;
+use crate::region::Region;
+use crate::sys::mapping::{Mapping, Options};
+use crate::sys::segment::Segment;
+use crate::sys::testing::{outcome, segment_name, spawn_child};
 
 const GEOMETRY: LogGeometry = LogGeometry { slots: 8, stride: 128, blocks: 0 };
 const EPOCH: u64 = 7;
 
 fn log(first: u64) -> LogWriter<Heap> {
-    let memory = Heap::new(GEOMETRY.bytes());
+    log_in(Heap::new(GEOMETRY.bytes()), first)
+}
+
+fn log_in<M: Memory>(memory: M, first: u64) -> LogWriter<M> {
     LogWriter::create(memory, GEOMETRY, Position { epoch: EPOCH, sequence: first }).unwrap()
 }
 
@@ -20,7 +31,7 @@ fn reader(writer: &LogWriter<Heap>) -> LogReader<Heap> {
 }
 
 /// A message that says its own number, counted from the first.
-fn write(writer: &mut LogWriter<Heap>, number: u64) -> Position {
+fn write(writer: &mut LogWriter<impl Memory>, number: u64) -> Position {
     let envelope = Envelope {
         type_id: number as u16,
         timestamp: number << 1,
@@ -32,14 +43,14 @@ fn write(writer: &mut LogWriter<Heap>, number: u64) -> Position {
     writer.write(envelope, &vec![number as u8; length]).unwrap()
 }
 
-fn write_all(writer: &mut LogWriter<Heap>, numbers: std::ops::Range<u64>) {
+fn write_all(writer: &mut LogWriter<impl Memory>, numbers: std::ops::Range<u64>) {
     for number in numbers {
         write(writer, number);
     }
 }
 
 /// Reads one message and checks that it is the one whose number its position says.
-fn next(reader: &mut LogReader<Heap>, first: u64) -> Read {
+fn next(reader: &mut LogReader<impl Memory>, first: u64) -> Read {
     let mut payload = vec![0xee; 3];
     let read = reader.read(&mut payload).expect("an honest writer");
     if let Read::Message { position, envelope } = read {
@@ -281,4 +292,30 @@ fn memory_that_is_no_log_is_refused() {
     assert_eq!(open(writer.memory()), Err(refused));
     let small = LogWriter::create(Heap::new(64), GEOMETRY, Position { epoch: 0, sequence: 0 });
     assert!(matches!(small, Err(LogError::Small { len: 64, .. })));
+}
+
+/// Another process reads by a descriptor that cannot write: everything once, or counted.
+#[test]
+fn another_process_reads_a_topic_segment_read_only() {
+    const MESSAGES: u64 = 100_000;
+    let len = GEOMETRY.bytes();
+    let segment = Segment::create(&segment_name(SegmentKind::Topic), len).unwrap();
+    let mapping = Mapping::read_write(segment.fd(), len, Options::default()).unwrap();
+    let mut writer = log_in(Region::new(Arc::new(mapping)), 0);
+    let shown = segment.reopen_read_only().unwrap();
+    let child = spawn_child(|| {
+        let mapping = Mapping::read_only(shown.as_fd(), len, Options::default()).unwrap();
+        let mut reader = LogReader::open(Region::new(Arc::new(mapping))).unwrap();
+        let (start, mut read, mut missed_at_all) = (reader.position().sequence, 0, 0);
+        while reader.position().sequence < MESSAGES {
+            match next(&mut reader, 0) {
+                Read::Nothing => std::thread::yield_now(),
+                Read::Message { .. } => read += 1,
+                Read::Overtaken { missed } => missed_at_all += missed,
+            }
+        }
+        i32::from(start + read + missed_at_all != MESSAGES || read == 0)
+    });
+    write_all(&mut writer, 0..MESSAGES);
+    assert_eq!(outcome(child), 0);
 }

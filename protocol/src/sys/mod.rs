@@ -17,4 +17,4 @@ pub mod socket;
 pub mod window;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

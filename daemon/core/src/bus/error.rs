@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ringfence_protocol::log::{LogError, LogFault, LogGeometryError, Position, SeekError, TooLong};
 
-use super::name::NAME_BYTES;
-use super::options::{BUFFERED, TopicOptions};
+use super::limits::{BUFFERED, NAME_BYTES};
+use super::options::TopicOptions;
 
 /// Why there is no such topic.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -18,9 +18,9 @@
 //!
 //! # Rooms
 //!
-//! `name` and `options` say what a topic may be, `topic` is the sequencer: the one writer of the
-//! topic's log, behind a lock. `place` is what it knows of a subscription; `subscription` reads the
-//! log without the lock, `buffer` is its own bounded store. `error` has what can go wrong.
+//! `name`, `limits` and `options` say what a topic may be, `topic` is the sequencer: the one writer
+//! of the topic's log, behind a lock. `place` is what it knows of a subscription; `subscription`
+//! reads the log without the lock, `buffer` is its own bounded store. `error` has what can go wrong.
 //!
 //! ```
 //! use std::time::Duration;
@@ -37,6 +37,7 @@
 
 mod buffer;
 mod error;
+mod limits;
 mod name;
 mod options;
 mod place;
@@ -53,8 +54,9 @@ use parking_lot::RwLock;
 pub use ringfence_protocol::log::{Envelope, Position, Start};
 
 pub use self::error::{PublishError, RecvError, SubscribeError, TopicError};
+pub use self::limits::Limits;
 use self::name::check_name;
-pub use self::options::{Keep, Limits, Outgoing, Policy, TopicOptions};
+pub use self::options::{Keep, Outgoing, Policy, TopicOptions};
 pub use self::place::Counts;
 pub use self::subscription::{Event, Message, Subscription};
 pub use self::topic::Topic;

@@ -4,9 +4,7 @@
 //! `actor.00000000000000ff` are names.
 
 use super::error::TopicError;
-
-/// Bytes of a topic's name.
-pub(super) const NAME_BYTES: usize = 128;
+use super::limits::NAME_BYTES;
 
 /// Checks a topic's name.
 pub(super) fn check_name(name: &str) -> Result<(), TopicError> {

@@ -5,26 +5,6 @@ use std::time::Duration;
 use ringfence_protocol::limits;
 use ringfence_protocol::log::{LogGeometry, LogGeometryError};
 
-/// Messages of a subscription's own buffer.
-pub(super) const BUFFERED: std::ops::RangeInclusive<usize> = 1..=1 << 16;
-
-/// What one bus may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Number of topics.
-    pub topics: usize,
-    /// Number of subscriptions of one topic.
-    pub subscriptions: usize,
-    /// Bytes of all logs together.
-    pub bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { topics: 1024, subscriptions: 1024, bytes: 1 << 30 }
-    }
-}
-
 /// What happens to a publish that would overwrite a message that a subscription has not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {

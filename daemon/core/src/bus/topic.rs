@@ -27,7 +27,8 @@ use ringfence_protocol::log::{
 use ringfence_protocol::memory::Heap;
 
 use super::error::{PublishError, SubscribeError, TopicError};
-use super::options::{BUFFERED, Keep, Outgoing, Policy, TopicOptions};
+use super::limits::BUFFERED;
+use super::options::{Keep, Outgoing, Policy, TopicOptions};
 use super::place::{Place, Standing};
 use super::subscription::Subscription;
 
