@@ -12,6 +12,7 @@
 mod canonical;
 mod check;
 pub mod codec;
+mod compat;
 mod field_type;
 mod model;
 mod parse;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use canonical::{Difference, REGENERATE, difference};
 pub use check::ContractError;
+pub use compat::{Change, Compatibility, Issue, Report};
 pub use field_type::FieldType;
 pub use model::{Contract, Field, MessageLayout, MessageType, Number, Rule, TagRanges};
 pub use parse::TypeError;

@@ -87,7 +87,7 @@ pub enum Invalid {
         expected: &'static str,
     },
     /// A rule is broken; that of the capacity is `max_length`, too.
-    #[error("{message}.{field}: {value} breaks the rule {}", Shown(rule))]
+    #[error("{message}.{field}: {value} breaks the rule {rule}")]
     Broken {
         /// The message.
         message: &'static str,
@@ -100,12 +100,10 @@ pub enum Invalid {
     },
 }
 
-struct Shown<'r>(&'r Rule);
-
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.0.name();
-        match self.0 {
+        let name = self.name();
+        match self {
             Rule::MinLength(n) | Rule::MaxLength(n) => write!(f, "{name}={n}"),
             Rule::Min(n) | Rule::Max(n) => write!(f, "{name}={n}"),
             Rule::NotEmpty => f.write_str(name),
