@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from ._wire_rules import NO_RULES, Rules, Wrong
 from ._wire_type import HEAD_BYTES, FieldType, up
+from ._wire_values import Json, Timestamp
 
 INTEGERS = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i8": "b", "i16": "h", "i32": "i",
             "i64": "q", "datetime": "q"}  # fmt: skip
@@ -60,7 +61,8 @@ class Number(Codec):
         self.rules = rules
         self.single = struct.Struct(f"<{self.format}")
         self.bounded = rules.min is not None or rules.max is not None
-        self.direct = not self.bounded and kind != "datetime"
+        self.timed = kind == "datetime"
+        self.direct = not self.bounded and not self.timed
         if kind in INTEGERS:
             bits = self.single.size * 8
             self.low = -(2 ** (bits - 1)) if self.format in "bhiq" else 0
@@ -78,8 +80,11 @@ class Number(Codec):
             try:
                 value = self.single.unpack(self.single.pack(value))[0]
             except OverflowError:
-                raise Wrong(OverflowError, f"{value!r} is out of range of {kind}") from None
+                raise Wrong(OverflowError, f"{shown(value)} is out of range of {kind}") from None
             except struct.error:
+                if isinstance(value, int):  # over all floats
+                    text = f"{shown(value)} is out of range of {kind}"
+                    raise Wrong(OverflowError, text) from None
                 text = f"{kind} takes a float, not {type(value).__name__}"
                 raise Wrong(TypeError, text) from None
         else:
@@ -89,7 +94,7 @@ class Number(Codec):
                 text = f"{kind} takes an int, not {type(value).__name__}"
                 raise Wrong(TypeError, text) from None
             if not self.low <= value <= self.high:
-                text = f"{value} is out of range of {kind}: {self.low} to {self.high}"
+                text = f"{shown(value)} is out of range of {kind}: {self.low} to {self.high}"
                 raise Wrong(OverflowError, text)
         self.rules.number(value)
 
@@ -97,17 +102,15 @@ class Number(Codec):
         value = items[0]
         if self.bounded:
             self.rules.number(value)
-        if self.type.kind == "datetime":
-            from .messages import Timestamp
-
-            return Timestamp(value)
-        return value
+        return Timestamp(value) if self.timed else value
 
 
 class Bool(Codec):
     """``bool``: 0 or 1."""
 
     def put(self, value: Any, out: list[Any]) -> None:
+        if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
+            value = bool(value)
         if value is not True and value is not False:
             raise Wrong(TypeError, f"bool takes True or False, not {type(value).__name__}")
         out.append(1 if value else 0)
@@ -127,7 +130,7 @@ class U256(Codec):
         except TypeError:
             raise Wrong(TypeError, f"U256 takes an int, not {type(value).__name__}") from None
         if not 0 <= number < 2**256:
-            raise Wrong(OverflowError, f"{number} is out of range of U256: 0 to 2**256 - 1")
+            raise Wrong(OverflowError, f"{shown(number)} is out of range of U256: 0 to 2**256 - 1")
         out.append(number.to_bytes(32, "little"))
 
     def take(self, *items: Any) -> Any:
@@ -165,9 +168,8 @@ class Decimal(Codec):
             raise Wrong(ValueError, f"{value} is no Decimal that a message can hold: no number")
         if exponent < -38:
             raise Wrong(OverflowError, f"{value} has {-exponent} digits behind the point, not 0 to 38")
-        # Beyond 39 more digits nothing but 0 fits.
-        number = int("".join(map(str, digits)))
-        number *= 10 ** min(max(exponent, 0), 39)
+        # An i128 has at most 39 digits, so that neither number is ever long.
+        number = int("".join(map(str, digits[:40]))) * 10 ** min(max(exponent, 0), 39)
         number = -number if sign else number
         if not -(2**127) <= number < 2**127:
             raise Wrong(OverflowError, f"{value} is out of range of Decimal: its digits take an i128")
@@ -191,11 +193,15 @@ class Bytes(Codec):
     def __init__(self, field: FieldType, rules: Rules) -> None:
         super().__init__(field, f"H6x{field.length}s")
         self.rules = rules
+        self.ruled = rules != NO_RULES
+        self.capacity = field.length
 
     def put(self, value: Any, out: list[Any]) -> None:
         data = self.encoded(value)
-        self.rules.length(len(data), self.type.length)
-        out += (len(data), data)
+        length = len(data)
+        if self.ruled or length > self.capacity:
+            self.rules.length(length, self.capacity)
+        out += (length, data)
 
     def encoded(self, value: Any) -> bytes:
         """The bytes of a value."""
@@ -203,12 +209,14 @@ class Bytes(Codec):
 
     def take(self, *items: Any) -> Any:
         length, data = items
-        capacity = self.type.length
-        NO_RULES.length(length, capacity)
+        capacity = self.capacity
+        if length > capacity:
+            NO_RULES.length(length, capacity)
         if data.count(0, length) != capacity - length:
             first_not_zero(data, length, HEAD_BYTES)
         value = self.decoded(data[:length])
-        self.rules.length(length, capacity)
+        if self.ruled:
+            self.rules.length(length, capacity)
         return value
 
     def decoded(self, data: bytes) -> Any:
@@ -218,6 +226,10 @@ class Bytes(Codec):
 
 class Text(Bytes):
     """``String(n)`` and ``JSON(n)``."""
+
+    def __init__(self, field: FieldType, rules: Rules) -> None:
+        super().__init__(field, rules)
+        self.made: type[str] | None = Json if field.kind == "JSON" else None
 
     def encoded(self, value: Any) -> bytes:
         if not isinstance(value, str):
@@ -232,11 +244,7 @@ class Text(Bytes):
             text = data.decode()
         except UnicodeDecodeError as error:
             raise Wrong(ValueError, f"byte {error.start} of the text is no UTF-8") from None
-        if self.type.kind == "JSON":
-            from .messages import Json
-
-            return Json(text)
-        return text
+        return self.made(text) if self.made else text
 
 
 class ByteArray(Codec):
@@ -426,6 +434,14 @@ def _gaps(form: str) -> bytes:
     """255 for each byte of a format that no item has."""
     parts = [(code, struct.calcsize(f"<{count}{code}")) for count, code in _PARTS.findall(form)]
     return b"".join((b"\xff" if code == "x" else b"\0") * size for code, size in parts)
+
+
+def shown(value: Any) -> str:
+    """A number for a message; Python refuses to write very long ones."""
+    try:
+        return repr(value)
+    except ValueError:
+        return f"a number of {value.bit_length()} bits"
 
 
 def octets(value: Any, field: FieldType) -> bytes:

@@ -178,6 +178,15 @@ fn named(message: &'static str, field: &'static str, at: usize, reason: Reason) 
 }
 
 /// Stops the compiler where a field does not stand after `end` as the contract has it.
+///
+/// ```
+/// # use ringfence_protocol::contract::{codec, record};
+/// const _: () = record::stands::<codec::Plain<u64>>(1, 8, 8);
+/// ```
+/// ```compile_fail
+/// # use ringfence_protocol::contract::{codec, record};
+/// const _: () = record::stands::<codec::Plain<u64>>(1, 4, 8);
+/// ```
 pub const fn stands<C: Codec>(end: usize, at: usize, bytes: usize) {
     assert!(C::SIZE == bytes, "a field has another size: make this file anew");
     assert!(
