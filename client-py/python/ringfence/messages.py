@@ -31,9 +31,10 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform
 
-from ._wire_codec import Block, Padding, codec_of, octets
+from ._wire_codec import Block, codec_of
 from ._wire_difference import REGENERATE, difference
 from ._wire_rules import NO_RULES, Rules, Wrong, canonical, checked
+from ._wire_scalar import Padding, octets
 from ._wire_type import MOST_BYTES, FieldType, parse
 from ._wire_values import Json, Timestamp
 

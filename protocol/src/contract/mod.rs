@@ -7,7 +7,7 @@
 //! what it found there. [`codec`] and [`record`] are the little that generated Rust needs.
 //!
 //! It does *not* read `contracts.yaml` or write source code: that is `ringfence codegen`. The messages
-//! of engines, which are of variable length, are in [`crate::message`].
+//! of engines, which are of variable length, are in [`crate::message`](mod@crate::message).
 
 mod canonical;
 mod check;
