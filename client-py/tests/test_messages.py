@@ -251,8 +251,25 @@ def test_numpy_numbers_and_arrays_are_taken() -> None:
 
     position = generated.PlayerPosition(np.uint64(1), np.array([1, 2, 3], np.float32), np.float32(4))
     assert position.to_bytes() == generated.PlayerPosition(1, [1, 2, 3], 4).to_bytes()
+    game = generated.GameState(1, np.bool_(True), np.zeros((3, 2), np.int16), ["a"])
+    assert game.to_bytes() == generated.GameState(1, True, [[0, 0]] * 3, ["a"]).to_bytes()
     items = [np.full(20, 7, np.uint8)]
     assert generated.BatchOperation(1, items).to_bytes()[16:36] == b"\7" * 20
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_numbers_too_long_to_be_written_are_out_of_range(sign: int) -> None:
+    value = sign * 10**5000
+    for message_type, field in ((generated.CounterUpdate, 0), (generated.PoolStateUpdate, 1)):
+        values: list[Any] = [1, 2, 3] if field == 0 else [bytes(20), 0, 0, 0]
+        values[field] = value
+        with pytest.raises(OverflowError, match="a number of 16610 bits is out of range"):
+            message_type(*values).to_bytes()
+    with pytest.raises(OverflowError, match="out of range of f64"):
+        generated.PlayerPosition(1, [0, 0, 0], value).to_bytes()
+    price = decimal.Decimal((0, (1,) * 5000, -30))
+    with pytest.raises(OverflowError, match="InstrumentMeta.tick_size: .* its digits take an i128"):
+        generated.InstrumentMeta("", price, bytes(20), Timestamp(0), Json("")).to_bytes()
 
 
 # --- differences ------------------------------------------------------------------------------------
@@ -294,7 +311,7 @@ def changed(text: str, *changes: tuple[str, str]) -> str:
 )
 def test_the_first_difference_is_named(changes: list[tuple[str, str]], says: str) -> None:
     here = messages.schema(Counter, id=1, version=1)
-    how = "make both from one contracts.yaml: ringfence codegen contracts.yaml --lang python --out FILE"
+    how = "make both from one contracts.yaml: ringfence codegen contracts.yaml --lang LANG --out FILE"
     assert messages.difference(here, changed(here, *changes)) == f"{says}; {how}"
     assert messages.difference(here, here) is None
 

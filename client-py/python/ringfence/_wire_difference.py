@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-REGENERATE = "ringfence codegen contracts.yaml --lang python --out FILE"
+REGENERATE = "ringfence codegen contracts.yaml --lang LANG --out FILE"
 """What makes generated code anew."""
 
 

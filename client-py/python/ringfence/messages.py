@@ -29,13 +29,14 @@ import types
 import typing
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform
 
-from ._wire_codec import Block, Padding, codec_of, octets
+from ._wire_codec import Block, codec_of
 from ._wire_difference import REGENERATE, difference
 from ._wire_rules import NO_RULES, Rules, Wrong, canonical, checked
+from ._wire_scalar import Padding, octets
 from ._wire_type import MOST_BYTES, FieldType, parse
+from ._wire_values import Json, Timestamp
 
 if typing.TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -63,7 +64,6 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Wire:
@@ -94,44 +94,6 @@ I64 = Annotated[int, Wire("i64")]
 F32 = Annotated[float, Wire("f32")]
 F64 = Annotated[float, Wire("f64")]
 U256 = Annotated[int, Wire("U256")]
-
-
-class Timestamp(int):
-    """Nanoseconds since 1970 in UTC, the value of a ``datetime`` field."""
-
-    @classmethod
-    def of(cls, moment: datetime) -> Self:
-        """Of a datetime, which must know its time zone."""
-        if moment.tzinfo is None:
-            raise ValueError("a datetime without a time zone is no point in time: give it tzinfo")
-        return cls((moment - _EPOCH) // timedelta(microseconds=1) * 1000)
-
-    @property
-    def datetime(self) -> datetime:
-        """As a datetime in UTC; what is less than a microsecond is cut off."""
-        return _EPOCH + timedelta(microseconds=self // 1000)
-
-    def __repr__(self) -> str:
-        return f"Timestamp({int(self)})"
-
-
-class Json(str):
-    """JSON text, the value of a ``JSON`` field, byte for byte as it was written."""
-
-    @classmethod
-    def of(cls, value: object) -> Self:
-        """The text of a value; NaN and infinities are a ValueError."""
-        import json
-
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return cls(text)
-
-    @property
-    def value(self) -> Any:
-        """What the text says; ValueError if it is no JSON."""
-        import json
-
-        return json.loads(self)
 
 
 class Message:

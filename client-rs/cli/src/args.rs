@@ -224,8 +224,10 @@ pub(crate) enum Language {
 ///
 ///   ringfence codegen contracts.yaml --lang rust --out src/messages.rs --check
 ///
-/// Programs agree on every byte if their SCHEMA_DIGEST is the same. No daemon is
-/// asked.
+/// Programs agree on every byte if their SCHEMA_DIGEST is the same. With --since
+/// it says what a change means for programs that have an older contract: `full`,
+/// `backward` (new ones take what old ones send), `forward` (the other way round)
+/// or `incompatible`, which is code 76. No daemon is asked.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Codegen {
@@ -233,14 +235,18 @@ pub(crate) struct Codegen {
     #[arg(value_name = "CONTRACT", value_hint = clap::ValueHint::FilePath)]
     pub(crate) contracts: PathBuf,
     /// The language of the classes.
-    #[arg(long, value_name = "LANG", value_enum)]
-    pub(crate) lang: CodegenLanguage,
+    #[arg(long, value_name = "LANG", value_enum, required_unless_present = "since")]
+    pub(crate) lang: Option<CodegenLanguage>,
     /// Write them there, if that changes anything; else to standard output.
     #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
     /// Write nothing: code 76 and the first other line if FILE is stale.
     #[arg(long, requires = "out")]
     pub(crate) check: bool,
+    /// Write no classes: say what has changed since an older contract.
+    #[arg(long, value_name = "OLD", value_hint = clap::ValueHint::FilePath,
+          conflicts_with_all = ["lang", "out", "check"])]
+    pub(crate) since: Option<PathBuf>,
 }
 
 /// What classes can be written in.

@@ -24,7 +24,7 @@ use crate::contract::{Contract, Field, Number, Rule};
 use crate::schema::Digest;
 
 /// What makes generated code anew.
-pub const REGENERATE: &str = "ringfence codegen contracts.yaml --lang python --out FILE";
+pub const REGENERATE: &str = "ringfence codegen contracts.yaml --lang LANG --out FILE";
 
 const HEAD: &str = "ringfence contract 1\n";
 

@@ -441,3 +441,6 @@ impl<C: Codec> Codec for Opt<C> {
         value.as_ref().map_or(Measure::None, C::measure)
     }
 }
+
+#[cfg(test)]
+mod tests;

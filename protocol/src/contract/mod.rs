@@ -7,11 +7,12 @@
 //! what it found there. [`codec`] and [`record`] are the little that generated Rust needs.
 //!
 //! It does *not* read `contracts.yaml` or write source code: that is `ringfence codegen`. The messages
-//! of engines, which are of variable length, are in [`crate::message`].
+//! of engines, which are of variable length, are in [`crate::message`](mod@crate::message).
 
 mod canonical;
 mod check;
 pub mod codec;
+mod compat;
 mod field_type;
 mod model;
 mod parse;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use canonical::{Difference, REGENERATE, difference};
 pub use check::ContractError;
+pub use compat::{Change, Compatibility, Issue, Report};
 pub use field_type::FieldType;
 pub use model::{Contract, Field, MessageLayout, MessageType, Number, Rule, TagRanges};
 pub use parse::TypeError;

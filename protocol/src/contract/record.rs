@@ -87,7 +87,7 @@ pub enum Invalid {
         expected: &'static str,
     },
     /// A rule is broken; that of the capacity is `max_length`, too.
-    #[error("{message}.{field}: {value} breaks the rule {}", Shown(rule))]
+    #[error("{message}.{field}: {value} breaks the rule {rule}")]
     Broken {
         /// The message.
         message: &'static str,
@@ -100,12 +100,10 @@ pub enum Invalid {
     },
 }
 
-struct Shown<'r>(&'r Rule);
-
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.0.name();
-        match self.0 {
+        let name = self.name();
+        match self {
             Rule::MinLength(n) | Rule::MaxLength(n) => write!(f, "{name}={n}"),
             Rule::Min(n) | Rule::Max(n) => write!(f, "{name}={n}"),
             Rule::NotEmpty => f.write_str(name),
@@ -180,6 +178,15 @@ fn named(message: &'static str, field: &'static str, at: usize, reason: Reason) 
 }
 
 /// Stops the compiler where a field does not stand after `end` as the contract has it.
+///
+/// ```
+/// # use ringfence_protocol::contract::{codec, record};
+/// const _: () = record::stands::<codec::Plain<u64>>(1, 8, 8);
+/// ```
+/// ```compile_fail
+/// # use ringfence_protocol::contract::{codec, record};
+/// const _: () = record::stands::<codec::Plain<u64>>(1, 4, 8);
+/// ```
 pub const fn stands<C: Codec>(end: usize, at: usize, bytes: usize) {
     assert!(C::SIZE == bytes, "a field has another size: make this file anew");
     assert!(

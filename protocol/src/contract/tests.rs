@@ -161,12 +161,12 @@ fn the_digest_is_of_layouts_and_rules_alone() {
     assert_ne!(here.digest(), there.digest());
 }
 
-type Change = fn(&mut Contract);
+type Edit = fn(&mut Contract);
 
 #[test]
 fn the_first_difference_is_named() {
     let here = contract(vec![message(1001, "Text", &TEXT), message(1003, "Last", &[])]);
-    let changes: [(Change, &str); 7] = [
+    let changes: [(Edit, &str); 7] = [
         (
             |there| there.messages[0].fields[1].ty = FieldType::String(64),
             "Text.content: `String(256) at 40` here, `String(64) at 40` there",
@@ -201,4 +201,63 @@ fn the_first_difference_is_named() {
         assert_eq!(found, format!("{text}; make both from one contracts.yaml: {REGENERATE}"));
     }
     assert_eq!(difference(&here.canonical(), &here.canonical()), None);
+}
+
+#[test]
+fn a_report_says_who_still_understands_whom() {
+    use Compatibility::{Backward, Forward, Full, Incompatible};
+    let mut old =
+        contract(vec![message(1001, "Text", &TEXT), message(1003, "Last", &[("x", "Option<u8>")])]);
+    old.messages[0].fields[0].rules = vec![Rule::NotEmpty];
+    let changes: [(Edit, Compatibility, &str); 13] = [
+        (|_| {}, Full, ""),
+        (|new| new.messages[0].doc = "Says.".into(), Full, ""),
+        (|new| new.version = 2, Full, ""),
+        (|new| new.id = 1, Incompatible, "SchemaMismatch schema: id 0x1, was 0x4d594345"),
+        (
+            |new| (new.version, new.min_compatible) = (2, 2),
+            Incompatible,
+            "VersionTooOld schema: version 1 is under min_compatible 2",
+        ),
+        (|new| new.messages.push(message(1004, "New", &[])), Backward, "MessageAdded New: is 1004"),
+        (|new| drop(new.messages.pop()), Forward, "MessageRemoved Last: was 1003"),
+        (
+            |new| new.messages[0].type_id = 1002,
+            Incompatible,
+            "TypeIdChanged Text: is 1002, was 1001",
+        ),
+        (
+            |new| new.messages[0].fields[0].rules.clear(),
+            Backward,
+            "RuleRemoved Text.sender: was not_empty",
+        ),
+        (
+            |new| new.messages[0].fields[1].rules = vec![Rule::MinLength(2)],
+            Forward,
+            "RuleAdded Text.content: is min_length=2",
+        ),
+        (
+            |new| drop(new.messages[0].fields.remove(2)),
+            Incompatible,
+            "RequiredFieldRemoved Text.timestamp: was u64",
+        ),
+        (
+            |new| new.messages[1].fields[0].ty = FieldType::U8,
+            Incompatible,
+            "FieldBecameRequired Last.x: is u8, was Option<u8>",
+        ),
+        (
+            |new| new.messages[0].fields[0].ty = FieldType::String(24),
+            Incompatible,
+            "FieldTypeChanged Text.sender: is String(24), was String(32); \
+             FieldMoved Text.content: is at 32, was at 40; FieldMoved Text.timestamp: is at 296, was at 304",
+        ),
+    ];
+    for (change, compatibility, text) in changes {
+        let mut new = old.clone();
+        change(&mut new);
+        let report = new.since(&old);
+        let said: Vec<String> = report.changes.iter().map(ToString::to_string).collect();
+        assert_eq!((said.join("; "), report.compatibility), (text.into(), compatibility));
+    }
 }

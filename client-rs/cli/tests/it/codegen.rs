@@ -190,3 +190,26 @@ fn every_mistake_is_told_with_its_line() {
     }
     codegen(&dir.0.join("none.yaml"), &["--lang", "python"]).failed(66);
 }
+
+#[test]
+fn a_change_is_judged() {
+    let dir = Dir::new();
+    let (old, new) = (dir.0.join("old.yaml"), dir.0.join("new.yaml"));
+    let one = format!("{HEAD}  A: {{tlv_type: 1000, fields: {{x: u8}}}}\n");
+    std::fs::write(&old, &one).unwrap();
+    std::fs::write(&new, format!("{one}  B: {{tlv_type: 1001}}\n")).unwrap();
+    let old_arg = old.to_str().unwrap();
+    assert_eq!(codegen(&new, &["--since", old_arg]).ok(), "backward\nMessageAdded B: is 1001\n");
+    assert_eq!(codegen(&old, &["--since", old_arg]).ok(), "full\n");
+
+    std::fs::write(&new, one.replace("u8", "u16")).unwrap();
+    let done = codegen(&new, &["--since", old_arg, "--json"]);
+    assert_eq!(done.code, Some(76));
+    let json: Value = serde_json::from_slice(&done.out).unwrap();
+    assert_eq!(json["compatibility"], "incompatible");
+    let change = &json["changes"][0];
+    assert_eq!((&change["issue"], &change["path"]), (&"FieldTypeChanged".into(), &"A.x".into()));
+    assert_eq!(change["what"], "is u16, was u8");
+    codegen(&new, &["--since", old_arg, "--lang", "rust"]).failed(64);
+    codegen(&new, &[]).failed(64);
+}
