@@ -61,6 +61,8 @@ pub use method::Method;
 pub use options::{Builder, CallOptions, Spin, Timeout};
 pub use pending::Pending;
 pub use reply::Reply;
+#[cfg(feature = "inproc")]
+pub use ringfence_core::bus;
 pub use ringfence_protocol::error::ErrorCode;
 pub use ringfence_protocol::sys::fork::ForkStamp;
 pub use ringfence_protocol::{

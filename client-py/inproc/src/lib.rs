@@ -2,13 +2,14 @@
 //! compute core linked in.
 //!
 //! The modules are those of `client-py/src`, compiled against client-rs with feature `inproc`; own
-//! is only [`target`]. A separate package, so that `ringfence._core` stays small and holds no
+//! are only [`target`] and [`bus`]. A separate package, so that `ringfence._core` stays small and holds no
 //! engine.
 
 #[path = "../../src/batch.rs"]
 mod batch;
 #[path = "../../src/buffer.rs"]
 mod buffer;
+mod bus;
 #[path = "../../src/client.rs"]
 mod client;
 #[path = "../../src/error.rs"]
@@ -30,6 +31,8 @@ mod wait;
 mod _inproc {
     #[pymodule_export]
     use crate::buffer::{Loan, View};
+    #[pymodule_export]
+    use crate::bus::{Subscription, Topic};
     #[pymodule_export]
     use crate::client::Client;
     #[pymodule_export]

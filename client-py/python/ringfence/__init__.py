@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ._codes import ErrorCode
     from ._daemon import Daemon, Stats
     from ._loan import Loan
+    from ._runtime import Runtime, Subscription
     from ._vectors import (
         Added,
         BatchHits,
@@ -86,10 +87,12 @@ __all__ = [
     "RemoteValueError",
     "RingfenceError",
     "Rows",
+    "Runtime",
     "Saved",
     "SchemaMismatch",
     "SessionKilled",
     "Stats",
+    "Subscription",
     "Vectors",
     "__version__",
     "aio",
@@ -108,6 +111,8 @@ _LAZY = {
     "Daemon": "_daemon",
     "ErrorCode": "_codes",
     "Loan": "_loan",
+    "Runtime": "_runtime",
+    "Subscription": "_runtime",
     "Stats": "_daemon",
     "message": "messages",
     **dict.fromkeys(

@@ -1,0 +1,259 @@
+"""The bus inside this process: messages from whoever publishes them to whoever subscribes to them.
+
+Its native half is in ``ringfence_inproc`` (``pip install ringfence[inproc]``). Each subscription has a
+thread of its own that calls its callback; no Python lock is held while it does, so a callback may
+publish, subscribe and close.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from ._errors import ForkedSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import ClassVar, Self
+
+    from ringfence_inproc._inproc import Subscription as NativeSubscription
+    from ringfence_inproc._inproc import Topic
+
+__all__ = ["Runtime", "Subscription"]
+
+_log = logging.getLogger("ringfence")
+
+UNSIZED_BYTES = 4096
+"""The longest message of a class that does not say its ``SIZE``."""
+
+_LOG_BYTES = 1 << 20
+"""About what the log of a topic takes."""
+
+
+class Published(Protocol):
+    """What can be published."""
+
+    TYPE_ID: ClassVar[int]
+
+    def to_bytes(self) -> bytes: ...
+
+
+class Received(Protocol):
+    """The class of what can be received."""
+
+    TYPE_ID: ClassVar[int]
+
+    @classmethod
+    def from_bytes(cls, data: bytes, /) -> Self: ...
+
+
+M = TypeVar("M", bound=Received)
+
+# One process, one bus: whoever comes first says what its messages are.
+_digest_of_process: list[bytes] = []
+_digest_lock = threading.Lock()
+
+
+class _Dispatcher(threading.Thread):
+    """A thread that calls a callback."""
+
+
+class Subscription(Generic[M]):
+    """Calls a callback for each message of one class, in order, in a thread of its own."""
+
+    def __init__(
+        self, native: NativeSubscription, cls: type[M], callback: Callable[[M], object]
+    ) -> None:
+        self._pid = os.getpid()
+        self._native = native
+        self._cls = cls
+        self._callback = callback
+        self.received = 0
+        """Messages that the callback was called with."""
+        self.missed = 0
+        """Messages that were overwritten before this subscription came to them: the callback is too
+        slow, and the bus waits for nobody."""
+        self.errors = 0
+        """Messages that the callback raised for, or that were none of their class."""
+        name = f"ringfence-{cls.__name__}"
+        self._thread = _Dispatcher(target=self._dispatch, name=name, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends it. When this returns the callback does not run any more, unless this was called in a
+        callback: those do not wait for one another. A second time does nothing; nor does it in a
+        forked child, which has no such thread."""
+        if os.getpid() != self._pid:
+            return
+        self._native.close()
+        if not isinstance(threading.current_thread(), _Dispatcher):
+            self._thread.join()
+
+    def _dispatch(self) -> None:
+        more = True
+        while more:
+            payloads, missed, more = self._native.recv(None)
+            self.missed += missed
+            for payload in payloads:
+                self._deliver(payload)
+
+    def _deliver(self, payload: bytes) -> None:
+        try:
+            self._callback(self._cls.from_bytes(payload))
+        except Exception:
+            self.errors += 1
+            _log.exception("a subscription to %s goes on after this", self._cls.__name__)
+        else:
+            self.received += 1
+
+    def __repr__(self) -> str:
+        return f"<ringfence.Subscription to {self._cls.__name__}, {self.received} received>"
+
+
+class Runtime:
+    """This process's bus. All runtimes of a process share it; closing one ends its own subscriptions.
+
+    >>> import ringfence as rf
+    >>> from ringfence.messages import F64, Message, message
+    >>> @message(type_id=1200)
+    ... class TradeTick(Message):
+    ...     price: F64
+    >>> import queue
+    >>> ticks = queue.Queue()
+    >>> with rf.Runtime() as runtime:
+    ...     subscription = runtime.subscribe(TradeTick, ticks.put)
+    ...     place = runtime.publish(TradeTick(101.5))
+    ...     ticks.get(timeout=10)
+    TradeTick(price=101.5)
+
+    ``schema_digest`` is ``SCHEMA_DIGEST`` of generated classes (bytes, or as hexadecimal text): all
+    runtimes of a process that name one must name the same.
+    """
+
+    def __init__(
+        self,
+        schema_digest: bytes | str | None = None,
+        topology_path: str | os.PathLike[str] | None = None,
+        service_name: str | None = None,
+    ) -> None:
+        if (topology_path is None) != (service_name is None):
+            raise ValueError("topology_path and service_name go together: give both or neither")
+        if topology_path is not None:
+            raise RuntimeError(
+                "topologies need the bus of the daemon, which this version does not have: "
+                "leave topology_path and service_name out for the bus of this process"
+            )
+        try:
+            from ringfence_inproc._inproc import Topic
+        except ImportError as error:
+            raise ImportError(
+                "the bus of this process is in a second package: pip install 'ringfence[inproc]'",
+                name=error.name,
+            ) from error
+        if schema_digest is not None:
+            _agree(schema_digest)
+        self._pid = os.getpid()
+        self._make_topic = Topic
+        self._topics: dict[int, Topic] = {}
+        self._subscriptions: list[Subscription[Any]] = []
+        self.closed = False
+        """Has it been closed?"""
+        _open.add(self)
+
+    def publish(self, message: Published) -> tuple[int, int]:
+        """Writes a message into the log of its ``TYPE_ID``: its place there, epoch and sequence. It
+        waits for nobody: who is subscribed and too slow misses the oldest messages, and counts them.
+
+        :raises TypeError: it has no ``TYPE_ID`` or no ``to_bytes``.
+        :raises ValueError: it breaks a rule of its schema, or is too long.
+        :raises OverflowError: a field is out of range."""
+        if not callable(getattr(message, "to_bytes", None)):
+            raise TypeError(f"{type(message).__name__} cannot be published: it has no to_bytes()")
+        return self._topic(type(message)).publish(message.TYPE_ID, message.to_bytes())
+
+    def subscribe(self, cls: type[M], callback: Callable[[M], object]) -> Subscription[M]:
+        """Has ``callback`` called for each message of this class that is published from now on, in a
+        thread of the subscription's own. A callback that raises is logged and counted, and the
+        subscription goes on. Long work belongs into an executor.
+
+        :raises TypeError: the class has no ``TYPE_ID`` or no ``from_bytes``, or nothing can be called."""
+        if not callable(getattr(cls, "from_bytes", None)):
+            raise TypeError(f"{getattr(cls, '__name__', cls)} cannot be received: it has no from_bytes()")
+        if not callable(callback):
+            raise TypeError("callback must be callable")
+        subscription = Subscription(self._topic(cls).subscribe(), cls, callback)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def close(self) -> None:
+        """Ends its subscriptions. From any thread, in a signal handler, in a callback; a second time
+        does nothing."""
+        self.closed = True
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
+            subscription.close()
+
+    def _topic(self, cls: type[Any]) -> Topic:
+        if self.closed:
+            raise RuntimeError("the runtime is closed: make another")
+        if os.getpid() != self._pid:
+            raise ForkedSession("this runtime is the parent process's: make one in the child")
+        number = getattr(cls, "TYPE_ID", None)
+        if not isinstance(number, int):
+            raise TypeError(f"{cls.__name__} has no TYPE_ID: make it by `ringfence codegen` or @message")
+        topic = self._topics.get(number)
+        if topic is None:
+            longest = int(getattr(cls, "SIZE", UNSIZED_BYTES))
+            # Powers of two, so that 64 to 4096 messages take about a mebibyte.
+            slots = min(max(1 << (_LOG_BYTES // (longest + 128)).bit_length() - 1, 64), 4096)
+            topic = self._topics[number] = self._make_topic(f"type.{number}", slots, longest)
+        return topic
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return "<ringfence.Runtime, closed>"
+        return f"<ringfence.Runtime in process, {len(self._subscriptions)} subscriptions>"
+
+
+def _agree(schema_digest: bytes | str) -> None:
+    """Holds the process to one schema."""
+    if isinstance(schema_digest, str):
+        schema_digest = bytes.fromhex(schema_digest)
+    digest = bytes(schema_digest)
+    if len(digest) != 32:
+        raise ValueError(f"a schema digest has 32 bytes, not {len(digest)}")
+    with _digest_lock:
+        if not _digest_of_process:
+            _digest_of_process.append(digest)
+        known = _digest_of_process[0]
+    if known != digest:
+        raise ValueError(
+            f"schema digest mismatch: this process's bus has {known.hex()}, given was {digest.hex()}; "
+            "make all classes from one contracts.yaml: ringfence codegen contracts.yaml --lang python"
+        )
+
+
+_open: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    # Their threads sleep in native code, which must not come back to an interpreter that is gone.
+    for runtime in list(_open):
+        runtime.close()
