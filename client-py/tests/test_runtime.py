@@ -319,6 +319,32 @@ runtime.publish(Tick(7))
     assert result.stdout in ("", "Tick(number=7)\n")
 
 
+def test_a_callback_that_never_ends_holds_up_no_end() -> None:
+    program = """
+import threading, time
+import ringfence as rf
+from ringfence.messages import U64, Message, message
+
+@message(type_id=2001)
+class Tick(Message):
+    number: U64
+
+inside = threading.Event()
+
+def for_ever(tick):
+    inside.set()
+    time.sleep(1000)
+
+runtime = rf.Runtime()
+runtime.subscribe(Tick, for_ever)
+runtime.publish(Tick(7))
+assert inside.wait(20)
+print("end")
+"""
+    result = run_python(program)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "end\n", "")
+
+
 def test_one_process_has_one_schema() -> None:
     program = """
 import ringfence as rf

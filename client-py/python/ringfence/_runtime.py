@@ -31,6 +31,9 @@ _log = logging.getLogger("ringfence")
 UNSIZED_BYTES = 4096
 """The longest message of a class that does not say its ``SIZE``."""
 
+_LAST_WORDS_S = 0.5
+"""How long the end of a process waits for a callback."""
+
 _LOG_BYTES = 1 << 20
 """About what the log of a topic takes."""
 
@@ -84,15 +87,15 @@ class Subscription(Generic[M]):
         self._thread = _Dispatcher(target=self._dispatch, name=name, daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Ends it. When this returns the callback does not run any more, unless this was called in a
-        callback: those do not wait for one another. A second time does nothing; nor does it in a
-        forked child, which has no such thread."""
+    def close(self, *, timeout: float | None = None) -> None:
+        """Ends it. When this returns the callback does not run any more, unless it takes longer than
+        ``timeout`` seconds or this was called in a callback: those do not wait for one another. A
+        second time does nothing; nor does it in a forked child, which has no such thread."""
         if os.getpid() != self._pid:
             return
         self._native.close()
         if not isinstance(threading.current_thread(), _Dispatcher):
-            self._thread.join()
+            self._thread.join(timeout)
 
     def _dispatch(self) -> None:
         more = True
@@ -190,13 +193,13 @@ class Runtime:
         self._subscriptions.append(subscription)
         return subscription
 
-    def close(self) -> None:
-        """Ends its subscriptions. From any thread, in a signal handler, in a callback; a second time
-        does nothing."""
+    def close(self, *, timeout: float | None = None) -> None:
+        """Ends its subscriptions, waiting for each callback that runs, at most ``timeout`` seconds. From
+        any thread, in a signal handler, in a callback; a second time does nothing."""
         self.closed = True
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
-            subscription.close()
+            subscription.close(timeout=timeout)
 
     def _topic(self, cls: type[Any]) -> Topic:
         if self.closed:
@@ -254,6 +257,7 @@ _open: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    # Their threads sleep in native code, which must not come back to an interpreter that is gone.
+    # Their threads sleep in native code, which must not come back to an interpreter that is gone. One
+    # that is in its callback is not there, and a callback that never ends holds up nobody.
     for runtime in list(_open):
-        runtime.close()
+        runtime.close(timeout=_LAST_WORDS_S)
