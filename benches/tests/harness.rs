@@ -103,8 +103,13 @@ fn outcomes(names: &[(&'static str, bool)]) -> (Vec<Outcome>, Vec<(&'static str,
 fn cases_take_turns_and_never_overlap() {
     let (outcomes, log) = outcomes(&[("limit", false), ("other", false)]);
     let turns: Vec<_> = log.iter().filter(|(_, what)| *what == "resume").map(|t| t.0).collect();
-    // One turn each to be set up, then runs * rounds.
-    assert_eq!(turns, ["limit", "other"].repeat(1 + PLAN.runs * PLAN.rounds));
+    // One turn each to be set up, then rounds, of which every second one goes backwards.
+    let rounds = (0..PLAN.rounds).flat_map(|round| match round % 2 {
+        0 => ["limit", "other"],
+        _ => ["other", "limit"],
+    });
+    let runs: Vec<_> = rounds.collect::<Vec<_>>().repeat(PLAN.runs);
+    assert_eq!(turns, [&["limit", "other"], &runs[..]].concat());
     let mut awake = None;
     for (name, what) in &log {
         match *what {

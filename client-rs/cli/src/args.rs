@@ -130,9 +130,9 @@ pub(crate) struct Call {
 /// What a call costs on this machine, beside what its cores allow.
 ///
 /// Measured in turns: the limit, which is one cache line from core to core and one
-/// back; `system.echo` with 24 bytes within one process, by the `ringfenced` that a
-/// client would start; the same through the daemon; and the method, if one is named,
-/// with its arguments as `ringfence call` takes them. Its times are compared
+/// back; `system.echo` with 24 bytes within one process, by the `ringfenced` that
+/// a client would start; the same through the daemon; and the method, if one is
+/// named, with its arguments as `ringfence call` takes them. Its times are compared
 /// with the daemon's own, from the claim of a request to its answer, on its board:
 /// what is left is the tax of the boundary.
 ///

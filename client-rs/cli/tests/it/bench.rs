@@ -15,8 +15,13 @@ fn check_case(case: &Value, limit_ns: Option<u64>) {
     let ns = |name: &str| case[name].as_u64().unwrap();
     assert!(ns("samples") > 0, "{case}");
     assert!(0 < ns("p50_ns") && ns("p50_ns") <= ns("p90_ns") && ns("p90_ns") <= ns("p99_ns"));
-    let ratio = limit_ns.map(|limit| ns("p50_ns") as f64 / limit as f64);
-    assert_eq!(case["ratio_to_limit"].as_f64(), ratio, "{case}");
+    match (case["ratio_to_limit"].as_f64(), limit_ns) {
+        // JSON's reader may be wrong in the last bit.
+        (Some(ratio), Some(limit)) => {
+            assert!((ratio * limit as f64 - ns("p50_ns") as f64).abs() < 1e-6, "{case}");
+        }
+        (ratio, limit) => assert_eq!((ratio, limit), (None, None), "{case}"),
+    }
 }
 
 #[test]
