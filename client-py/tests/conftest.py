@@ -20,6 +20,12 @@ SECONDS = 30.0
 BUILDS = Path(__file__).resolve().parents[2] / "target"
 
 
+def pytest_configure() -> None:
+    # What a shell starts in the background ignores Ctrl-C, and so would all that is tested with it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def daemon() -> Iterator[PrivateDaemon]:
     """One daemon for all tests that do it no harm."""
