@@ -1,11 +1,11 @@
 //! The bus of this process, as `ringfence.Runtime` uses it: bytes under a topic's name.
 //!
 //! Invariants: there is one bus for all runtimes of the process, and whoever waits for a message has let
-//! go of the interpreter and comes back to it often enough for Ctrl-C. It does *not* know what messages
-//! are made of: `ringfence/_runtime.py` does.
+//! go of the interpreter. It is a thread of its own that waits, never the main one, so nobody looks for
+//! signals. It does *not* know what messages are made of: `ringfence/_runtime.py` does.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -14,9 +14,6 @@ use ringfence::bus::{
     self, Event, Keep, Limits, Outgoing, PublishError, RecvError, Start, SubscribeError,
     TopicError, TopicOptions,
 };
-
-/// Between two looks for a signal.
-const SLICE: Duration = Duration::from_millis(50);
 
 /// How many messages one receive hands over at most.
 const MOST: usize = 100;
@@ -71,42 +68,23 @@ type Received<'py> = (Vec<Bound<'py, PyBytes>>, u64, bool);
 
 #[pymethods]
 impl Subscription {
-    /// Waits for a message, for so many seconds or for ever; then takes what else is there.
-    fn recv<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Received<'py>> {
-        let timeout = timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)));
-        let timeout =
-            timeout.transpose().map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    /// Waits for a message, until [`close`](Self::close); then takes what else is there.
+    fn recv<'py>(&self, py: Python<'py>) -> PyResult<Received<'py>> {
+        let first = match py.detach(|| self.subscription.recv(None)) {
+            Ok(first) => first,
+            Err(RecvError::Closed | RecvError::BusClosed) => return Ok((Vec::new(), 0, false)),
+            Err(error) => return Err(PyRuntimeError::new_err(error.to_string())),
+        };
+        // What ends it meanwhile is said again by the next receive.
+        let rest = self.subscription.recv_batch(MOST - 1, Some(Duration::ZERO));
         let (mut payloads, mut missed) = (Vec::new(), 0);
-        loop {
-            let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()));
-            let first = py.detach(|| self.subscription.recv(Some(left.min(SLICE))));
-            let mut next = first;
-            while let Ok(event) = next {
-                match event {
-                    Event::Message(message) => payloads.push(PyBytes::new(py, &message.payload)),
-                    Event::Overtaken { missed: more } => missed += more,
-                }
-                let is_full = payloads.len() >= MOST;
-                next = match is_full {
-                    true => Err(RecvError::Timeout { waited: Duration::ZERO }),
-                    false => self.subscription.recv(Some(Duration::ZERO)),
-                };
-            }
-            py.check_signals()?;
-            match next {
-                Err(RecvError::Timeout { .. }) => {}
-                Err(RecvError::Closed | RecvError::BusClosed) => {
-                    return Ok((payloads, missed, false));
-                }
-                Err(error) => return Err(PyRuntimeError::new_err(error.to_string())),
-                Ok(_) => {}
-            }
-            let is_over = until.is_some_and(|until| Instant::now() >= until);
-            if !payloads.is_empty() || missed > 0 || is_over {
-                return Ok((payloads, missed, true));
+        for event in std::iter::once(first).chain(rest.unwrap_or_default()) {
+            match event {
+                Event::Message(message) => payloads.push(PyBytes::new(py, &message.payload)),
+                Event::Overtaken { missed: more } => missed += more,
             }
         }
+        Ok((payloads, missed, true))
     }
 
     /// Ends it. Whoever receives from it is woken, and nobody receives from it afterwards.

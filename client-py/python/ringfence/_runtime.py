@@ -100,7 +100,7 @@ class Subscription(Generic[M]):
     def _dispatch(self) -> None:
         more = True
         while more:
-            payloads, missed, more = self._native.recv(None)
+            payloads, missed, more = self._native.recv()
             self.missed += missed
             for payload in payloads:
                 self._deliver(payload)

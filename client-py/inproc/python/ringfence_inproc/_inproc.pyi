@@ -30,8 +30,8 @@ class Topic:
 class Subscription:
     """A subscription."""
 
-    def recv(self, timeout: float | None) -> tuple[list[bytes], int, bool]:
-        """Waits for a message, for so many seconds or for ever; then takes what else is there."""
+    def recv(self) -> tuple[list[bytes], int, bool]:
+        """Waits for a message, until `close`; then takes what else is there."""
 
     def close(self) -> None:
         """Ends it. Whoever receives from it is woken, and nobody receives from it afterwards."""
