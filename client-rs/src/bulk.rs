@@ -16,19 +16,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
-use ringfence_protocol::limits::{BULK_SEGMENTS, PAYLOAD_BYTES, SWEEP_MS};
+use ringfence_protocol::limits::{BULK_SEGMENTS, PAYLOAD_BYTES};
 use ringfence_protocol::memory::Memory;
 use ringfence_protocol::region::Region;
 
 use crate::copies::count_copied;
 use crate::error::Error;
 use crate::session::Session;
+use crate::wait::STALLED_AFTER;
 
 /// The smallest segment worth its descriptor.
 const SMALLEST: usize = 256 * 1024;
-
-/// How long a daemon that runs may leave a question unanswered, as for calls.
-pub(crate) const STALLED_AFTER: Duration = Duration::from_millis(3 * SWEEP_MS);
 
 /// Why there is no segment for a large payload.
 pub(crate) const ALL_BUSY: &str =

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use ringfence_protocol::wait::Spin;
 
-use crate::bulk::{self, Prepared, STALLED_AFTER};
+use crate::bulk::{self, Prepared};
 use crate::call::{RETRIES, Request, Started, is_suspect};
 use crate::client::Client;
 use crate::error::{Error, Outcome};
@@ -28,6 +28,7 @@ use crate::remote::Remote;
 use crate::reply::{AsReply, Reply};
 use crate::session::Session;
 use crate::timers::Key;
+use crate::wait::STALLED_AFTER;
 use crate::way::Way;
 
 /// Looks at the answer before the task is put aside: about a microsecond.

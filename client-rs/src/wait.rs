@@ -28,7 +28,7 @@ use crate::remote::Remote;
 const SLICE: Duration = Duration::from_millis(50);
 
 /// A daemon whose beat has not changed for so long is stopped, not busy.
-const STALLED_AFTER: Duration = Duration::from_millis(3 * SWEEP_MS);
+pub(crate) const STALLED_AFTER: Duration = Duration::from_millis(3 * SWEEP_MS);
 
 /// Looks between two readings of the clock by a thread that always spins.
 pub(crate) const CLOCK_EVERY: u32 = 512;
