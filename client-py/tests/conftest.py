@@ -42,6 +42,13 @@ def trial_program() -> Path:
     pytest.skip("not built: cargo build -p ringfenced --example testd")
 
 
+@pytest.fixture(scope="module")
+def trial_daemon() -> Iterator[PrivateDaemon]:
+    """A daemon whose engine `trial` naps, counts and panics on demand."""
+    with private_daemon(trial_program()) as running:
+        yield running
+
+
 @pytest.fixture
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where `trial.note` writes the numbers it is given; no restart loses any."""

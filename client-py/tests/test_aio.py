@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,6 @@ from conftest import SECONDS, run_python, trial_program
 
 import ringfence as rf
 from ringfence.testing import PrivateDaemon, private_daemon
-
-
-@pytest.fixture(scope="module")
-def trial_daemon() -> Iterator[PrivateDaemon]:
-    """A daemon whose engine `trial` naps, counts and panics on demand."""
-    with private_daemon(trial_program()) as running:
-        yield running
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -485,69 +477,3 @@ def test_an_idempotent_call_waits_for_the_next_daemon() -> None:
                 assert (await nap).value == 300
 
     run(main)
-
-
-def test_ctrl_c_ends_a_loop_that_waits(trial_daemon: PrivateDaemon) -> None:
-    async def main() -> None:
-        async with rf.aio.connect(trial_daemon.socket) as client:
-            trial = await client.engine("trial")
-            asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
-            await trial.nap(value=20_000)
-
-    with pytest.raises(KeyboardInterrupt):
-        asyncio.run(main())
-
-
-ENDINGS = {
-    "nothing": "",
-    "client kept": "kept = client",
-    "closed at exit": "import atexit; atexit.register(client.close)",
-    "closed by a __del__": (
-        "class Owner:\n"
-        "    def __init__(self): self.client = client; self.own = self\n"
-        "    def __del__(self): self.client.close()\n"
-        "kept = Owner()"
-    ),
-    "closed in a loop that is gone": "client.close(); client.close()",
-}
-
-
-@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS.keys())
-def test_an_exit_without_close_is_quiet(daemon: PrivateDaemon, ending: str) -> None:
-    result = run_python(
-        f"""
-import asyncio, sys
-import ringfence as rf
-
-async def main():
-    client = await rf.aio.connect(sys.argv[1])
-    print(await client.echo(b"bye"))
-    return client
-
-client = asyncio.run(main())
-{ending}
-""",
-        str(daemon.socket),
-    )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "b'bye'\n", "")
-
-
-def test_an_exit_in_the_middle_of_calls(trial_daemon: PrivateDaemon) -> None:
-    """sys.exit() in a task cancels the others, which give their calls up."""
-    result = run_python(
-        """
-import asyncio, sys
-import ringfence as rf
-
-async def main():
-    client = await rf.aio.connect(sys.argv[1])
-    trial = await client.engine("trial")
-    naps = [asyncio.create_task(trial.nap(value=60_000)) for _ in range(20)]
-    await asyncio.sleep(0.05)
-    sys.exit(3)
-
-asyncio.run(main())
-""",
-        str(trial_daemon.socket),
-    )
-    assert (result.returncode, result.stdout, result.stderr) == (3, "", "")
