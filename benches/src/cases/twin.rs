@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ringfence::Client;
 use ringfence::vectors::{CollectionHandle, Search};
+use ringfence_protocol::api::system::Nothing;
 use ringfenced::{Call, Cost, Engine, EngineSchema, Error, ErrorCode, MethodSchema, message};
 
 use crate::BenchError;
@@ -25,11 +26,6 @@ message! {
 message! {
     /// How often, and how many queries at a time.
     pub(super) struct Turn { samples: u32, queries: u32 }
-}
-
-message! {
-    /// Which of the searches: all.
-    pub(super) struct Took { from: u32 }
 }
 
 message! {
@@ -136,7 +132,7 @@ impl Engine for Twin {
         let setup = MethodSchema::new::<Setup<'_>, Turn>(0, "setup", "Says what to search.");
         let turn =
             MethodSchema::new::<Turn, Times<'_>>(1, "turn", "Searches, and tells the times.");
-        let took = MethodSchema::new::<Took, Times<'_>>(
+        let took = MethodSchema::new::<Nothing, Times<'_>>(
             2,
             "took",
             "Times of the last searches, by its clock.",

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use ringfence::vectors::{Collection, CollectionHandle, Search};
 use ringfence::{CallOptions, Client, Method, Spin};
+use ringfence_protocol::api::system::Nothing;
 use ringfence_protocol::message::Message;
 
 use super::ringfence::{Daemon, Shared, call_error, client};
-use super::twin::{self, Queries, Setup, Times, Took, Turn};
+use super::twin::{self, Queries, Setup, Times, Turn};
 use crate::BenchError;
 use crate::harness::{Case, Context, Runner, Slice};
 
@@ -290,8 +291,7 @@ fn search() -> Search {
 impl Loaded {
     /// Ticks of the searches since this was last asked, by the engine's clock.
     fn took(&self) -> Result<Vec<u64>, BenchError> {
-        let reply =
-            self.client.call(&self.took, &encoded(&Took { from: 0 }), &CallOptions::default());
+        let reply = self.client.call(&self.took, &encoded(&Nothing {}), &CallOptions::default());
         times(&reply.map_err(call_error)?)
     }
 }
