@@ -20,7 +20,7 @@
 //!
 //! `name`, `limits` and `options` say what a topic may be, `topic` is the sequencer: the one writer
 //! of the topic's log, behind a lock. `place` is what it knows of a subscription; `subscription`
-//! reads the log without the lock, `buffer` is its own bounded store. `error` has what can go wrong.
+//! reads the log without the lock, into its own bounded store if it has one (protocol, `log`). `error` has what can go wrong.
 //!
 //! ```
 //! use std::time::Duration;
@@ -35,7 +35,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod buffer;
 mod error;
 mod limits;
 mod name;
@@ -51,14 +50,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-pub use ringfence_protocol::log::{Envelope, Position, Start};
+pub use ringfence_protocol::log::{Counts, Envelope, Event, Keep, Message, Position, Start};
 
 pub use self::error::{PublishError, RecvError, SubscribeError, TopicError};
 pub use self::limits::Limits;
 use self::name::check_name;
-pub use self::options::{Keep, Outgoing, Policy, TopicOptions};
-pub use self::place::Counts;
-pub use self::subscription::{Event, Message, Subscription};
+pub use self::options::{Outgoing, Policy, TopicOptions};
+pub use self::subscription::Subscription;
 pub use self::topic::Topic;
 
 /// Names of existing topics that an error lists.

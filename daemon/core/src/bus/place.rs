@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use ringfence_protocol::log::Counts;
+
 /// How a subscription stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -10,17 +12,6 @@ pub(super) enum Standing {
     Closed,
     /// By the topic, for being slow.
     CutOff,
-}
-
-/// What became of the messages published since a subscription's start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Handed out.
-    pub received: u64,
-    /// Overwritten before they were read, or published and not read when it was cut off.
-    pub missed: u64,
-    /// Read, and dropped from its buffer or instead of entering it.
-    pub dropped: u64,
 }
 
 /// A subscription, as its topic sees it.

@@ -22,13 +22,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use ringfence_protocol::log::{
-    Envelope, LogGeometry, LogReader, LogWriter, Position, Start, TooLong,
+    Envelope, Keep, LogGeometry, LogReader, LogWriter, Position, Start, TooLong,
 };
 use ringfence_protocol::memory::Heap;
 
 use super::error::{PublishError, SubscribeError, TopicError};
 use super::limits::BUFFERED;
-use super::options::{Keep, Outgoing, Policy, TopicOptions};
+use super::options::{Outgoing, Policy, TopicOptions};
 use super::place::{Place, Standing};
 use super::subscription::Subscription;
 
