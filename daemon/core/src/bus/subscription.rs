@@ -9,26 +9,26 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use ringfence_protocol::log::{Counts, Event, Inbox, Keep, LogReader, Position};
-use ringfence_protocol::memory::Heap;
+use ringfence_protocol::memory::{Heap, Memory};
 
 use super::error::RecvError;
 use super::place::{Place, Standing};
 use super::topic::Sequencer;
 
 /// A subscription. It ends when it is dropped.
-pub struct Subscription {
-    sequencer: Arc<Sequencer>,
+pub struct Subscription<M: Memory = Heap> {
+    sequencer: Arc<Sequencer<M>>,
     place: Arc<Place>,
-    receiver: Mutex<Receiver>,
+    receiver: Mutex<Receiver<M>>,
 }
 
-struct Receiver {
-    inbox: Inbox<Heap>,
+struct Receiver<M> {
+    inbox: Inbox<M>,
     /// What is said again and again after it was cut off.
     cut_off: Option<RecvError>,
 }
 
-impl fmt::Debug for Subscription {
+impl<M: Memory> fmt::Debug for Subscription<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
             .field("standing", &self.place.standing())
@@ -37,11 +37,11 @@ impl fmt::Debug for Subscription {
     }
 }
 
-impl Subscription {
+impl<M: Memory> Subscription<M> {
     pub(super) fn new(
-        sequencer: Arc<Sequencer>,
+        sequencer: Arc<Sequencer<M>>,
         place: Arc<Place>,
-        log: LogReader<Heap>,
+        log: LogReader<M>,
         keep: Keep,
     ) -> Self {
         let receiver = Receiver { inbox: Inbox::new(log, keep), cut_off: None };
@@ -107,14 +107,14 @@ impl Subscription {
         self.place.standing() == Standing::CutOff
     }
 
-    fn receiver(&self, patience: Patience) -> Result<MutexGuard<'_, Receiver>, RecvError> {
+    fn receiver(&self, patience: Patience) -> Result<MutexGuard<'_, Receiver<M>>, RecvError> {
         match patience.until {
             None => Ok(self.receiver.lock()),
             Some(until) => self.receiver.try_lock_until(until).ok_or_else(|| patience.over()),
         }
     }
 
-    fn next(&self, receiver: &mut Receiver, patience: Patience) -> Result<Event, RecvError> {
+    fn next(&self, receiver: &mut Receiver<M>, patience: Patience) -> Result<Event, RecvError> {
         loop {
             if let Some(event) = self.look(receiver)? {
                 return Ok(event);
@@ -130,7 +130,7 @@ impl Subscription {
     }
 
     /// The next event, if there is one.
-    fn look(&self, receiver: &mut Receiver) -> Result<Option<Event>, RecvError> {
+    fn look(&self, receiver: &mut Receiver<M>) -> Result<Option<Event>, RecvError> {
         if self.place.standing() == Standing::Closed {
             return Err(RecvError::Closed);
         }
@@ -153,7 +153,7 @@ impl Subscription {
         self.sequencer.tell_room();
     }
 
-    fn cut_off(&self, receiver: &mut Receiver) -> RecvError {
+    fn cut_off(&self, receiver: &mut Receiver<M>) -> RecvError {
         let here = receiver.inbox.position();
         *receiver.cut_off.get_or_insert_with(|| {
             let at = Position { sequence: self.place.cut_at(), ..here };
@@ -164,7 +164,7 @@ impl Subscription {
     }
 }
 
-impl Drop for Subscription {
+impl<M: Memory> Drop for Subscription<M> {
     fn drop(&mut self) {
         self.sequencer.leave(&self.place);
     }
