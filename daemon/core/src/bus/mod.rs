@@ -35,6 +35,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod engine;
 mod error;
 mod headlines;
 mod limits;
@@ -55,6 +56,7 @@ use ringfence_protocol::error::Error;
 pub use ringfence_protocol::log::{Counts, Envelope, Event, Keep, Message, Position, Start};
 use ringfence_protocol::memory::{Heap, Memory};
 
+pub use self::engine::{Carrier, Right, Topics as Engine};
 pub use self::error::{PublishError, RecvError, SubscribeError, TopicError};
 use self::headlines::Headlines;
 pub use self::limits::Limits;

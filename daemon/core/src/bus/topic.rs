@@ -177,6 +177,15 @@ impl<M: Memory> Topic<M> {
         self.sequencer.geometry
     }
 
+    /// Where its log lies.
+    #[must_use]
+    pub fn memory(&self) -> M
+    where
+        M: Clone,
+    {
+        self.sequencer.state.lock().writer.memory().clone()
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -257,24 +266,23 @@ impl<M: Memory> Topic<M> {
         M: Clone,
     {
         let sequencer = &self.sequencer;
-        let (place, log) = self.enter(start, |_| None)?;
+        let (place, log) = self.enter(start, None)?;
         Ok(Subscription::new(sequencer.clone(), place, log, keep))
     }
 
-    /// Lets a subscription in whose process reads the log itself. `reach` gets the sequence that it
-    /// starts with.
+    /// Lets a subscription in whose process reads the log itself.
     ///
     /// # Errors
     /// [`SubscribeError`].
     pub fn attach(
         &self,
         start: Start,
-        reach: impl FnOnce(u64) -> Box<dyn Elsewhere>,
+        elsewhere: Box<dyn Elsewhere>,
     ) -> Result<Attached<M>, SubscribeError>
     where
         M: Clone,
     {
-        let (place, log) = self.enter(start, |cursor| Some(reach(cursor)))?;
+        let (place, log) = self.enter(start, Some(elsewhere))?;
         let position = log.position();
         Ok(Attached { topic: self.clone(), place, position })
     }
@@ -283,7 +291,7 @@ impl<M: Memory> Topic<M> {
     fn enter(
         &self,
         start: Start,
-        reach: impl FnOnce(u64) -> Option<Box<dyn Elsewhere>>,
+        elsewhere: Option<Box<dyn Elsewhere>>,
     ) -> Result<(Arc<Place>, LogReader<M>), SubscribeError>
     where
         M: Clone,
@@ -301,7 +309,6 @@ impl<M: Memory> Topic<M> {
         log.seek(start)?;
         // Nobody waits for one who wants what is gone: it is told how much at its first receive.
         let cursor = log.position().sequence.max(log.oldest());
-        let elsewhere = reach(log.position().sequence);
         state.elsewhere += usize::from(elsewhere.is_some());
         let place = Arc::new(Place::new(cursor, elsewhere));
         state.floor = state.floor.min(cursor);
