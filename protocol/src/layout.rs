@@ -28,7 +28,8 @@
 //!   arena            reply blocks                                 ..
 //! ```
 //!
-//! `listening`, `cursors`, `holds` and `news` are used in a session's first lane only (SPEC P8, B11).
+//! `listening`, `cursors`, `holds` and `news` serve subscriptions: in a session's first lane only
+//! (SPEC P8, B11).
 //!
 //! Word placement is measured: `parked`, `wake` and their like alone, `claimed/done/released`
 //! together, `consumed` alone (one shared line costs 90 -> 100 ns p50, 139 -> 185 ns p99).
