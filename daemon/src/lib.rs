@@ -3,6 +3,7 @@
 //! [`Daemon::builder`] is the way in. The rest is public for tests, benches and the curious.
 
 pub mod board;
+mod bus;
 pub mod cli;
 pub mod config;
 mod daemon;

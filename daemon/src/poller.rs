@@ -93,6 +93,8 @@ pub(crate) struct Poller {
     generations: u64,
     patience: Patience,
     next_sweep: Instant,
+    /// Of topics with news, while they are told.
+    topics: Vec<u32>,
     running: bool,
 }
 
@@ -127,6 +129,7 @@ impl Poller {
             generations: 0,
             patience,
             next_sweep: Instant::now(),
+            topics: Vec::new(),
             running: true,
         };
         let cpu = setup.cpu;
@@ -145,6 +148,9 @@ impl Poller {
             let served = self.turn_of_all();
             if !self.inbox.is_empty() {
                 self.read_inbox();
+            }
+            if self.bench.bus.bus().has_news() {
+                self.bench.bus.bus().tell_elsewhere(&mut self.topics);
             }
             if looks >= LOOK_AROUND_EVERY {
                 looks = 0;
@@ -288,6 +294,7 @@ impl Poller {
                 lane.read_measures(&mut self.bench);
             }
         }
+        self.bench.bus.session_ended(session);
     }
 
     /// Makes a lane hot, if its session and user may have one more.

@@ -13,13 +13,7 @@ use std::path::PathBuf;
 pub use engine::{Call, Cost, Engine, Stop, Surroundings, Unbounded};
 pub use registry::{Method, Registry, RegistryError};
 
-/// The names of the engines that come with Ringfence, besides `system`.
-pub const BUILTIN: &[&str] = &[
-    #[cfg(feature = "vectors")]
-    "vectors",
-];
-
-/// What each of those engines may keep.
+/// What each of the engines that come with Ringfence may keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowance {
     /// What they save goes below this directory, where each has a folder of its own name; without one

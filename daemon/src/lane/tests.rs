@@ -10,6 +10,7 @@ use ringfence_protocol::sys::mapping::{Mapping, Options};
 use ringfence_protocol::sys::socket::Conn;
 
 use super::*;
+use crate::bus;
 use crate::config::Config;
 use crate::inbox::Inbox;
 use crate::policy::Policy;
@@ -42,7 +43,9 @@ fn lane() -> (Lane, ClientLane<Region, Region>, Bench, Arc<Registry>) {
         Mapping::read_only(new.down.as_fd(), geometry.down().len, Options::default()).unwrap();
     let (up, down) = (Region::new(Arc::new(up)), Region::new(Arc::new(down)));
     let client = ClientLane::new(up, down, geometry, new.opened.start).unwrap();
-    let bench = Bench::new(Arc::clone(&registry), workers, Inbox::new().unwrap(), 50);
+    let segments = Segments::new(0, "lane".parse().unwrap()).unwrap();
+    let bus = Arc::new(bus::engine(&Config::default(), 0, segments, bus::Ears::new(0)));
+    let bench = Bench::new(Arc::clone(&registry), workers, Inbox::new().unwrap(), bus, 50);
     let key = LaneKey { index: 0, generation: 1 };
     (Lane::new(session, *new.ring, key), client, bench, registry)
 }

@@ -39,11 +39,11 @@ pub trait Carrier: Send + Sync + 'static {
     /// Where logs lie.
     type Memory: Memory + Clone + Send + Sync + 'static;
 
-    /// Memory of so many bytes, zeros, for one log.
+    /// Memory of so many bytes, zeros, for the log of this topic.
     ///
     /// # Errors
     /// There is none; the text names the limit.
-    fn memory(&self, len: usize) -> Result<Self::Memory, Error>;
+    fn memory(&self, topic: &str, len: usize) -> Result<Self::Memory, Error>;
 
     /// May the session do this?
     ///
@@ -62,6 +62,19 @@ pub trait Carrier: Send + Sync + 'static {
     /// # Errors
     /// The session is over.
     fn reach(&self, session: u64, subscription: u32) -> Result<Box<dyn Elsewhere>, Error>;
+
+    /// The session is over, and so are its subscriptions.
+    fn session_ended(&self, session: u64);
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Right::Make => "make",
+            Right::Publish => "publish to",
+            Right::Subscribe => "subscribe to",
+        })
+    }
 }
 
 /// Subscriptions by session and number.
@@ -110,12 +123,17 @@ impl<C: Carrier> Topics<C> {
         if self.bus.find(asked.name).is_err() {
             self.carrier.check(session, asked.name, Right::Make)?;
         }
-        let make = |len| self.carrier.memory(len);
+        let make = |len| self.carrier.memory(asked.name, len);
         self.bus.topic_in(asked.name, options, make).map_err(of_topic)
     }
 
     #[inline]
-    fn publish(&self, call: &mut Call<'_>, topic: u32, outgoing: &Outgoing<'_>) -> Result<(), Error> {
+    fn publish(
+        &self,
+        call: &mut Call<'_>,
+        topic: u32,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<(), Error> {
         let topic = self.topic(topic)?;
         self.carrier.check(call.session(), topic.name(), Right::Publish)?;
         let Position { sequence, .. } = topic.publish(outgoing).map_err(of_publish)?;
@@ -168,6 +186,17 @@ impl<C: Carrier> Topics<C> {
         let topics = self.bus.topics();
         let names: Vec<&str> = topics.iter().map(Topic::name).collect();
         call.reply(&api::Names { names: &names.join("\n") });
+    }
+
+    /// What belongs to a session ends with it.
+    pub fn session_ended(&self, session: u64) {
+        // Taken out under the lock and dropped behind it: each takes its topic's.
+        let ended: Vec<_> = {
+            let mut subscriptions = self.subscriptions.lock();
+            subscriptions.extract_if(|(owner, _), _| *owner == session).collect()
+        };
+        drop(ended);
+        self.carrier.session_ended(session);
     }
 
     #[inline]
