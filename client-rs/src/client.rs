@@ -11,10 +11,11 @@ use crate::call::{Request, Started};
 use crate::error::Error;
 use crate::info::Stats;
 use crate::method::Method;
-use crate::options::{Builder, CallOptions, Timeout};
+use crate::options::{Builder, CallOptions, Spin, Timeout};
 use crate::pending::Pending;
 use crate::reply::{AsReply, Reply, Sink, Through};
 use crate::services::vectors::{Methods, Vectors};
+use crate::topics::BusMethods;
 use crate::way::Way;
 
 /// A connection to a daemon (or to the engines in this process). Clones share it; any thread may use
@@ -36,6 +37,7 @@ pub(crate) struct Inner {
     pub(crate) echo: Method,
     pub(crate) ping: Method,
     vectors: OnceLock<Arc<Methods>>,
+    bus: OnceLock<Arc<BusMethods>>,
 }
 
 /// What [`Client::call_or_pend`] came to.
@@ -95,7 +97,15 @@ impl Client {
         let way = way(builder)?;
         let echo = Method::system("echo", api::ECHO);
         let ping = Method::system("ping", api::PING);
-        Ok(Self { inner: Arc::new(Inner { way, echo, ping, vectors: OnceLock::new() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                way,
+                echo,
+                ping,
+                vectors: OnceLock::new(),
+                bus: OnceLock::new(),
+            }),
+        })
     }
 
     /// Sends bytes there and back: the shortest call there is.
@@ -349,6 +359,19 @@ impl Client {
                 answers.enumerate().for_each(|(index, answer)| each(index, answer));
                 Ok(())
             }
+        }
+    }
+
+    pub(crate) fn bus_methods(&self) -> Arc<BusMethods> {
+        self.inner.bus.get_or_init(Arc::default).clone()
+    }
+
+    /// How its threads wait.
+    pub(crate) fn spin(&self) -> Spin {
+        match &self.inner.way {
+            Way::Remote(remote) => remote.settings.spin,
+            #[cfg(feature = "inproc")]
+            Way::Inproc(_) => Spin::Adaptive,
         }
     }
 

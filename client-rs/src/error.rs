@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
+use ringfence_protocol::log::Position;
 
 /// What is known about a call that got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,6 +98,25 @@ pub enum Error {
         /// How long the call waited for room.
         waited: Duration,
     },
+    /// No message came within the time of a receive.
+    #[error("no message within {within:?}")]
+    NoMessage {
+        /// The time.
+        within: Duration,
+    },
+    /// A publish waited for this subscription for as long as its topic allows.
+    #[error(
+        "cut off from topic `{topic}` at {at}: a publish waited for this subscription, which missed {missed} messages; \
+         subscribe again, and read faster"
+    )]
+    CutOff {
+        /// The topic.
+        topic: String,
+        /// Where the publish stands that waited.
+        at: Position,
+        /// Messages before it that were published and not read.
+        missed: u64,
+    },
     /// Submitting the call would have waited, which [`at_once`](crate::CallOptions::at_once) forbids.
     #[error("submitting the call would wait: for room, for memory, or for the daemon")]
     WouldBlock,
@@ -161,7 +181,8 @@ impl Error {
             Error::Unavailable { .. } => ErrorCode::DaemonUnavailable,
             Error::Restarted { .. } => ErrorCode::DaemonRestarted,
             Error::Stalled { .. } => ErrorCode::DaemonStalled,
-            Error::Timeout { .. } => ErrorCode::Expired,
+            Error::Timeout { .. } | Error::NoMessage { .. } => ErrorCode::Expired,
+            Error::CutOff { .. } => ErrorCode::CutOff,
             Error::SchemaMismatch { .. } => ErrorCode::SchemaMismatch,
             Error::Backpressure { .. } | Error::WouldBlock => ErrorCode::Backpressure,
             Error::PermissionDenied { .. } => ErrorCode::PermissionDenied,

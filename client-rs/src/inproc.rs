@@ -9,8 +9,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use ringfence_core::bus::{Bus, Limits};
 use ringfence_core::engine::{Call, Engine, Stop, Surroundings};
 use ringfence_core::system::{Facts as SystemFacts, StatsSource, System};
 use ringfence_core::{Allowance, Registry, RegistryError};
@@ -46,6 +47,7 @@ pub(crate) struct Inproc {
     serial: u32,
     counts: Arc<Counts>,
     closed: AtomicBool,
+    bus: Bus,
 }
 
 impl fmt::Debug for Inproc {
@@ -134,7 +136,15 @@ impl Inproc {
         let encoded = wire::encode_catalogue(&catalogue);
         facts.set_catalogue(encoded.map_err(|error| Error::invalid(error.to_string()))?);
         let serial = next_serial();
-        Ok(Self { system, others, catalogue, serial, counts, closed: AtomicBool::new(false) })
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let bus = Bus::new(since.as_nanos() as u64, Limits::default());
+        let closed = AtomicBool::new(false);
+        Ok(Self { system, others, catalogue, serial, counts, closed, bus })
+    }
+
+    /// The topics of this client.
+    pub(crate) fn bus(&self) -> Result<&Bus, Error> {
+        if self.closed.load(Relaxed) { Err(Error::Closed) } else { Ok(&self.bus) }
     }
 
     pub(crate) fn catalogue(&self) -> Arc<[EngineSchema]> {
@@ -212,6 +222,7 @@ impl Inproc {
 
     pub(crate) fn close(&self) {
         self.closed.store(true, Relaxed);
+        self.bus.close();
     }
 }
 

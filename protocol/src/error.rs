@@ -145,6 +145,8 @@ codes! {
     ShuttingDown = 5013 => DaemonUnavailable,
     /// A message asked for somebody to hear it, and nobody has subscribed.
     NoSubscribers = 5014 => RuntimeError,
+    /// A publish waited for this subscription for as long as its topic allows.
+    CutOff = 5015 => RuntimeError,
     /// Memory could not be had.
     OutOfMemory = 6001 => MemoryError,
     /// The payload is larger than this method, lane or instance takes.

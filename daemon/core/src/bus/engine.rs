@@ -110,7 +110,7 @@ impl<C: Carrier> Topics<C> {
         let asked: api::Open<'_> = call.request()?;
         let session = call.session();
         let topic = match asked.slots {
-            0 => self.bus.find(asked.name).map_err(of_topic)?,
+            0 => self.bus.find(asked.name).map_err(TopicError::into_error)?,
             _ => self.make(session, &asked)?,
         };
         let opened = opened(&topic, self.bus.epoch());
@@ -124,19 +124,20 @@ impl<C: Carrier> Topics<C> {
             self.carrier.check(session, asked.name, Right::Make)?;
         }
         let make = |len| self.carrier.memory(asked.name, len);
-        self.bus.topic_in(asked.name, options, make).map_err(of_topic)
+        self.bus.topic_in(asked.name, options, make).map_err(TopicError::into_error)
     }
 
     #[inline]
     fn publish(
         &self,
         call: &mut Call<'_>,
-        topic: u32,
+        topic: u64,
         outgoing: &Outgoing<'_>,
     ) -> Result<(), Error> {
         let topic = self.topic(topic)?;
         self.carrier.check(call.session(), topic.name(), Right::Publish)?;
-        let Position { sequence, .. } = topic.publish(outgoing).map_err(of_publish)?;
+        let Position { sequence, .. } =
+            topic.publish(outgoing).map_err(PublishError::into_error)?;
         call.reply(&api::Published { sequence });
         Ok(())
     }
@@ -157,7 +158,7 @@ impl<C: Carrier> Topics<C> {
             return Err(Error::new(ErrorCode::AlreadyExists, text));
         }
         let elsewhere = self.carrier.reach(session, number)?;
-        let attached = topic.attach(start, elsewhere).map_err(of_subscribe)?;
+        let attached = topic.attach(start, elsewhere).map_err(SubscribeError::into_error)?;
         self.carrier.hand_over(session, topic)?;
         let sequence = attached.position().sequence;
         subscriptions.insert((session, number), attached);
@@ -200,11 +201,9 @@ impl<C: Carrier> Topics<C> {
     }
 
     #[inline]
-    fn topic(&self, number: u32) -> Result<&Topic<C::Memory>, Error> {
-        self.bus.numbered(number).ok_or_else(|| {
-            let text = format!("no topic has number {number}: open it by its name first");
-            Error::new(ErrorCode::UnknownTopic, text)
-        })
+    fn topic(&self, handle: u64) -> Result<&Topic<C::Memory>, Error> {
+        let number = api::number(self.bus.epoch(), handle);
+        number.and_then(|number| self.bus.numbered(number)).ok_or_else(unknown_handle)
     }
 }
 
@@ -262,6 +261,12 @@ impl<C: Carrier> Engine for Topics<C> {
     }
 }
 
+#[cold]
+fn unknown_handle() -> Error {
+    let text = "no topic has this handle: open it by its name, once in each run of the daemon";
+    Error::new(ErrorCode::UnknownTopic, text)
+}
+
 fn wide(low: u64, high: u64) -> u128 {
     u128::from(low) | u128::from(high) << 64
 }
@@ -304,7 +309,10 @@ fn options(asked: &api::Open<'_>) -> Result<TopicOptions, Error> {
 }
 
 fn sizes(options: TopicOptions) -> Result<usize, Error> {
-    options.geometry().map(|sizes| sizes.bytes()).map_err(|error| of_topic(error.into()))
+    options
+        .geometry()
+        .map(|sizes| sizes.bytes())
+        .map_err(|error| TopicError::from(error).into_error())
 }
 
 fn opened<M: Memory>(topic: &Topic<M>, epoch: u64) -> api::Opened {
@@ -316,7 +324,7 @@ fn opened<M: Memory>(topic: &Topic<M>, epoch: u64) -> api::Opened {
     };
     api::Opened {
         epoch,
-        topic: topic.number(),
+        topic: api::handle(epoch, topic.number()),
         slots,
         payload_bytes: payload_bytes as u32,
         blocks: 0,
@@ -324,37 +332,4 @@ fn opened<M: Memory>(topic: &Topic<M>, epoch: u64) -> api::Opened {
         patience_ms: patience.as_millis() as u32,
         policy,
     }
-}
-
-fn of_topic(error: TopicError) -> Error {
-    let code = match error {
-        TopicError::Room(error) => return error,
-        TopicError::Otherwise { .. } => ErrorCode::AlreadyExists,
-        TopicError::Unknown { .. } => ErrorCode::UnknownTopic,
-        TopicError::TooMany { .. } | TopicError::Memory { .. } => ErrorCode::Quota,
-        TopicError::Closed => ErrorCode::ShuttingDown,
-        _ => ErrorCode::InvalidArgument,
-    };
-    Error::new(code, error.to_string())
-}
-
-#[cold]
-fn of_publish(error: PublishError) -> Error {
-    let code = match error {
-        PublishError::TooLong(_) => ErrorCode::TooLarge,
-        PublishError::Backpressure { .. } => ErrorCode::Backpressure,
-        PublishError::NoSubscribers => ErrorCode::NoSubscribers,
-        PublishError::Closed => ErrorCode::ShuttingDown,
-    };
-    Error::new(code, error.to_string())
-}
-
-fn of_subscribe(error: SubscribeError) -> Error {
-    let code = match error {
-        SubscribeError::TooMany { .. } => ErrorCode::Quota,
-        SubscribeError::Closed => ErrorCode::ShuttingDown,
-        SubscribeError::Log(_) => ErrorCode::Internal,
-        _ => ErrorCode::InvalidArgument,
-    };
-    Error::new(code, error.to_string())
 }

@@ -53,7 +53,9 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use ringfence_protocol::error::Error;
-pub use ringfence_protocol::log::{Counts, Envelope, Event, Keep, Message, Position, Start};
+pub use ringfence_protocol::log::{
+    Counts, Envelope, Event, Keep, Message, Policy, Position, Start, TopicOptions,
+};
 use ringfence_protocol::memory::{Heap, Memory};
 
 pub use self::engine::{Carrier, Right, Topics as Engine};
@@ -61,7 +63,7 @@ pub use self::error::{PublishError, RecvError, SubscribeError, TopicError};
 use self::headlines::Headlines;
 pub use self::limits::Limits;
 use self::name::check_name;
-pub use self::options::{Outgoing, Policy, TopicOptions};
+pub use self::options::Outgoing;
 pub use self::place::Elsewhere;
 pub use self::subscription::Subscription;
 use self::topic::NewTopic;

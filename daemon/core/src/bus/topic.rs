@@ -22,14 +22,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use ringfence_protocol::log::{
-    Envelope, Keep, LogGeometry, LogReader, LogWriter, Position, Start, TooLong,
+    Envelope, Keep, LogGeometry, LogReader, LogWriter, Policy, Position, Start, TooLong,
+    TopicOptions,
 };
 use ringfence_protocol::memory::{Heap, Memory};
 
 use super::error::{PublishError, SubscribeError, TopicError};
 use super::headlines::Headlines;
-use super::limits::BUFFERED;
-use super::options::{Outgoing, Policy, TopicOptions};
+use super::options::Outgoing;
 use super::place::{Elsewhere, Place, Standing};
 use super::subscription::Subscription;
 
@@ -252,13 +252,7 @@ impl<M: Memory> Topic<M> {
     where
         M: Clone,
     {
-        let (Keep::DropOldest { buffer } | Keep::DropNewest { buffer }) = keep else {
-            return self.join(start, keep);
-        };
-        if !BUFFERED.contains(&buffer) {
-            return Err(SubscribeError::Buffer { messages: buffer });
-        }
-        self.join(start, keep)
+        self.join(start, keep.validated()?)
     }
 
     fn join(&self, start: Start, keep: Keep) -> Result<Subscription<M>, SubscribeError>
