@@ -25,10 +25,10 @@ use ringfence_protocol::wait::{Patience, Spin, Step};
 
 use crate::config::Polling;
 use crate::inbox::{Inbox, Message};
+use crate::inflight::LaneKey;
 use crate::lane::{Bench, Lane, Scratch};
 use crate::reports::{Report, Reports};
 use crate::session::Session;
-use crate::workers::LaneKey;
 
 /// Looks at lanes between two looks at the exact clock and at the bells: a quarter of a millisecond.
 const LOOK_AROUND_EVERY: u32 = 32_768;
@@ -170,7 +170,7 @@ impl Poller {
             Step::Look | Step::Yielded => false,
             Step::Park => true,
             // If a worker runs on this core, every look of ours is time that a client waits for.
-            Step::Crowded => self.lanes.iter().flatten().any(|lane| lane.running() > 0),
+            Step::Crowded => self.lanes.iter().flatten().any(Lane::is_worked_for),
         }
     }
 
@@ -243,12 +243,20 @@ impl Poller {
                         self.fault(index, fault);
                     }
                 }
-                Message::Drain => self.bench.draining = true,
+                Message::Drain => self.drain(),
                 Message::Stop => self.running = false,
             }
         }
         if self.bench.draining && self.lanes.iter().flatten().all(|lane| lane.running() == 0) {
             self.reports.push(Report::Drained);
+        }
+    }
+
+    /// Nothing is claimed any more, and what waits is told so.
+    fn drain(&mut self) {
+        self.bench.draining = true;
+        for lane in self.lanes.iter_mut().flatten() {
+            lane.end_stopped(&mut self.bench);
         }
     }
 
@@ -288,6 +296,9 @@ impl Poller {
                 lane.read_measures(&mut self.bench);
             }
         }
+        // First: what a worker still begins for it is told so, and leaves nothing with the engines.
+        member.session.end();
+        self.registry.session_ended(session);
     }
 
     /// Makes a lane hot, if its session and user may have one more.

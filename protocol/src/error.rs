@@ -109,8 +109,12 @@ codes! {
     UnknownId = 1014 => KeyError,
     /// No engine or method of this name or number is enabled in the daemon.
     UnknownMethod = 1015 => KeyError,
+    /// No process serves this name.
+    NotServed = 1016 => KeyError,
     /// A computation could not be carried out.
     Algorithm = 2001 => RuntimeError,
+    /// The process that serves this name failed to answer.
+    HandlerFailed = 2002 => RuntimeError,
     /// A file or directory does not exist.
     FileNotFound = 3001 => FileNotFoundError,
     /// The operating system refused an operation.
@@ -141,6 +145,8 @@ codes! {
     ForkedSession = 5012 => ForkedSession,
     /// The daemon is shutting down.
     ShuttingDown = 5013 => DaemonUnavailable,
+    /// The call's deadline passed after it had begun; whether it took effect is unknown.
+    Overdue = 5014 => CallTimeout,
     /// Memory could not be had.
     OutOfMemory = 6001 => MemoryError,
     /// The payload is larger than this method, lane or instance takes.

@@ -3,6 +3,7 @@
 
 mod crash;
 mod daemon;
+mod deferred;
 #[cfg(feature = "vectors")]
 mod engines;
 mod hostile;
