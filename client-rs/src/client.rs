@@ -7,6 +7,8 @@ use std::sync::{Arc, OnceLock};
 use ringfence_protocol::api::system as api;
 use ringfence_protocol::message::Message;
 
+#[cfg(feature = "inproc")]
+use crate::call::finished;
 use crate::call::{Request, Started};
 use crate::error::Error;
 use crate::info::Stats;
@@ -178,7 +180,7 @@ impl Client {
                 remote.call(Request { method, payload, options, turns })
             }
             #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => inproc.call(method, payload, options, AsReply),
+            Way::Inproc(inproc) => finished(inproc.start(method, payload, options, AsReply)),
         }
     }
 
@@ -250,7 +252,7 @@ impl Client {
                 remote.start(request, sink).map(Called::from)
             }
             #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => inproc.call(method, payload, options, sink).map(Called::Done),
+            Way::Inproc(inproc) => inproc.start(method, payload, options, sink).map(Called::from),
         }
     }
 
@@ -316,9 +318,10 @@ impl Client {
                 }
             }
             #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => {
-                Ok(Pending::ready(inproc.call(method, payload, options, AsReply)))
-            }
+            Way::Inproc(inproc) => Ok(match inproc.start(method, payload, options, AsReply) {
+                Ok(Started::Open(pending)) => pending,
+                started => Pending::ready(finished(started)),
+            }),
         }
     }
 
@@ -353,8 +356,9 @@ impl Client {
             Way::Remote(remote) => remote.here().call_many(method, payloads, options, each),
             #[cfg(feature = "inproc")]
             Way::Inproc(inproc) => {
-                let answers =
-                    payloads.into_iter().map(|p| inproc.call(method, p.as_ref(), options, AsReply));
+                let answers = payloads
+                    .into_iter()
+                    .map(|p| finished(inproc.start(method, p.as_ref(), options, AsReply)));
                 let mut each = each;
                 answers.enumerate().for_each(|(index, answer)| each(index, answer));
                 Ok(())

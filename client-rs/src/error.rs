@@ -62,6 +62,12 @@ pub enum Error {
         /// The daemon that is gone.
         pid: u32,
     },
+    /// Whoever answered the call is gone, and the daemon is not.
+    #[error("{what}; outcome: {}. {}", Outcome::Unknown.name(), advice(Outcome::Unknown))]
+    Interrupted {
+        /// Who.
+        what: String,
+    },
     /// The daemon lives, but has not run for as long as the call waited.
     #[error(
         "the daemon (pid {pid}) has not run for {waited:?}: is it stopped, or the machine overloaded? Outcome: {}. {}",
@@ -180,6 +186,7 @@ impl Error {
         match self {
             Error::Unavailable { .. } => ErrorCode::DaemonUnavailable,
             Error::Restarted { .. } => ErrorCode::DaemonRestarted,
+            Error::Interrupted { .. } => ErrorCode::Interrupted,
             Error::Stalled { .. } => ErrorCode::DaemonStalled,
             Error::Timeout { .. } | Error::NoMessage { .. } => ErrorCode::Expired,
             Error::CutOff { .. } => ErrorCode::CutOff,
@@ -209,6 +216,7 @@ impl Error {
             Error::Restarted { outcome, .. }
             | Error::Stalled { outcome, .. }
             | Error::Timeout { outcome, .. } => Some(*outcome),
+            Error::Interrupted { .. } => Some(Outcome::Unknown),
             Error::Unavailable { .. } => Some(Outcome::NotStarted),
             _ => None,
         }
@@ -226,6 +234,7 @@ impl Error {
     pub fn may_retry(&self, idempotent: bool) -> bool {
         match self {
             Error::Restarted { outcome, .. } => idempotent || *outcome == Outcome::NotStarted,
+            Error::Interrupted { .. } => idempotent,
             Error::Remote(error) => error.code == ErrorCode::ShuttingDown,
             _ => false,
         }
@@ -233,17 +242,20 @@ impl Error {
 
     /// The error that a completion with this status and payload stands for.
     #[cold]
-    pub(crate) fn from_reply(status: u16, payload: &[u8], pid: u32) -> Self {
-        Self::of_engine(RemoteError::from_reply(status, payload), pid)
+    pub(crate) fn from_reply(status: u16, payload: &[u8]) -> Self {
+        Self::of_engine(RemoteError::from_reply(status, payload))
     }
 
     /// An error that came as an answer. That its deadline passed is the caller's own time-out, and
-    /// this time it is known that it took no effect.
-    pub(crate) fn of_engine(error: RemoteError, pid: u32) -> Self {
+    /// this time it is known that it took no effect, unless it had begun.
+    pub(crate) fn of_engine(error: RemoteError) -> Self {
         match error.code {
-            ErrorCode::Interrupted => Error::Restarted { outcome: Outcome::Unknown, pid },
+            ErrorCode::Interrupted => Error::Interrupted { what: error.message },
             ErrorCode::Expired => {
                 Error::Timeout { outcome: Outcome::NotStarted, after: Duration::ZERO }
+            }
+            ErrorCode::Overdue => {
+                Error::Timeout { outcome: Outcome::Unknown, after: Duration::ZERO }
             }
             _ => Error::Remote(error),
         }
@@ -280,8 +292,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interrupted_answer_is_a_restart_of_unknown_outcome() {
-        let error = Error::from_reply(ErrorCode::Interrupted.as_u16(), b"died", 7);
+    fn an_interrupted_answer_is_of_unknown_outcome() {
+        let error = Error::from_reply(ErrorCode::Interrupted.as_u16(), b"died");
         assert_eq!(error.outcome(), Some(Outcome::Unknown));
         assert!(error.may_retry(true) && !error.may_retry(false));
     }

@@ -9,6 +9,7 @@ pub mod config;
 mod daemon;
 mod handshake;
 mod inbox;
+mod inflight;
 mod lane;
 pub mod logging;
 mod measure;
@@ -26,7 +27,7 @@ mod sight;
 mod workers;
 
 pub use daemon::{Builder, Daemon, StartError};
-pub use ringfence_core::{Call, Cost, Engine, Stop, Surroundings, Unbounded};
+pub use ringfence_core::{Call, Cost, Deferred, Engine, Stop, Surroundings, Unbounded};
 pub use ringfence_protocol::error::{Error, ErrorCode};
 pub use ringfence_protocol::message;
 pub use ringfence_protocol::schema::{EngineSchema, MethodSchema};

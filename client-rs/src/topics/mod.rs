@@ -80,7 +80,9 @@ impl Client {
     pub fn topic(&self, name: &str, options: TopicOptions) -> Result<Topic, Error> {
         options.geometry().map_err(|wrong| Error::invalid(wrong.to_string()))?;
         let inner = match self.way() {
-            Way::Remote(_) => Inner::Remote(RemoteTopic::open(self, name, Some(options))?),
+            Way::Remote(remote) => {
+                Inner::Remote(RemoteTopic::open(self, remote, name, Some(options))?)
+            }
             #[cfg(feature = "inproc")]
             Way::Inproc(inproc) => {
                 let topic = inproc.bus()?.topic(name, options);
@@ -101,7 +103,7 @@ impl Client {
     /// ```
     pub fn find_topic(&self, name: &str) -> Result<Topic, Error> {
         let inner = match self.way() {
-            Way::Remote(_) => Inner::Remote(RemoteTopic::open(self, name, None)?),
+            Way::Remote(remote) => Inner::Remote(RemoteTopic::open(self, remote, name, None)?),
             #[cfg(feature = "inproc")]
             Way::Inproc(inproc) => {
                 let topic = inproc.bus()?.find(name);

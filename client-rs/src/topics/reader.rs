@@ -27,7 +27,6 @@ use super::subscription::Time;
 use crate::error::{Error, Outcome};
 use crate::options::{CallOptions, Timeout};
 use crate::session::Session;
-use crate::way::Way;
 
 /// A sleep lasts this long at most; then the control socket is looked at.
 const SLICE: Duration = Duration::from_millis(50);
@@ -251,9 +250,7 @@ impl Reader {
 
     /// A publish may wait for the cursor that was just stored.
     fn tell_room(&self, attached: &Attached) {
-        if let Way::Remote(remote) = self.topic.client.way() {
-            remote.here().ring_if_parked(attached.session.serial);
-        }
+        self.topic.remote().ring_if_parked(attached.session.serial);
     }
 
     fn hear_of_cut_off(&self, attached: &mut Attached) -> Result<(), Error> {
@@ -335,9 +332,7 @@ impl Drop for Reader {
 }
 
 fn attach(topic: &RemoteTopic, start: Start, keep: Keep) -> Result<Attached, Error> {
-    let Way::Remote(remote) = topic.client.way() else { return Err(Error::Closed) };
-    let remote = remote.here();
-    let session = remote.session()?;
+    let session = topic.remote().session()?;
     let number = session.ears.take_number().ok_or_else(|| {
         Error::invalid(format!(
             "{} subscriptions of this client are open, the most of one session: close one first",

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::method::Method;
 use crate::options::CallOptions;
 use crate::pending::Pending;
+use crate::remote::Remote;
 use crate::reply::Reply;
 
 /// The engine's methods.
@@ -47,6 +48,7 @@ impl Default for Methods {
 #[derive(Clone, Debug)]
 pub(crate) struct RemoteTopic {
     pub(super) client: Client,
+    remote: Arc<Remote>,
     pub(super) methods: Arc<Methods>,
     shared: Arc<Shared>,
 }
@@ -62,13 +64,20 @@ struct Shared {
 impl RemoteTopic {
     pub(super) fn open(
         client: &Client,
+        remote: &Arc<Remote>,
         name: &str,
         asked: Option<TopicOptions>,
     ) -> Result<Self, Error> {
         let methods = client.bus_methods();
         let opened = open(client, &methods, name, asked)?;
         let shared = Shared { name: name.to_owned(), asked, opened: Mutex::new(opened) };
-        Ok(Self { client: client.clone(), methods, shared: Arc::new(shared) })
+        let (client, remote) = (client.clone(), remote.clone());
+        Ok(Self { client, remote, methods, shared: Arc::new(shared) })
+    }
+
+    /// The way to the daemon, of this process.
+    pub(super) fn remote(&self) -> &Arc<Remote> {
+        self.remote.here()
     }
 
     pub(super) fn name(&self) -> &str {

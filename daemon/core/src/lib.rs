@@ -2,6 +2,7 @@
 //! or Python; the daemon, the in-process mode and the tests call it the same way.
 
 pub mod bus;
+pub mod deferred;
 pub mod engine;
 pub mod registry;
 pub mod system;
@@ -10,6 +11,7 @@ pub mod vectors;
 
 use std::path::PathBuf;
 
+pub use deferred::{Answer, Deferred, Later};
 pub use engine::{Call, Cost, Engine, Stop, Surroundings, Unbounded};
 pub use registry::{Method, Registry, RegistryError};
 

@@ -18,8 +18,8 @@ use ringfence_protocol::memory::Memory;
 use ringfence_protocol::schema::EngineSchema;
 
 use super::{
-    Attached, Bus, Elsewhere, Limits, Outgoing, Policy, Position, PublishError, Start,
-    SubscribeError, Topic, TopicError, TopicOptions,
+    Attached, Bus, Elsewhere, Limits, Outgoing, Policy, Position, Start, SubscribeError, Topic,
+    TopicError, TopicOptions,
 };
 use crate::engine::{Call, Cost, Engine};
 
@@ -136,9 +136,10 @@ impl<C: Carrier> Topics<C> {
     ) -> Result<(), Error> {
         let topic = self.topic(topic)?;
         self.carrier.check(call.session(), topic.name(), Right::Publish)?;
-        let Position { sequence, .. } =
-            topic.publish(outgoing).map_err(PublishError::into_error)?;
-        call.reply(&api::Published { sequence });
+        // Where it waits the answer comes later.
+        if let Some(Position { sequence, .. }) = topic.publish_for(outgoing, call)? {
+            call.reply(&api::Published { sequence });
+        }
         Ok(())
     }
 
@@ -200,6 +201,14 @@ impl<C: Carrier> Topics<C> {
         self.carrier.session_ended(session);
     }
 
+    /// May a publish to this topic have to wait?
+    #[inline]
+    fn may_wait(&self, request: &[u8]) -> bool {
+        let handle = request.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let topic = api::number(self.bus.epoch(), handle).and_then(|n| self.bus.numbered(n));
+        topic.is_some_and(|topic| matches!(topic.options().policy, Policy::Block { .. }))
+    }
+
     #[inline]
     fn topic(&self, handle: u64) -> Result<&Topic<C::Memory>, Error> {
         let number = api::number(self.bus.epoch(), handle);
@@ -220,6 +229,7 @@ impl<C: Carrier> Engine for Topics<C> {
                 Ok(bytes) => Cost::micros((bytes >> 10).try_into().unwrap_or(u32::MAX)),
                 Err(_) => Cost::LIGHT,
             },
+            api::PUBLISH | api::PUBLISH_TRACED if self.may_wait(request) => Cost::WAITS,
             _ => Cost::LIGHT,
         }
     }
