@@ -89,6 +89,9 @@ fn race<M: Memory + Clone + Send>(memory: M, enough: impl Fn(&Seen) -> bool) -> 
             for number in 0..WRITTEN {
                 let (envelope, bytes) = message(number, &mut payload);
                 writer.write(envelope, bytes).unwrap();
+                if number % 3 == 0 {
+                    writer.prepare();
+                }
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }

@@ -19,7 +19,9 @@
 //! O pairs with P: a reader that copied a word stored behind the writer's fence sees, after its own
 //! fence, at least the `seq` stored before the writer's (Rust reference, `fence`, fence-fence
 //! synchronisation; the argument of a sequence lock). Without the step O, 376 075 of 20 million
-//! accepted reads were torn (measured with a small program; `tests/log.rs` shows it anew).
+//! accepted reads were torn (measured with a small program; `tests/log.rs` shows it anew). The store
+//! of O may stand long before its fence ([`LogWriter::prepare`]): what counts is that no word of the
+//! message is stored before both.
 //!
 //! What it does not do: wake anybody, decide who may publish, hold up a publisher for a slow reader
 //! (ringfence-core, `bus`), carry messages larger than a slot.

@@ -76,26 +76,30 @@ proptest! {
     #[test]
     fn every_message_is_read_or_counted_as_missed(
         first in firsts(),
-        steps in prop::collection::vec((0u8..6, 0usize..3, 0u64..20), 1..300),
+        steps in prop::collection::vec((0u8..7, 0usize..3, 0u64..20), 1..300),
     ) {
         let mut writer = log(first);
         let mut readers = [0; 3].map(|_| (reader(&writer), 0_u64, false));
-        let mut written = 0_u64;
+        let (mut written, mut prepared) = (0_u64, 0);
         for (step, which, amount) in steps {
             let (reader, expected, lapped) = &mut readers[which];
             match step {
                 0 | 1 => for _ in 0..amount {
                     let position = write(&mut writer, written);
                     prop_assert_eq!(position.sequence, first.wrapping_add(written));
-                    written += 1;
+                    (written, prepared) = (written + 1, 0);
                 },
                 2 => {
                     reader.seek(Start::Oldest).unwrap();
-                    (*expected, *lapped) = (written.saturating_sub(8), false);
+                    (*expected, *lapped) = (written.saturating_sub(8 - prepared), false);
                 }
                 3 => {
                     reader.seek(Start::Newest).unwrap();
                     (*expected, *lapped) = (written, false);
+                }
+                4 => {
+                    writer.prepare();
+                    prepared = 1;
                 }
                 _ => for _ in 0..amount {
                     match next(reader, first) {
@@ -107,7 +111,7 @@ proptest! {
                         Read::Overtaken { missed } => {
                             *expected += missed;
                             prop_assert!(missed > 0);
-                            let left = if *lapped { 4 } else { 8 };
+                            let left = if *lapped { 4 } else { 8 - prepared };
                             prop_assert_eq!(*expected, written - left, "as little as possible");
                             *lapped = true;
                         }
@@ -119,9 +123,12 @@ proptest! {
 
     /// A position given by this log is found again or told to be gone; all others are errors.
     #[test]
-    fn a_position_is_found_gone_or_an_error(first in firsts(), written in 0u64..40, asked: u64, near in 0u64..64) {
+    fn a_position_is_found_gone_or_an_error(first in firsts(), written in 0u64..40, asked: u64, near in 0u64..64, prepared: bool) {
         let mut writer = log(first);
         write_all(&mut writer, 0..written);
+        if prepared {
+            writer.prepare();
+        }
         let mut reader = reader(&writer);
         for sequence in [asked, first.wrapping_add(near)] {
             let asked = Position { epoch: EPOCH, sequence };
@@ -132,7 +139,7 @@ proptest! {
                     prop_assert_eq!(error, SeekError::NotYet { asked, next: first.wrapping_add(written) });
                 }
                 Ok(()) => {
-                    let oldest = written.saturating_sub(8);
+                    let oldest = written.saturating_sub(8 - u64::from(prepared));
                     match next(&mut reader, first) {
                         Read::Nothing => prop_assert_eq!(number, written),
                         Read::Overtaken { missed } => prop_assert_eq!(number + missed, oldest),
@@ -246,6 +253,25 @@ fn a_message_that_is_being_written_is_neither_the_old_nor_the_new_one() {
     writer.memory().store(GEOMETRY.slot(8), 8);
     assert_eq!(next(&mut late, 0), Read::Overtaken { missed: 1 });
     assert_eq!(next(&mut early, 0), Read::Nothing);
+}
+
+/// Prepared for the next message the oldest is gone, and nothing else has changed.
+#[test]
+fn a_prepared_log_holds_one_message_less() {
+    for first in [0, u64::MAX - 3] {
+        let mut writer = log(first);
+        write_all(&mut writer, 0..8);
+        let (mut late, mut early) = (reader(&writer), reader(&writer));
+        early.seek(Start::Newest).unwrap();
+        writer.prepare();
+        writer.prepare();
+        assert_eq!(reader(&writer).position().sequence, first.wrapping_add(1));
+        assert_eq!(next(&mut late, first), Read::Overtaken { missed: 1 });
+        assert!(matches!(next(&mut late, first), Read::Message { .. }), "overtaken once only");
+        assert_eq!(next(&mut early, first), Read::Nothing);
+        write(&mut writer, 8);
+        assert!(matches!(next(&mut early, first), Read::Message { .. }));
+    }
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct LogWriter<M> {
     epoch: u64,
     /// Position of the next message.
     next: u64,
+    /// Does its slot say already that it is being written?
+    prepared: bool,
 }
 
 impl<M: Memory> LogWriter<M> {
@@ -51,7 +53,8 @@ impl<M: Memory> LogWriter<M> {
         memory.store(header::BLOCKS, geometry.blocks.into());
         memory.store(header::NEXT, first.sequence);
         memory.store_release(header::MAGIC, header::MAGIC_VALUE);
-        Ok(Self { memory, geometry, epoch: first.epoch, next: first.sequence })
+        let (epoch, next) = (first.epoch, first.sequence);
+        Ok(Self { memory, geometry, epoch, next, prepared: false })
     }
 
     /// Where the next message will stand.
@@ -72,6 +75,19 @@ impl<M: Memory> LogWriter<M> {
         &self.memory
     }
 
+    /// Says of the next message, ahead of time, that it is being written. Readers poll the line that
+    /// says so: stored now and not by the next [`write`](Self::write), a publish takes that line away
+    /// from them once and not twice.
+    ///
+    /// The oldest message is gone from now on, so a prepared log holds one less.
+    pub fn prepare(&mut self) {
+        if !self.prepared {
+            // O, the store: its fence stands before the words of the message.
+            self.memory.store(self.geometry.slot(self.next) + slot::SEQ, self.next);
+            self.prepared = true;
+        }
+    }
+
     /// Writes a message over the oldest one. Its position: whoever looks from now on finds it there.
     ///
     /// # Errors
@@ -84,11 +100,11 @@ impl<M: Memory> LogWriter<M> {
         let position = self.next();
         let at = self.geometry.slot(position.sequence);
         let head = Head::new(payload.len() as u32, envelope);
-        // O, pairs with P: who copies a word stored below sees this when it looks again.
-        self.memory.store(at + slot::SEQ, position.sequence);
+        // O, pairs with P: who copies a word stored below sees the mark when it looks again.
+        self.prepare();
         self.memory.fence(Ordering::Release);
         self.fill(at, head, payload);
-        self.next = position.sequence.wrapping_add(1);
+        (self.next, self.prepared) = (position.sequence.wrapping_add(1), false);
         // Q, pairs with R: the words above happen before a reader sees this one.
         self.memory.store_release(at + slot::SEQ, self.next);
         // S, pairs with T: who joins finds all messages below.
