@@ -15,7 +15,9 @@ use crate::sys::mapping::{Mapping, Options};
 use crate::sys::segment::Segment;
 use crate::sys::testing::{outcome, segment_name, spawn_child};
 
-const GEOMETRY: LogGeometry = LogGeometry { slots: 8, stride: 128, blocks: 0 };
+mod blocks;
+
+const GEOMETRY: LogGeometry = LogGeometry { slots: 8, stride: 128, blocks: 0, block_bytes: 0 };
 const EPOCH: u64 = 7;
 
 fn log(first: u64) -> LogWriter<Heap> {
@@ -33,7 +35,7 @@ fn reader(writer: &LogWriter<Heap>) -> LogReader<Heap> {
 /// A message that says its own number, counted from the first.
 fn write(writer: &mut LogWriter<impl Memory>, number: u64) -> Position {
     let payload = vec![number as u8; (number % 65) as usize];
-    writer.write(envelope(number), &payload).unwrap()
+    writer.write(envelope(number), &payload, |_| false).unwrap()
 }
 
 /// Every other message has ids.
@@ -277,10 +279,10 @@ fn a_prepared_log_holds_one_message_less() {
 #[test]
 fn a_payload_that_does_not_fit_is_refused_with_the_numbers_and_writes_nothing() {
     let mut writer = log(0);
-    let refused = writer.write(Envelope::default(), &[1; 65]);
-    assert_eq!(refused, Err(TooLong { len: 65, max: 64 }));
+    let refused = writer.write(Envelope::default(), &[1; 65], |_| false);
+    assert_eq!(refused, Err(TooLong { len: 65, max: 64 }.into()));
     assert_eq!(next(&mut reader(&writer), 0), Read::Nothing);
-    assert_eq!(writer.write(Envelope::default(), &[1; 64]).unwrap().sequence, 0);
+    assert_eq!(writer.write(Envelope::default(), &[1; 64], |_| false).unwrap().sequence, 0);
 }
 
 /// A whole message that makes no sense is an error of its own, and the reader goes on behind it.
@@ -293,6 +295,7 @@ fn lengths_and_flags_are_checked() {
         (u32::MAX.into(), Fault::Length { sequence: 0, len: u32::MAX, max: 64 }),
         (1 << 63, Fault::Flags { sequence: 0, flags: 1 << 15 }),
         (5 << 48, Fault::Flags { sequence: 0, flags: 5 }),
+        (2 << 48, Fault::Block { sequence: 0, block: 0, blocks: 0 }),
     ];
     for (value, fault) in cases {
         let mut writer = log(0);

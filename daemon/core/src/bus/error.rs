@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ringfence_protocol::log::{LogError, LogFault, LogGeometryError, Position, SeekError, TooLong};
+use ringfence_protocol::log::{
+    LogError, LogFault, LogGeometryError, Position, SeekError, TooLong, WriteError,
+};
 
 use super::limits::{BUFFERED, NAME_BYTES};
 use super::options::TopicOptions;
@@ -74,9 +76,15 @@ pub enum TopicError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The payload is longer than the topic's slots.
+    /// The payload is longer than the topic takes.
     #[error(transparent)]
     TooLong(#[from] TooLong),
+    /// The payload needs a block of the topic's log, and subscribers hold them all.
+    #[error("subscribers hold all {held} blocks of the topic: publish again later")]
+    Held {
+        /// How many are held.
+        held: u32,
+    },
     /// [`Policy::Reject`](super::Policy::Reject): the slowest subscription has not read a message that
     /// would be overwritten.
     #[error(
@@ -94,6 +102,15 @@ pub enum PublishError {
     /// The bus was closed.
     #[error("the bus is closed")]
     Closed,
+}
+
+impl From<WriteError> for PublishError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::TooLong(long) => Self::TooLong(long),
+            WriteError::Held { held } => Self::Held { held },
+        }
+    }
 }
 
 /// Why there is no subscription.
