@@ -397,7 +397,8 @@ impl<M: Memory> Sequencer<M> {
         if outgoing.must_be_heard && state.places.is_empty() {
             return Err(PublishError::NoSubscribers);
         }
-        let position = state.writer.write(stamped(outgoing), outgoing.payload)?;
+        // On the heap messages are copied, never held.
+        let position = state.writer.write(stamped(outgoing), outgoing.payload, |_| false)?;
         if state.sleepers > 0 {
             self.news.notify_all();
         }
