@@ -220,7 +220,10 @@ impl Remote {
         if let Some(ticket) = submitted {
             lane.register(ticket, Owner::Post(tally.clone()), Held::Nothing);
             lane.ring_bell_if_due();
-            lane.drain_some(self);
+            // Rarely, and then all that are there: each look takes a line away from the daemon.
+            if lane.ring.outstanding() >= lane.window() as u64 {
+                lane.drain_some(self);
+            }
         }
         cell.let_go(holder, self);
         posted
@@ -241,7 +244,7 @@ impl Lane {
     /// Takes answers that are there, a few. Were there any?
     #[inline]
     fn drain_some(&mut self, remote: &Arc<Remote>) -> bool {
-        const SOME: usize = 8;
+        const SOME: usize = 32;
         let mut found = false;
         for _ in 0..SOME {
             let Ok(Some(header)) = self.ring.peek() else { break };

@@ -283,6 +283,8 @@ impl<M: Memory> LogReader<M> {
     ) -> Result<(Read, Option<InPlace<H>>), LogFault> {
         let at = self.geometry.slot(self.next);
         let ready = self.next.wrapping_add(1);
+        // A message of two lines comes in one step: both are on their way before the first is looked at.
+        self.memory.prefetch_read(at + slot::REST);
         // R, pairs with Q.
         let seq = self.memory.load_acquire(at + slot::SEQ);
         if seq != ready {

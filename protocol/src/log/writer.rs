@@ -103,10 +103,20 @@ impl<M: Memory> LogWriter<M> {
     /// The oldest message is gone from now on, so a prepared log holds one less.
     pub fn prepare(&mut self) {
         if !self.prepared {
+            let at = self.geometry.slot(self.next);
             // O, the store: its fence stands before the words of the message.
-            self.memory.store(self.geometry.slot(self.next) + slot::SEQ, self.next);
+            self.memory.store(at + slot::SEQ, self.next);
+            self.memory.prefetch_write(at + slot::REST);
             self.prepared = true;
         }
+    }
+
+    /// Asks for the lines of the next message's slot, if it is known before its content is.
+    #[inline]
+    pub fn expect(&self) {
+        let at = self.geometry.slot(self.next);
+        self.memory.prefetch_write(at + slot::REST);
+        self.memory.prefetch_write(at + slot::SEQ);
     }
 
     /// Writes a message over the oldest one. Its position: whoever looks from now on finds it there.
