@@ -139,7 +139,10 @@ impl Topic {
         let policy = parse_policy(policy, patience)?;
         let client = client.clone();
         let topic = wait::aside_or_raise(py, move || match slots {
-            Some(slots) => client.topic(&name, TopicOptions { policy, slots, payload_bytes }),
+            Some(slots) => client.topic(
+                &name,
+                TopicOptions { policy, slots, payload_bytes, ..TopicOptions::default() },
+            ),
             None => client.find_topic(&name),
         })?;
         Ok(Self { topic })

@@ -253,6 +253,8 @@ impl Reactor {
         }
         if let Some(waker) = session.waker().filter(|_| !watched.waker) {
             watched.waker = self.add(waker.as_fd(), Source::Waker).is_ok();
+            // Whoever fell asleep before could not be woken by a byte.
+            session.ears.wake_tasks();
         }
     }
 }

@@ -15,6 +15,7 @@ use ringfence_core::bus::{Carrier, Elsewhere, Limits, Right, Topic};
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{down, up};
+use ringfence_protocol::log::{BlockUse, Holds};
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::names::SegmentKind;
 use ringfence_protocol::region::Region;
@@ -47,7 +48,7 @@ struct Ear {
     /// Its first lane.
     up: Region,
     down: Region,
-    cursors: usize,
+    geometry: Geometry,
     /// The odd value of `listening` that was acted upon last.
     acted: AtomicU32,
     /// What `news` holds; stores of two pollers may cross, a value is never stored twice.
@@ -84,8 +85,14 @@ impl Elsewhere for Reader {
 
     fn cursor(&self) -> u64 {
         // Of a truncated segment this is 0, which the topic takes for nothing new.
-        let at = self.ear.cursors + self.subscription as usize * 8;
+        let at = self.ear.geometry.up().cursors + self.subscription as usize * 8;
         self.ear.up.load_acquire(at)
+    }
+
+    fn holds(&self, block: BlockUse) -> bool {
+        // Numbers are below 64: whoever subscribes is told so otherwise.
+        let hold = block.held_by(self.subscription as u8);
+        Holds::new(&self.ear.up, self.ear.geometry).has(hold)
     }
 
     fn wake(&self) {
@@ -135,7 +142,7 @@ impl Ears {
             session: Arc::clone(session),
             up,
             down,
-            cursors: geometry.up().cursors,
+            geometry,
             acted: AtomicU32::new(0),
             news: AtomicU32::new(0),
         };

@@ -82,7 +82,12 @@ impl Case for Bus {
 }
 
 fn options() -> TopicOptions {
-    TopicOptions { policy: Policy::Overwrite, slots: SLOTS, payload_bytes: BYTES }
+    TopicOptions {
+        policy: Policy::Overwrite,
+        slots: SLOTS,
+        payload_bytes: BYTES,
+        ..TopicOptions::default()
+    }
 }
 
 fn both(client: &Client, name: &str) -> Result<(Publisher, Subscription), BenchError> {

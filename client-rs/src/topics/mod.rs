@@ -25,6 +25,7 @@ mod publisher;
 mod reader;
 mod remote;
 mod subscription;
+mod tasks;
 
 use ringfence_protocol::log::{Keep, Position, Start, TopicOptions};
 

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use ringfence_protocol::api::bus as api;
+use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
+use ringfence_protocol::limits::SUBSCRIPTIONS;
 use ringfence_protocol::log::{Counts, Event, Inbox, Keep, LogReader, Policy, Position, Start};
 use ringfence_protocol::message::Message;
 use ringfence_protocol::region::Region;
@@ -26,6 +28,7 @@ use super::remote::RemoteTopic;
 use super::subscription::Time;
 use crate::error::{Error, Outcome};
 use crate::options::{CallOptions, Timeout};
+use crate::reply::Reply;
 use crate::session::Session;
 
 /// A sleep lasts this long at most; then the control socket is looked at.
@@ -64,8 +67,23 @@ impl Reader {
     pub(super) fn open(topic: RemoteTopic, start: Start, keep: Keep) -> Result<Self, Error> {
         let keep = keep.validated().map_err(|wrong| Error::invalid(wrong.to_string()))?;
         let attached = attach(&topic, start, keep)?;
+        Ok(Self::of(topic, keep, attached))
+    }
+
+    /// As [`open`](Self::open), for tasks.
+    pub(super) async fn open_async(
+        topic: RemoteTopic,
+        start: Start,
+        keep: Keep,
+    ) -> Result<Self, Error> {
+        let keep = keep.validated().map_err(|wrong| Error::invalid(wrong.to_string()))?;
+        let attached = attach_async(&topic, start, keep).await?;
+        Ok(Self::of(topic, keep, attached))
+    }
+
+    fn of(topic: RemoteTopic, keep: Keep, attached: Attached) -> Self {
         let zero = || AtomicU64::new(0);
-        Ok(Self {
+        Self {
             topic,
             keep,
             stamp: ForkStamp::now(),
@@ -75,7 +93,7 @@ impl Reader {
             closed: AtomicBool::new(false),
             own: AtomicU32::new(0),
             attached: Mutex::new(Some(attached)),
-        })
+        }
     }
 
     pub(super) fn topic(&self) -> &str {
@@ -309,41 +327,52 @@ impl Reader {
         attached.session.ears.sleep((&self.own, own), at_most, has_news)
     }
 
-    pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Event, Error>> {
-        if self.stamp.is_child() {
-            return Poll::Ready(Err(Error::Forked));
+    /// The next event, for a task.
+    pub(super) async fn recv_async(&self) -> Result<Event, Error> {
+        loop {
+            let found = std::future::poll_fn(|cx| self.poll(cx)).await;
+            match found {
+                Some(found) => return found,
+                None => {
+                    // Said before: the daemon is another one.
+                    let attached = attach_async(&self.topic, Start::Oldest, self.keep).await?;
+                    *self.attached.lock() = Some(attached);
+                }
+            }
         }
-        // A thread that receives at the same time: it may take a while.
+    }
+
+    /// `None`: it is attached to nothing.
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Error>>> {
+        if self.stamp.is_child() {
+            return Poll::Ready(Some(Err(Error::Forked)));
+        }
         let Some(mut holder) = self.attached.try_lock() else {
-            return Poll::Ready(Err(Error::invalid(
-                "a thread receives from this subscription: let one side do so",
-            )));
+            let text = "a thread receives from this subscription: let either it or tasks do so";
+            return Poll::Ready(Some(Err(Error::invalid(text))));
         };
         if self.closed.load(SeqCst) {
-            return Poll::Ready(Err(Error::Closed));
+            return Poll::Ready(Some(Err(Error::Closed)));
         }
-        let attached = match self.attach_again(&mut holder) {
-            Ok(attached) => attached,
-            Err(error) => return Poll::Ready(Err(error)),
+        let Some(attached) = holder.as_mut() else { return Poll::Ready(None) };
+        let found = match self.look(attached) {
+            Ok(None) => {
+                attached.session.ears.sleep_as_task(cx.waker());
+                self.look(attached)
+            }
+            found => found,
         };
-        match self.look(attached) {
-            Ok(None) => {}
-            found => return Poll::Ready(found.and_then(|event| event.ok_or(Error::Closed))),
-        }
-        attached.session.ears.sleep_as_task(cx.waker());
-        let found = self.look(attached).and_then(|event| match event {
+        let found = found.and_then(|event| match event {
             None => self.check_session(attached).map(|()| None),
             event => Ok(event),
         });
+        if found.is_err() && attached.session.death().is_some() {
+            *holder = None;
+        }
         match found {
             Ok(None) => Poll::Pending,
-            Ok(Some(event)) => Poll::Ready(Ok(event)),
-            Err(error) => {
-                if attached.session.death().is_some() {
-                    *holder = None;
-                }
-                Poll::Ready(Err(error))
-            }
+            Ok(Some(event)) => Poll::Ready(Some(Ok(event))),
+            Err(error) => Poll::Ready(Some(Err(error))),
         }
     }
 }
@@ -356,50 +385,75 @@ impl Drop for Reader {
 
 fn attach(topic: &RemoteTopic, start: Start, keep: Keep) -> Result<Attached, Error> {
     let session = topic.remote().session()?;
-    let number = session.ears.take_number().ok_or_else(|| {
-        Error::invalid(format!(
-            "{} subscriptions of this client are open, the most of one session: close one first",
-            ringfence_protocol::limits::SUBSCRIPTIONS
-        ))
-    })?;
-    let subscribed = topic.call(|handle| subscribe(topic, handle, number, start));
-    let attached = subscribed.and_then(|sequence| {
-        // The session may have been replaced meanwhile: its own log is what counts.
-        session.poll();
-        let log = session
-            .ears
-            .log(topic.handle() as u32)
-            .ok_or(Error::Restarted { outcome: Outcome::NotStarted, pid: session.pid })?;
-        let mut log = LogReader::open(log).map_err(|wrong| Error::Protocol {
-            what: format!("the log of topic `{}`: {wrong}", topic.name()),
-        })?;
-        let at = Position { epoch: session.epoch, sequence };
-        log.seek(Start::At(at)).map_err(|wrong| Error::Protocol { what: wrong.to_string() })?;
-        let (inbox, policy) = (Inbox::new(log, keep), topic.options().policy);
-        let (session, lull) = (session.clone(), Lull::default());
-        Ok(Attached { session, number, inbox, policy, cut_off: None, lull })
+    let number = take_number(&session)?;
+    let subscribed = topic.call(|handle| {
+        let request = subscribe_request(handle, number, start);
+        topic.client.call(&topic.methods.subscribe, &request, &CallOptions::default())
     });
-    if attached.is_err() {
-        session.ears.give_number(number);
-    }
-    attached
+    attached(topic, session, number, keep, subscribed)
 }
 
-fn subscribe(topic: &RemoteTopic, handle: u64, number: u32, start: Start) -> Result<u64, Error> {
-    let (kind, at) = match start {
+/// As [`attach`], for tasks.
+async fn attach_async(topic: &RemoteTopic, start: Start, keep: Keep) -> Result<Attached, Error> {
+    let gone = || Error::Restarted { outcome: Outcome::NotStarted, pid: 0 };
+    let session = topic.remote().alive().ok_or_else(gone)?;
+    let number = take_number(&session)?;
+    let request = |handle| subscribe_request(handle, number, start);
+    let options = CallOptions::default();
+    let subscribed = topic.call_async(&topic.methods.subscribe, request, &options).await;
+    attached(topic, session, number, keep, subscribed)
+}
+
+fn take_number(session: &Session) -> Result<u32, Error> {
+    session.ears.take_number().ok_or_else(|| {
+        let text = format!(
+            "{SUBSCRIPTIONS} subscriptions of this client are open, the most of one session: close one first"
+        );
+        Error::Remote(RemoteError::new(ErrorCode::Quota, text))
+    })
+}
+
+fn subscribe_request(topic: u64, subscription: u32, start: Start) -> Vec<u8> {
+    let (start, at) = match start {
         Start::Oldest => (api::FROM_OLDEST, Position { epoch: 0, sequence: 0 }),
         Start::Newest => (api::FROM_NEWEST, Position { epoch: 0, sequence: 0 }),
         Start::At(at) => (api::FROM_POSITION, at),
     };
-    let request = api::Subscribe {
-        topic: handle,
-        subscription: number,
-        start: kind,
-        epoch: at.epoch,
-        sequence: at.sequence,
-    };
+    let Position { epoch, sequence } = at;
     let mut bytes = Vec::with_capacity(40);
-    request.encode(&mut bytes);
-    let reply = topic.client.call(&topic.methods.subscribe, &bytes, &CallOptions::default())?;
-    Ok(api::Subscribed::decode(&reply)?.sequence)
+    api::Subscribe { topic, subscription, start, epoch, sequence }.encode(&mut bytes);
+    bytes
+}
+
+/// What the daemon's answer makes of it. The log's descriptor came before that answer.
+fn attached(
+    topic: &RemoteTopic,
+    session: Arc<Session>,
+    number: u32,
+    keep: Keep,
+    subscribed: Result<Reply, Error>,
+) -> Result<Attached, Error> {
+    let inbox = subscribed.and_then(|reply| {
+        let api::Subscribed { sequence } = api::Subscribed::decode(&reply)?;
+        session.poll();
+        // Of another session if the daemon was replaced meanwhile.
+        let (outcome, pid) = (Outcome::NotStarted, session.pid);
+        let log = session.ears.log(topic.handle() as u32);
+        let log = log.ok_or(Error::Restarted { outcome, pid })?;
+        let wrong = |what: String| Error::Protocol { what };
+        let mut log = LogReader::open(log).map_err(|error| wrong(error.to_string()))?;
+        let at = Position { epoch: session.epoch, sequence };
+        log.seek(Start::At(at)).map_err(|error| wrong(error.to_string()))?;
+        Ok(Inbox::new(log, keep))
+    });
+    match inbox {
+        Ok(inbox) => {
+            let (policy, lull) = (topic.options().policy, Lull::default());
+            Ok(Attached { session, number, inbox, policy, cut_off: None, lull })
+        }
+        Err(error) => {
+            session.ears.give_number(number);
+            Err(error)
+        }
+    }
 }

@@ -68,11 +68,64 @@ impl RemoteTopic {
         name: &str,
         asked: Option<TopicOptions>,
     ) -> Result<Self, Error> {
+        let opened = open(client, &client.bus_methods(), name, asked)?;
+        Ok(Self::opened(client, remote, name, asked, opened))
+    }
+
+    fn opened(
+        client: &Client,
+        remote: &Arc<Remote>,
+        name: &str,
+        asked: Option<TopicOptions>,
+        opened: api::Opened,
+    ) -> Self {
         let methods = client.bus_methods();
-        let opened = open(client, &methods, name, asked)?;
         let shared = Shared { name: name.to_owned(), asked, opened: Mutex::new(opened) };
         let (client, remote) = (client.clone(), remote.clone());
-        Ok(Self { client, remote, methods, shared: Arc::new(shared) })
+        Self { client, remote, methods, shared: Arc::new(shared) }
+    }
+
+    /// As [`open`](Self::open), for tasks.
+    pub(super) async fn open_async(
+        client: Client,
+        remote: Arc<Remote>,
+        name: String,
+        asked: Option<TopicOptions>,
+    ) -> Result<Self, Error> {
+        let (methods, request) = (client.bus_methods(), open_request(&name, asked)?);
+        let reply = client.call_async(&methods.open, request, &CallOptions::default()).await?;
+        let opened = api::Opened::decode(&reply)?;
+        Ok(Self::opened(&client, &remote, &name, asked, opened))
+    }
+
+    /// As [`call`](Self::call), for tasks.
+    pub(super) async fn call_async(
+        &self,
+        method: &Method,
+        request: impl Fn(u64) -> Vec<u8>,
+        options: &CallOptions,
+    ) -> Result<Reply, Error> {
+        let first = self.client.call_async(method, request(self.handle()), options).await;
+        match first {
+            Err(error) if error.code() == ErrorCode::UnknownTopic => {
+                let again = open_request(&self.shared.name, self.shared.asked)?;
+                let opened = self.client.call_async(&self.methods.open, again, options).await?;
+                *self.shared.opened.lock() = api::Opened::decode(&opened)?;
+                self.client.call_async(method, request(self.handle()), options).await
+            }
+            done => done,
+        }
+    }
+
+    /// As [`publish`](Self::publish), for tasks.
+    pub(super) async fn publish_async(
+        self,
+        method: Method,
+        request: impl Fn(u64) -> Vec<u8>,
+        options: CallOptions,
+    ) -> Result<Position, Error> {
+        let reply = self.call_async(&method, request, &options).await?;
+        Ok(Position { epoch: self.epoch(), sequence: sequence(&reply)? })
     }
 
     /// The way to the daemon, of this process.
@@ -92,7 +145,9 @@ impl RemoteTopic {
             api::REJECT => Policy::Reject,
             _ => Policy::Block { patience },
         };
-        TopicOptions { policy, slots: opened.slots, payload_bytes: opened.payload_bytes as usize }
+        let api::Opened { slots, payload_bytes, blocks, block_bytes, .. } = opened;
+        let payload_bytes = payload_bytes as usize;
+        TopicOptions { policy, slots, payload_bytes, blocks, block_bytes }
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -124,7 +179,7 @@ impl RemoteTopic {
     }
 
     #[inline]
-    fn method(&self, message: &Publication<'_>) -> &Method {
+    pub(super) fn method(&self, message: &Publication<'_>) -> &Method {
         if message.has_ids() { &self.methods.publish_traced } else { &self.methods.publish }
     }
 
@@ -178,7 +233,12 @@ fn open(
     name: &str,
     asked: Option<TopicOptions>,
 ) -> Result<api::Opened, Error> {
-    let mut request = Vec::new();
+    let request = open_request(name, asked)?;
+    let reply = client.call(&methods.open, &request, &CallOptions::default())?;
+    Ok(api::Opened::decode(&reply)?)
+}
+
+fn open_request(name: &str, asked: Option<TopicOptions>) -> Result<Vec<u8>, Error> {
     let slots = asked.map_or(0, |options| options.slots);
     let options = asked.unwrap_or_default();
     let (policy, patience) = match options.policy {
@@ -189,15 +249,15 @@ fn open(
     let asked = api::Open {
         slots,
         payload_bytes: fits(options.payload_bytes, "payload_bytes")?,
-        blocks: 0,
-        block_bytes: 0,
+        blocks: options.blocks,
+        block_bytes: options.block_bytes,
         patience_ms: fits(patience.as_millis(), "the patience in milliseconds")?,
         policy,
         name,
     };
+    let mut request = Vec::new();
     asked.encode(&mut request);
-    let reply = client.call(&methods.open, &request, &CallOptions::default())?;
-    Ok(api::Opened::decode(&reply)?)
+    Ok(request)
 }
 
 fn fits<T: TryInto<u32> + std::fmt::Display + Copy>(value: T, what: &str) -> Result<u32, Error> {

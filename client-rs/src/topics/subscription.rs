@@ -1,7 +1,6 @@
 //! [`Subscription`]: reads a topic, waits for its messages, counts what became of them.
 
 use std::fmt;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use ringfence_protocol::log::{Counts, Event, Keep, Start};
@@ -42,6 +41,15 @@ impl fmt::Debug for Subscription {
 impl Subscription {
     pub(super) fn remote(topic: RemoteTopic, start: Start, keep: Keep) -> Result<Self, Error> {
         Ok(Self { inner: Inner::Remote(Box::new(Reader::open(topic, start, keep)?)) })
+    }
+
+    pub(super) async fn remote_async(
+        topic: RemoteTopic,
+        start: Start,
+        keep: Keep,
+    ) -> Result<Self, Error> {
+        let reader = Reader::open_async(topic, start, keep).await?;
+        Ok(Self { inner: Inner::Remote(Box::new(reader)) })
     }
 
     #[cfg(feature = "inproc")]
@@ -111,17 +119,16 @@ impl Subscription {
         }
     }
 
-    /// The next event, for a task of an event loop that turns the client's [`Driver`](crate::Driver).
+    /// The next event, awaitable on any runtime that turns the client's [`Driver`](crate::Driver). In
+    /// process it waits where it is awaited.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
-    pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Event, Error>> {
+    pub async fn recv_async(&self) -> Result<Event, Error> {
         match &self.inner {
-            Inner::Remote(reader) => reader.poll_recv(cx),
+            Inner::Remote(reader) => reader.recv_async().await,
             #[cfg(feature = "inproc")]
-            Inner::Inproc { .. } => Poll::Ready(Err(Error::invalid(
-                "a subscription in process is read by threads: use `recv`",
-            ))),
+            Inner::Inproc { .. } => self.recv(None),
         }
     }
 

@@ -20,7 +20,7 @@ fn client(daemon: &Daemon) -> Client {
 }
 
 fn options(policy: Policy, slots: u32) -> TopicOptions {
-    TopicOptions { policy, slots, payload_bytes: 64 }
+    TopicOptions { policy, slots, payload_bytes: 64, ..TopicOptions::default() }
 }
 
 fn publish(topic: &Topic, number: u64) -> u64 {

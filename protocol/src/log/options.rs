@@ -28,8 +28,12 @@ pub struct TopicOptions {
     pub policy: Policy,
     /// Messages that the log holds, a power of two.
     pub slots: u32,
-    /// Bytes of the longest payload.
+    /// Bytes of the longest payload that lies in a slot.
     pub payload_bytes: usize,
+    /// Longer messages that the log holds besides, each in a block of its own.
+    pub blocks: u32,
+    /// Bytes of the longest payload in a block: a multiple of 4096, 0 without blocks.
+    pub block_bytes: u32,
 }
 
 impl Default for TopicOptions {
@@ -39,6 +43,8 @@ impl Default for TopicOptions {
             policy: Policy::Overwrite,
             slots: limits::DEFAULT_LOG_SLOTS,
             payload_bytes: sizes.payload_bytes(),
+            blocks: 0,
+            block_bytes: 0,
         }
     }
 }
@@ -49,6 +55,8 @@ impl TopicOptions {
     /// # Errors
     /// [`LogGeometryError`] with the numbers.
     pub fn geometry(self) -> Result<LogGeometry, LogGeometryError> {
-        LogGeometry::for_payloads(self.slots, self.payload_bytes)
+        let Self { slots, payload_bytes, blocks, block_bytes, .. } = self;
+        let slots = LogGeometry::for_payloads(slots, payload_bytes)?;
+        LogGeometry { blocks, block_bytes, ..slots }.validated()
     }
 }

@@ -315,7 +315,8 @@ fn options(asked: &api::Open<'_>) -> Result<TopicOptions, Error> {
         }
     };
     let payload_bytes = asked.payload_bytes as usize;
-    Ok(TopicOptions { policy, slots: asked.slots, payload_bytes })
+    let api::Open { slots, blocks, block_bytes, .. } = *asked;
+    Ok(TopicOptions { policy, slots, payload_bytes, blocks, block_bytes })
 }
 
 fn sizes(options: TopicOptions) -> Result<usize, Error> {
@@ -326,7 +327,7 @@ fn sizes(options: TopicOptions) -> Result<usize, Error> {
 }
 
 fn opened<M: Memory>(topic: &Topic<M>, epoch: u64) -> api::Opened {
-    let TopicOptions { policy, slots, payload_bytes } = topic.options();
+    let TopicOptions { policy, slots, payload_bytes, blocks, block_bytes } = topic.options();
     let (policy, patience) = match policy {
         Policy::Overwrite => (api::OVERWRITE, Duration::ZERO),
         Policy::Block { patience } => (api::BLOCK, patience),
@@ -337,8 +338,8 @@ fn opened<M: Memory>(topic: &Topic<M>, epoch: u64) -> api::Opened {
         topic: api::handle(epoch, topic.number()),
         slots,
         payload_bytes: payload_bytes as u32,
-        blocks: 0,
-        block_bytes: 0,
+        blocks,
+        block_bytes,
         patience_ms: patience.as_millis() as u32,
         policy,
     }

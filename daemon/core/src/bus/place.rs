@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use ringfence_protocol::log::Counts;
+use ringfence_protocol::log::{BlockUse, Counts};
 
 /// How a subscription stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,9 @@ pub trait Elsewhere: Send + Sync + 'static {
 
     /// The sequence that it says it will read next.
     fn cursor(&self) -> u64;
+
+    /// Does it keep this block of its topic's log from being reused?
+    fn holds(&self, block: BlockUse) -> bool;
 
     /// Wakes it if it sleeps. Its topic has changed before, and a fence(SeqCst) stands between.
     fn wake(&self);

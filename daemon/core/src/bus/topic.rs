@@ -372,7 +372,8 @@ impl<M: Memory> Topic<M> {
 
 impl<M: Memory> Sequencer<M> {
     pub(super) fn check_length(&self, outgoing: &Outgoing<'_>) -> Result<(), PublishError> {
-        let (len, max) = (outgoing.payload.len(), self.options.payload_bytes);
+        let Self { options: TopicOptions { payload_bytes, block_bytes, .. }, .. } = self;
+        let (len, max) = (outgoing.payload.len(), (*payload_bytes).max(*block_bytes as usize));
         if len > max {
             return Err(TooLong { len, max }.into());
         }
@@ -408,9 +409,10 @@ impl<M: Memory> Sequencer<M> {
         if outgoing.must_be_heard && state.places.is_empty() {
             return Err(PublishError::NoSubscribers);
         }
+        let State { writer, places, .. } = state;
         // On the heap messages are copied, never held.
-        let position =
-            state.writer.write(stamped(outgoing, timestamp), outgoing.payload, |_| false)?;
+        let held = |of| places.iter().filter_map(|place| place.elsewhere()).any(|it| it.holds(of));
+        let position = writer.write(stamped(outgoing, timestamp), outgoing.payload, held)?;
         if state.sleepers > 0 {
             self.news.notify_all();
         }

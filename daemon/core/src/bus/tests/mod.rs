@@ -29,7 +29,9 @@ fn bus() -> Bus {
 
 fn topic(policy: Policy, slots: u32) -> (Bus, Topic) {
     let bus = bus();
-    let topic = bus.topic("t", TopicOptions { policy, slots, payload_bytes: 48 }).unwrap();
+    let topic = bus
+        .topic("t", TopicOptions { policy, slots, payload_bytes: 48, ..TopicOptions::default() })
+        .unwrap();
     (bus, topic)
 }
 
