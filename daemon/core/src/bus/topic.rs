@@ -226,7 +226,7 @@ impl Sequencer {
             return Err(PublishError::NoSubscribers);
         }
         // On the heap messages are copied, never held.
-        let position = state.writer.write(stamped(outgoing), outgoing.payload, |_| false)?;
+        let position = state.writer.write(stamped(outgoing), outgoing.payload, |_, _| false)?;
         if state.sleepers > 0 {
             self.news.notify_all();
         }
