@@ -1,19 +1,24 @@
 //! A writer that laps its readers at full speed: no message that a reader accepts is torn, and read
-//! and missed together are all that was written.
+//! and missed together are all that was written. And no block that a reader holds ever changes.
 //!
 //! Worth most in a release build (`cargo test --release --test log`). The canary is the shipped code
 //! over memory that forgets one store, the one that says "being written": it must be caught, or the
 //! test above it could not tell.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ringfence_protocol::log::{Envelope, LogGeometry, LogReader, LogWriter, Position, Read, slot};
+use ringfence_protocol::geometry::Geometry;
+use ringfence_protocol::log::{
+    BlockUse, Envelope, Holds, InPlace, LogGeometry, LogReader, LogWriter, Position, Read,
+    WriteError, slot,
+};
 use ringfence_protocol::memory::{Heap, Memory};
 use ringfence_protocol::region::Region;
 
 /// Few slots and blocks, so that the writer laps; large ones, so that a copy takes long.
-const GEOMETRY: LogGeometry = LogGeometry { slots: 8, stride: 1024, blocks: 3, block_bytes: 8192 };
+const GEOMETRY: LogGeometry = LogGeometry { slots: 8, stride: 1024, blocks: 3, block_bytes: 4096 };
 const FIRST: u64 = u64::MAX - 3;
 /// Messages to be accepted while the writer laps.
 const ACCEPTED: u64 = if cfg!(debug_assertions) { 10_000 } else { 100_000 };
@@ -73,7 +78,7 @@ struct Seen {
 
 /// Every other message is too long for a slot.
 fn length(number: u64) -> usize {
-    let most = if number.is_multiple_of(2) { 900 } else { 8000 };
+    let most = if number.is_multiple_of(2) { 900 } else { 2000 };
     most - (number % 64) as usize
 }
 
@@ -97,10 +102,10 @@ fn race<M: Memory + Clone + Send>(memory: M, enough: impl Fn(&Seen) -> bool) -> 
     let (stop, done) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut payload = [0; 8192];
+            let mut payload = [0; 2048];
             for number in 0..WRITTEN {
                 let (envelope, bytes) = message(number, &mut payload);
-                writer.write(envelope, bytes, |_| false).unwrap();
+                writer.write(envelope, bytes, |_, _| false).unwrap();
                 if number % 3 == 0 {
                     writer.prepare();
                 }
@@ -172,4 +177,87 @@ fn b3_without_the_writing_step_messages_are_torn() {
     }
     let seen = race(Forgetful(Region::private(GEOMETRY.bytes())), |seen| seen.torn > 0);
     assert!(seen.torn > 0, "the test cannot tell: {seen:?}");
+}
+
+/// A hold word in use.
+struct Held<'u>(Holds<'u, Region>, usize);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.give_back(self.1);
+    }
+}
+
+/// Publishes long messages until it is told to stop.
+fn publish(mut writer: LogWriter<Region>, stop: &AtomicBool, keeps: impl Fn(BlockUse) -> bool) {
+    let mut payload = [0; 2048];
+    for number in (1..WRITTEN).step_by(2) {
+        let (envelope, bytes) = message(number, &mut payload);
+        let envelope = Envelope { trace: 0, ..envelope };
+        match writer.write(envelope, bytes, |_, of| keeps(of)) {
+            Ok(_) => writer.prepare(),
+            Err(error) => assert!(matches!(error, WriteError::Held { held: 3 }), "{error}"),
+        }
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+}
+
+/// A reader that holds up to three messages at a time and looks at each twice, when it reads it and
+/// when it gives it back: how many it gave back, and how many looks were at something else.
+fn hold(asks: bool, enough: impl Fn(u64, u64) -> bool) -> (u64, u64) {
+    let first = Position { epoch: 1, sequence: FIRST };
+    let (memory, lane) = (Region::private(GEOMETRY.bytes()), Geometry::default());
+    let (up, stop) = (Region::private(lane.up().len), AtomicBool::new(false));
+    let writer = LogWriter::create(memory.clone(), GEOMETRY, first).unwrap();
+    let mut reader = LogReader::open(memory.clone()).unwrap();
+    let is_changed = |number: u64, in_place: &InPlace<Held>| {
+        let mut bytes = vec![0; in_place.len];
+        memory.read_block(in_place.at, &mut bytes);
+        u64::from(bytes.len() != length(number) || bytes.iter().any(|byte| *byte != number as u8))
+    };
+    let (mut held, mut given_back, mut changed) = (VecDeque::new(), 0, 0);
+    let keeps = |of: BlockUse| asks && Holds::new(&up, lane).has(of.held_by(3));
+    std::thread::scope(|scope| {
+        let publishing = scope.spawn(|| publish(writer, &stop, keeps));
+        for look in 0_u64.. {
+            if enough(given_back, changed) || publishing.is_finished() {
+                break;
+            }
+            // Given back in the order in which they were taken, so this one is free.
+            let word = (given_back as usize + held.len()) % 4;
+            let in_place = reader.read_held(&mut Vec::new(), |of, _| {
+                let holds = Holds::new(&up, lane);
+                holds.store(word, of.held_by(3));
+                Some(Held(holds, word))
+            });
+            if let (Read::Message { envelope, .. }, Some(in_place)) = in_place.unwrap() {
+                changed += is_changed(envelope.publisher, &in_place);
+                held.push_back((envelope.publisher, in_place));
+            }
+            let is_time = held.len() == 3 || look.is_multiple_of(5);
+            if let Some((number, in_place)) = held.pop_front_if(|_| is_time) {
+                changed += is_changed(number, &in_place);
+                given_back += 1;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    (given_back, changed)
+}
+
+#[test]
+fn b9_what_is_held_never_changes() {
+    let (given_back, changed) = hold(true, |given_back, _| given_back >= ACCEPTED / 4);
+    assert!(given_back > 0 && changed == 0, "{changed} changes in {given_back} messages");
+}
+
+#[test]
+fn b9_what_nobody_asks_for_changes() {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        return; // as above
+    }
+    let (given_back, changed) = hold(false, |_, changed| changed > 0);
+    assert!(changed > 0, "the test cannot tell, after {given_back} messages");
 }

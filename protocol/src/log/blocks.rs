@@ -38,7 +38,7 @@ impl BlockUse {
 }
 
 /// The hold words in a session's `up`. The client stores them, the daemon only asks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Holds<'m, M> {
     up: &'m M,
     at: usize,
@@ -81,7 +81,7 @@ impl<'m, M: Memory> Holds<'m, M> {
 /// The writer's book of its blocks.
 #[derive(Debug)]
 pub(super) struct Blocks {
-    /// The longest used first; one that was found held is as one used now.
+    /// The longest used first; one that was not free goes behind all others.
     by_age: VecDeque<Used>,
 }
 
@@ -98,8 +98,8 @@ impl Blocks {
         Self { by_age: (0..count).map(unused).collect() }
     }
 
-    /// Takes the oldest block that `is_free` once it is asked for its message and its use; each is
-    /// asked once. `None`: all are held.
+    /// Takes the oldest block of which `is_free` says so, given its message and its use; each is asked
+    /// for once. `None`: none is.
     pub(super) fn take(
         &mut self,
         sequence: u64,

@@ -35,7 +35,7 @@ fn reader(writer: &LogWriter<Heap>) -> LogReader<Heap> {
 /// A message that says its own number, counted from the first.
 fn write(writer: &mut LogWriter<impl Memory>, number: u64) -> Position {
     let payload = vec![number as u8; (number % 65) as usize];
-    writer.write(envelope(number), &payload, |_| false).unwrap()
+    writer.write(envelope(number), &payload, |_, _| false).unwrap()
 }
 
 /// Every other message has ids.
@@ -279,10 +279,10 @@ fn a_prepared_log_holds_one_message_less() {
 #[test]
 fn a_payload_that_does_not_fit_is_refused_with_the_numbers_and_writes_nothing() {
     let mut writer = log(0);
-    let refused = writer.write(Envelope::default(), &[1; 65], |_| false);
+    let refused = writer.write(Envelope::default(), &[1; 65], |_, _| false);
     assert_eq!(refused, Err(TooLong { len: 65, max: 64 }.into()));
     assert_eq!(next(&mut reader(&writer), 0), Read::Nothing);
-    assert_eq!(writer.write(Envelope::default(), &[1; 64], |_| false).unwrap().sequence, 0);
+    assert_eq!(writer.write(Envelope::default(), &[1; 64], |_, _| false).unwrap().sequence, 0);
 }
 
 /// A whole message that makes no sense is an error of its own, and the reader goes on behind it.

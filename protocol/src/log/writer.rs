@@ -1,8 +1,8 @@
 //! The one writer of a log.
 //!
 //! It never waits and never allocates. It knows nothing but what it wrote itself: no word of the log
-//! is read again. Of its readers it asks one thing, through its caller: whether they hold a block
-//! that it is about to reuse.
+//! is read again. Of its readers it asks one thing, through its caller: whether a block that it is
+//! about to reuse is kept.
 
 use std::sync::atomic::Ordering;
 
@@ -27,9 +27,9 @@ pub enum WriteError {
     /// It is too long.
     #[error(transparent)]
     TooLong(#[from] TooLong),
-    /// It needs a block, and subscribers hold all of them.
+    /// It needs a block, and all of them are kept.
     #[error(
-        "subscribers hold all {held} blocks: publish again when messages were given back, or make more blocks"
+        "subscribers hold all {held} blocks: publish again when they have read on, or make more blocks"
     )]
     Held {
         /// How many are held.
@@ -120,8 +120,10 @@ impl<M: Memory> LogWriter<M> {
     }
 
     /// Writes a message over the oldest one. Its position: whoever looks from now on finds it there.
-    /// One that does not fit a slot takes the oldest block, and the message that was in it is gone;
-    /// blocks that somebody `holds` are passed over, but their messages are gone, too.
+    /// One that does not fit a slot takes the oldest block that nobody `keeps`, and the message that was
+    /// in it is gone. `keeps` is asked for a message and the use of its block: is the block held
+    /// ([`Holds::has`](super::Holds::has)), or shall the message stay for another reason? Before a
+    /// block is taken it is asked twice: a hold may come between.
     ///
     /// # Errors
     /// [`WriteError`]; nothing was written.
@@ -129,14 +131,14 @@ impl<M: Memory> LogWriter<M> {
         &mut self,
         envelope: Envelope,
         payload: &[u8],
-        holds: impl FnMut(BlockUse) -> bool,
+        keeps: impl FnMut(u64, BlockUse) -> bool,
     ) -> Result<Position, WriteError> {
         let (len, max) = (payload.len(), self.geometry.message_bytes());
         if len > max {
             return Err(TooLong { len, max }.into());
         }
         let fits = len <= self.geometry.payload_bytes();
-        let block = if fits { None } else { Some(self.take_block(holds)?) };
+        let block = if fits { None } else { Some(self.take_block(keeps)?) };
         let position = self.next();
         let at = self.geometry.slot(position.sequence);
         let head = Head::new(len as u32, envelope);
@@ -160,11 +162,14 @@ impl<M: Memory> LogWriter<M> {
 
     fn take_block(
         &mut self,
-        mut holds: impl FnMut(BlockUse) -> bool,
+        mut keeps: impl FnMut(u64, BlockUse) -> bool,
     ) -> Result<BlockUse, WriteError> {
         let Self { memory, geometry, next, blocks, .. } = self;
         let slots = u64::from(geometry.slots);
         let is_free = |sequence: u64, of| {
+            if keeps(sequence, of) {
+                return false;
+            }
             // If its slot is not reused yet, it says from now on that it is about to be. W, pairs
             // with X: either a reader sees that after its hold, or we see its hold.
             if next.wrapping_sub(sequence) <= slots {
@@ -172,7 +177,7 @@ impl<M: Memory> LogWriter<M> {
                 memory.store(geometry.slot(sequence) + slot::SEQ, reused);
             }
             memory.fence(Ordering::SeqCst);
-            !holds(of)
+            !keeps(sequence, of)
         };
         blocks.take(*next, is_free).ok_or(WriteError::Held { held: geometry.blocks })
     }

@@ -217,7 +217,7 @@ fn log_in(memory: LogMemory, fill: impl FnOnce(&mut LogWriter<LogMemory>)) -> Lo
 
 /// A message that holds its position twice.
 fn write(writer: &mut LogWriter<LogMemory>) {
-    writer.write(Envelope::default(), &payload(writer.next().sequence), |_| false).unwrap();
+    writer.write(Envelope::default(), &payload(writer.next().sequence), |_, _| false).unwrap();
 }
 
 /// Bytes of a message that fits no slot.
@@ -234,7 +234,7 @@ fn long(sequence: u64) -> [u8; LONG] {
 fn write_long(writer: &mut LogWriter<LogMemory>, up: &LogMemory) -> bool {
     let payload = long(writer.next().sequence);
     let holds = Holds::new(up, LANE);
-    writer.write(Envelope::default(), &payload, |of| holds.has(of.held_by(0))).is_ok()
+    writer.write(Envelope::default(), &payload, |_, of| holds.has(of.held_by(0))).is_ok()
 }
 
 fn payload(sequence: u64) -> [u8; 40] {

@@ -410,8 +410,13 @@ impl<M: Memory> Sequencer<M> {
             return Err(PublishError::NoSubscribers);
         }
         let State { writer, places, .. } = state;
-        // On the heap messages are copied, never held.
-        let held = |of| places.iter().filter_map(|place| place.elsewhere()).any(|it| it.holds(of));
+        // Of who reads elsewhere; and where nothing may be lost, of who has not read it.
+        let (next, counts) = (writer.next().sequence, self.options.policy != Policy::Overwrite);
+        let held = |sequence, of| {
+            let by_reading = |place: &Place| place.elsewhere().is_some_and(|it| it.holds(of));
+            let by_cursor = |place: &Place| counts && place.cursor(next) <= sequence;
+            places.iter().any(|place| by_reading(place) || by_cursor(place))
+        };
         let position = writer.write(stamped(outgoing, timestamp), outgoing.payload, held)?;
         if state.sleepers > 0 {
             self.news.notify_all();

@@ -81,12 +81,12 @@ impl Model {
         Self { blocks: VecDeque::from([None; 3]), ..Self::default() }
     }
 
-    /// Is there a block? Messages on the way to it are withdrawn.
+    /// Is there a block? Its message is withdrawn.
     fn take(&mut self, is_held: impl Fn(u64) -> bool) -> bool {
         for _ in 0..3 {
             let oldest = self.blocks.pop_front().unwrap();
-            self.withdrawn.extend(oldest);
             if !oldest.is_some_and(&is_held) {
+                self.withdrawn.extend(oldest);
                 self.blocks.push_back(Some(self.written));
                 return true;
             }
@@ -156,7 +156,7 @@ proptest! {
                 Step::Short | Step::Long => {
                     let is_long = matches!(step, Step::Long);
                     let holds = session.holds();
-                    let written = writer.write(envelope(number), &payload(number, is_long), |of| {
+                    let written = writer.write(envelope(number), &payload(number, is_long), |_, of| {
                         holds.has(of.held_by(SUBSCRIPTION))
                     });
                     if is_long && !model.take(|number| session.has(number)) {
@@ -239,21 +239,60 @@ fn a_hold_that_comes_too_late_is_given_back() {
         }
     }
     let (mut writer, given) = (log(0), std::cell::Cell::new(0));
-    writer.write(envelope(0), &payload(0, true), |_| unreachable!("nothing was used yet")).unwrap();
+    writer
+        .write(envelope(0), &payload(0, true), |_, _| unreachable!("nothing was used yet"))
+        .unwrap();
     let mut reader = LogReader::open(writer.memory().clone()).unwrap();
     let read = reader.read_held(&mut Vec::new(), |of, _| {
-        let asked = std::cell::Cell::new(None);
+        let mut taken = None;
         for number in 1..4 {
-            let payload = payload(number, true);
-            writer
-                .write(envelope(number), &payload, |of| asked.replace(Some(of)).is_some())
-                .unwrap();
+            let nobody = |_, of| {
+                taken = Some(of);
+                false
+            };
+            writer.write(envelope(number), &payload(number, true), nobody).unwrap();
         }
-        assert_eq!(asked.get(), Some(of));
+        assert_eq!(taken, Some(of));
         Some(Given(&given))
     });
     let (read, in_place) = read.unwrap();
     assert_eq!((read, in_place.is_some(), given.get()), (Read::Overtaken { missed: 1 }, false, 1));
+}
+
+/// Asked once more, after the message was withdrawn, somebody holds its block: it stays as it is.
+#[test]
+fn a_hold_between_the_two_questions_counts() {
+    let mut writer = log(0);
+    for number in 0..3 {
+        writer.write(envelope(number), &payload(number, true), |_, _| false).unwrap();
+    }
+    let mut asked = Vec::new();
+    let second = |sequence, of: BlockUse| {
+        asked.push((sequence, of.generation));
+        asked.len() == 2
+    };
+    writer.write(envelope(3), &payload(3, true), second).unwrap();
+    assert_eq!(asked, [(0, 0), (0, 0), (1, 0), (1, 0)]);
+    let reader = LogReader::open(writer.memory().clone()).unwrap();
+    assert_eq!((reader.oldest(), reader.end()), (2, 4));
+    let mut held = vec![0; payload(0, true).len()];
+    writer.memory().read(SIZES.block(0), &mut held);
+    assert_eq!(held, payload(0, true));
+}
+
+/// Nobody holds anything, but a subscription that must not miss has not read the messages.
+#[test]
+fn a_message_that_shall_stay_keeps_its_block() {
+    let mut writer = log(0);
+    for number in 0..3 {
+        writer.write(envelope(number), &payload(number, true), |_, _| false).unwrap();
+    }
+    let mut reader = LogReader::open(writer.memory().clone()).unwrap();
+    let mut publish = |cursor| writer.write(envelope(3), &[3; 99], |number, _| number >= cursor);
+    assert_eq!(publish(0), Err(WriteError::Held { held: 3 }));
+    assert!(matches!(reader.read(&mut Vec::new()), Ok(Read::Message { .. })), "it stayed");
+    assert!(publish(1).is_ok());
+    assert_eq!(reader.oldest(), 1, "only what was read has gone");
 }
 
 /// A block that is not there, and a length beyond it: errors, and nobody is asked to hold anything
@@ -269,7 +308,7 @@ fn what_a_slot_says_of_its_block_is_checked() {
     ];
     for (at, value, fault) in cases {
         let mut writer = log(0);
-        writer.write(envelope(0), &payload(0, true), |_| false).unwrap();
+        writer.write(envelope(0), &payload(0, true), |_, _| false).unwrap();
         let at = SIZES.slot(0) + at;
         writer.memory().store(at, writer.memory().load(at) >> 32 << 32 | u64::from(value));
         let mut reader = LogReader::open(writer.memory().clone()).unwrap();
@@ -284,12 +323,12 @@ fn what_a_slot_says_of_its_block_is_checked() {
 fn a_payload_longer_than_a_block_is_refused_and_withdraws_nothing() {
     let mut writer = log(0);
     for number in 0..3 {
-        writer.write(envelope(number), &payload(number, true), |_| false).unwrap();
+        writer.write(envelope(number), &payload(number, true), |_, _| false).unwrap();
     }
-    let refused = writer.write(envelope(3), &[0; 4097], |_| unreachable!("no block fits"));
+    let refused = writer.write(envelope(3), &[0; 4097], |_, _| unreachable!("no block fits"));
     assert_eq!(refused, Err(TooLong { len: 4097, max: 4096 }.into()));
     let reader = LogReader::open(writer.memory().clone()).unwrap();
     assert_eq!((reader.oldest(), reader.end()), (0, 3));
-    assert!(writer.write(envelope(3), &[0; 4096], |_| false).is_ok());
+    assert!(writer.write(envelope(3), &[0; 4096], |_, _| false).is_ok());
     assert_eq!((reader.oldest(), reader.end()), (1, 4));
 }
