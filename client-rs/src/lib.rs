@@ -44,6 +44,8 @@ mod session;
 mod submit;
 mod target;
 mod timers;
+#[cfg(feature = "topology")]
+pub mod topology;
 mod wait;
 mod way;
 
