@@ -13,6 +13,7 @@ mod method;
 mod pack;
 mod pending;
 mod target;
+mod topology;
 mod unpack;
 mod wait;
 
@@ -35,6 +36,8 @@ mod _core {
     use crate::pack::Layout;
     #[pymodule_export]
     use crate::pending::Pending;
+    #[pymodule_export]
+    use crate::topology::Topology;
 
     /// Bytes of payloads over 64 KiB that the clients of this process have copied so far.
     #[pyfunction]

@@ -103,6 +103,18 @@ def test_messages_md_is_typed_and_run(tmp_path: Path) -> None:
     assert f"``{result.stdout.strip()}``" in (ROOT / page).read_text()
 
 
+def test_topology_md_is_typed_and_run(tmp_path: Path) -> None:
+    """Its topologies are saved, its commands are typed, its Python is one program."""
+    page = "docs/topology.md"
+    for topology in blocks(page, "toml"):
+        save(tmp_path, topology)
+    with Shell(tmp_path, surroundings(tmp_path)) as shell:
+        for command, shown in commands(page):
+            shell.type(command, shown)
+    result = run_python(f"import os; os.chdir({str(tmp_path)!r})\n{script(page)}")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_tutorial_is_typed_as_it_stands() -> None:

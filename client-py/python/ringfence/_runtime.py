@@ -1,8 +1,8 @@
-"""The bus inside this process: messages from whoever publishes them to whoever subscribes to them.
+"""The bus: messages from whoever publishes them to whoever subscribes to them.
 
-Its native half is in ``ringfence_inproc`` (``pip install ringfence[inproc]``). Each subscription has a
-thread of its own that calls its callback; no Python lock is held while it does, so a callback may
-publish, subscribe and close.
+Which way messages go is a carrier's affair (``_carrier``). Each subscription has a thread of its own
+that calls its callback; no Python lock is held while it does, so a callback may publish, subscribe and
+close.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from . import _carrier
 from ._errors import ForkedSession
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import ClassVar, Self
 
-    from ringfence_inproc._inproc import Subscription as NativeSubscription
-    from ringfence_inproc._inproc import Topic
+    from ._carrier import Receiver, Topic
 
 __all__ = ["Runtime", "Subscription"]
 
@@ -33,9 +33,6 @@ UNSIZED_BYTES = 4096
 
 _LAST_WORDS_S = 0.5
 """How long the end of a process waits for a callback."""
-
-_LOG_BYTES = 1 << 20
-"""About what the log of a topic takes."""
 
 
 class Published(Protocol):
@@ -70,10 +67,10 @@ class Subscription(Generic[M]):
     """Calls a callback for each message of one class, in order, in a thread of its own."""
 
     def __init__(
-        self, native: NativeSubscription, cls: type[M], callback: Callable[[M], object]
+        self, receiver: Receiver, cls: type[M], callback: Callable[[M], object]
     ) -> None:
         self._pid = os.getpid()
-        self._native = native
+        self._receiver = receiver
         self._cls = cls
         self._callback = callback
         self.received = 0
@@ -93,14 +90,14 @@ class Subscription(Generic[M]):
         second time does nothing; nor does it in a forked child, which has no such thread."""
         if os.getpid() != self._pid:
             return
-        self._native.close()
+        self._receiver.close()
         if not isinstance(threading.current_thread(), _Dispatcher):
             self._thread.join(timeout)
 
     def _dispatch(self) -> None:
         more = True
         while more:
-            payloads, missed, more = self._native.recv()
+            payloads, missed, more = self._receiver.recv()
             self.missed += missed
             for payload in payloads:
                 self._deliver(payload)
@@ -119,7 +116,7 @@ class Subscription(Generic[M]):
 
 
 class Runtime:
-    """This process's bus. All runtimes of a process share it; closing one ends its own subscriptions.
+    """A door to the bus. All runtimes of a process share one; closing a runtime ends its own subscriptions.
 
     >>> import ringfence as rf
     >>> from ringfence.messages import F64, Message, message
@@ -136,6 +133,12 @@ class Runtime:
 
     ``schema_digest`` is ``SCHEMA_DIGEST`` of generated classes (bytes, or as hexadecimal text): all
     runtimes of a process that name one must name the same.
+
+    ``topology_path`` and ``service_name`` say who this is and where the others are; both or neither:
+
+    :raises ValueError: only one of them, or a digest that is another than this process's.
+    :raises RuntimeError: the topology is wrong or has no such service (the text lists those there are),
+        or others are reached in a way that this version does not have.
     """
 
     def __init__(
@@ -144,24 +147,10 @@ class Runtime:
         topology_path: str | os.PathLike[str] | None = None,
         service_name: str | None = None,
     ) -> None:
-        if (topology_path is None) != (service_name is None):
-            raise ValueError("topology_path and service_name go together: give both or neither")
-        if topology_path is not None:
-            raise RuntimeError(
-                "topologies need the bus of the daemon, which this version does not have: "
-                "leave topology_path and service_name out for the bus of this process"
-            )
-        try:
-            from ringfence_inproc._inproc import Topic
-        except ImportError as error:
-            raise ImportError(
-                "the bus of this process is in a second package: pip install 'ringfence[inproc]'",
-                name=error.name,
-            ) from error
+        self._carrier = _carrier.choose(topology_path, service_name)
         if schema_digest is not None:
             _agree(schema_digest)
         self._pid = os.getpid()
-        self._make_topic = Topic
         self._topics: dict[int, Topic] = {}
         self._subscriptions: list[Subscription[Any]] = []
         self.closed = False
@@ -200,6 +189,8 @@ class Runtime:
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
             subscription.close(timeout=timeout)
+        if os.getpid() == self._pid:
+            self._carrier.close()
 
     def _topic(self, cls: type[Any]) -> Topic:
         if self.closed:
@@ -212,9 +203,7 @@ class Runtime:
         topic = self._topics.get(number)
         if topic is None:
             longest = int(getattr(cls, "SIZE", UNSIZED_BYTES))
-            # Powers of two, so that 64 to 4096 messages take about a mebibyte.
-            slots = min(max(1 << (_LOG_BYTES // (longest + 128)).bit_length() - 1, 64), 4096)
-            topic = self._topics[number] = self._make_topic(f"type.{number}", slots, longest)
+            topic = self._topics[number] = self._carrier.topic(number, longest)
         return topic
 
     def __enter__(self) -> Self:
@@ -231,7 +220,7 @@ class Runtime:
     def __repr__(self) -> str:
         if self.closed:
             return "<ringfence.Runtime, closed>"
-        return f"<ringfence.Runtime in process, {len(self._subscriptions)} subscriptions>"
+        return f"<ringfence.Runtime {self._carrier.name}, {len(self._subscriptions)} subscriptions>"
 
 
 def _agree(schema_digest: bytes | str) -> None:
