@@ -109,6 +109,8 @@ codes! {
     UnknownId = 1014 => KeyError,
     /// No engine or method of this name or number is enabled in the daemon.
     UnknownMethod = 1015 => KeyError,
+    /// No topic has this name or number.
+    UnknownTopic = 1016 => KeyError,
     /// A computation could not be carried out.
     Algorithm = 2001 => RuntimeError,
     /// A file or directory does not exist.
@@ -141,6 +143,8 @@ codes! {
     ForkedSession = 5012 => ForkedSession,
     /// The daemon is shutting down.
     ShuttingDown = 5013 => DaemonUnavailable,
+    /// A message asked for somebody to hear it, and nobody has subscribed.
+    NoSubscribers = 5014 => RuntimeError,
     /// Memory could not be had.
     OutOfMemory = 6001 => MemoryError,
     /// The payload is larger than this method, lane or instance takes.

@@ -73,15 +73,19 @@ impl Geometry {
     /// The offsets of `up`.
     #[must_use]
     pub const fn up(self) -> Up {
-        let cancel = 3 * LINE;
+        let cancel = 4 * LINE;
         let release = cancel + self.slots as usize * 8;
-        let ring = (release + (self.down_blocks as usize + limits::BULK_SEGMENTS) * 8)
-            .next_multiple_of(limits::STRIDE);
+        let cursors = (release + (self.down_blocks as usize + limits::BULK_SEGMENTS) * 8)
+            .next_multiple_of(LINE);
+        let holds = cursors + limits::SUBSCRIPTIONS * 8;
+        let ring = (holds + limits::HOLDS * 8).next_multiple_of(limits::STRIDE);
         let arena =
             (ring + self.slots as usize * limits::STRIDE).next_multiple_of(limits::BLOCK_BYTES);
         Up {
             cancel,
             release,
+            cursors,
+            holds,
             ring,
             arena,
             len: arena + self.up_blocks as usize * limits::BLOCK_BYTES,
@@ -91,7 +95,7 @@ impl Geometry {
     /// The offsets of `down`.
     #[must_use]
     pub const fn down(self) -> Down {
-        let lease = 4 * LINE;
+        let lease = 5 * LINE;
         let entries = (lease + (self.down_blocks as usize + limits::BULK_SEGMENTS) * 16)
             .next_multiple_of(LINE);
         let ring = (entries + self.slots as usize * ENTRY_BYTES).next_multiple_of(limits::STRIDE);
@@ -114,6 +118,10 @@ pub struct Up {
     pub cancel: usize,
     /// A release word per lease.
     pub release: usize,
+    /// A cursor per subscription of the session.
+    pub cursors: usize,
+    /// The session's holds.
+    pub holds: usize,
     /// The submission ring.
     pub ring: usize,
     /// The request arena.
@@ -168,13 +176,17 @@ mod tests {
             let (up, down) = (geometry.up(), geometry.down());
             assert!(
                 up.cancel < up.release
-                    && up.release < up.ring
+                    && up.release < up.cursors
+                    && up.cursors < up.holds
+                    && up.holds < up.ring
                     && up.ring < up.arena
                     && up.arena < up.len
             );
             assert!(
                 down.lease < down.entries && down.entries < down.ring && down.ring < down.arena
             );
+            assert_eq!(up.holds - up.cursors, limits::SUBSCRIPTIONS * 8);
+            assert!(up.ring - up.holds >= limits::HOLDS * 8);
             assert_eq!(up.len - up.arena, 3 * 4096);
             assert_eq!(down.len - down.arena, 64 * 4096);
         }

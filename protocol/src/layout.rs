@@ -5,8 +5,11 @@
 //!   consumed   u64   answers read; cached <= consumed <= done       0
 //!   parked     u32   even awake, odd asleep                       128
 //!   measures   u64s  client-side measurements, untrusted          256
-//!   cancel     u64   per entry: ticket + 1 of the call to cancel  384
+//!   listening  u32   a subscription sleeps: an odd value a sleep  384
+//!   cancel     u64   per entry: ticket + 1 of the call to cancel  512
 //!   release    u64   per lease: generation given back             ..
+//!   cursors    u64   per subscription: sequence it reads next     ..
+//!   holds      u64   per held block of a log; 0 = none            ..
 //!   ring             submission slots                             ..
 //!   arena            request blocks                               ..
 //!
@@ -18,14 +21,18 @@
 //!   released   u64   below it submission slots may be reused      144
 //!   parked     u32   even awake, odd asleep                       256
 //!   wake       u32   the client's futex                           384
-//!   lease            {generation u64, ticket u64} per lease       512
+//!   news       u32   the futex of its sleeping subscriptions      512
+//!   lease            {generation u64, ticket u64} per lease       640
 //!   entries          the in-flight table                          ..
 //!   ring             completion slots                             ..
 //!   arena            reply blocks                                 ..
 //! ```
 //!
-//! Word placement is measured: `parked` and `wake` alone, `claimed/done/released` together,
-//! `consumed` alone (one shared line costs 90 -> 100 ns p50, 139 -> 185 ns p99).
+//! `listening`, `cursors`, `holds` and `news` serve subscriptions: in a session's first lane only
+//! (SPEC P8, B11).
+//!
+//! Word placement is measured: `parked`, `wake` and their like alone, `claimed/done/released`
+//! together, `consumed` alone (one shared line costs 90 -> 100 ns p50, 139 -> 185 ns p99).
 //!
 //! A slot, in both rings (stride 256):
 //!
@@ -54,6 +61,8 @@ pub mod up {
     pub const PARKED: usize = super::LINE;
     /// Client-side measurements: [`crate::measures`].
     pub const MEASURES: usize = 2 * super::LINE;
+    /// The parking word of the session's subscriptions.
+    pub const LISTENING: usize = 3 * super::LINE;
 }
 
 /// Offsets of words in `down`.
@@ -72,6 +81,8 @@ pub mod down {
     pub const PARKED: usize = 2 * super::LINE;
     /// The client's futex.
     pub const WAKE: usize = 3 * super::LINE;
+    /// The futex of its sleeping subscriptions.
+    pub const NEWS: usize = 4 * super::LINE;
 }
 
 /// Offsets in an entry of the in-flight table.
@@ -159,9 +170,43 @@ impl Header {
     }
 }
 
+/// A block of a log that a subscription of this session keeps from being reused: what a word of
+/// `holds` says. One word, so that it is whole whenever it is read. It is compared, never taken
+/// apart, by who asks whether a block is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Number of the subscription, which says of which log.
+    pub subscription: u8,
+    /// Zero-based block of that log.
+    pub block: u32,
+    /// Which use of the block.
+    pub generation: u32,
+}
+
+impl Hold {
+    /// {generation u32, subscription u8, block + 1 u24}: never 0, which is "none".
+    #[inline]
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        let block = (self.block + 1) as u64;
+        (self.generation as u64) << 32 | (self.subscription as u64) << 24 | block
+    }
+}
+
+const _: () = assert!(crate::limits::SUBSCRIPTIONS <= 1 << 8);
+const _: () = assert!(crate::limits::LOG_BYTES / crate::limits::BLOCK_BYTES < 1 << 24);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hold_is_one_word_and_never_none() {
+        let hold = Hold { subscription: 0, block: 0, generation: 0 };
+        assert_eq!(hold.word(), 1);
+        let last = Hold { subscription: 63, block: 0x3_ffff, generation: u32::MAX };
+        assert_eq!(last.word(), 0xffff_ffff_3f04_0000);
+    }
 
     #[test]
     fn the_header_survives_its_words() {
@@ -196,6 +241,7 @@ mod tests {
         assert_eq!(said("consumed", "up: the client"), up::CONSUMED);
         assert_eq!(said("parked", "up: the client"), up::PARKED);
         assert_eq!(said("measures", "up: the client"), up::MEASURES);
+        assert_eq!(said("listening", "up: the client"), up::LISTENING);
         assert_eq!(
             said("cancel", "up: the client"),
             crate::geometry::Geometry::default().up().cancel
@@ -206,6 +252,7 @@ mod tests {
         assert_eq!(said("released", "down: the daemon"), down::RELEASED);
         assert_eq!(said("parked", "down: the daemon"), down::PARKED);
         assert_eq!(said("wake", "down: the daemon"), down::WAKE);
+        assert_eq!(said("news", "down: the daemon"), down::NEWS);
         assert_eq!(
             said("lease", "down: the daemon"),
             crate::geometry::Geometry::default().down().lease

@@ -47,6 +47,12 @@ pub const BULK_SEGMENTS: usize = 64;
 /// Lanes of one session.
 pub const LANES_PER_SESSION: usize = 64;
 
+/// Subscriptions of one session.
+pub const SUBSCRIPTIONS: usize = 64;
+
+/// Blocks of logs that one session holds at a time.
+pub const HOLDS: usize = 64;
+
 /// Bytes of one control message.
 pub const CONTROL_BYTES: usize = 128 * 1024;
 

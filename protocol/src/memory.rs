@@ -19,6 +19,19 @@ pub(crate) const fn words_of(bytes: usize) -> usize {
     (bytes + 7) >> 3
 }
 
+/// At most `N` words of bytes as words, filled up with zeros.
+#[inline(always)]
+pub(crate) fn line_words<const N: usize>(bytes: &[u8]) -> [u64; N] {
+    let (whole, rest) = bytes.as_chunks();
+    std::array::from_fn(|index| match whole.get(index) {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None if index == whole.len() => {
+            rest.iter().rfold(0, |word, byte| word << 8 | u64::from(*byte))
+        }
+        None => 0,
+    })
+}
+
 /// A range of shared words. Offsets are in bytes; u64 accesses are 8-aligned, u32 ones 4-aligned.
 pub trait Memory {
     /// Bytes of the range.

@@ -2,5 +2,6 @@
 //!
 //! These declarations are the single source of layouts, catalogue and digests.
 
+pub mod bus;
 pub mod system;
 pub mod vectors;

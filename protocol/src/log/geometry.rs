@@ -66,12 +66,12 @@ impl Default for LogGeometry {
 }
 
 impl LogGeometry {
-    /// Slots that hold payloads of so many bytes.
+    /// Slots that hold payloads of so many bytes, with ids or without.
     ///
     /// # Errors
     /// [`LogGeometryError`] with the numbers.
     pub fn for_payloads(slots: u32, payload_bytes: usize) -> Result<Self, LogGeometryError> {
-        let wanted = payload_bytes.saturating_add(slot::PAYLOAD);
+        let wanted = payload_bytes.saturating_add(slot::REST);
         let stride = u32::try_from(wanted)
             .ok()
             .and_then(|bytes| bytes.checked_next_multiple_of(limits::LOG_STRIDE_STEP))
@@ -102,10 +102,10 @@ impl LogGeometry {
         Ok(self)
     }
 
-    /// Payload bytes that fit a slot.
+    /// Payload bytes that fit a slot, with ids or without.
     #[must_use]
     pub const fn payload_bytes(self) -> usize {
-        self.stride as usize - slot::PAYLOAD
+        self.stride as usize - slot::REST
     }
 
     /// Offset of the slot that a position lies in.
@@ -151,11 +151,11 @@ mod tests {
     #[test]
     fn slots_are_made_as_large_as_their_payloads() {
         let stride = |bytes| LogGeometry::for_payloads(8, bytes).map(|sizes| sizes.stride);
-        assert_eq!((stride(0), stride(48), stride(49)), (Ok(128), Ok(128), Ok(192)));
-        for bytes in [0, 1, 176, 4096, 65_456] {
+        assert_eq!((stride(0), stride(64), stride(65)), (Ok(128), Ok(128), Ok(192)));
+        for bytes in [0, 1, 192, 4096, 65_472] {
             let sizes = LogGeometry::for_payloads(8, bytes).unwrap();
             assert!(sizes.payload_bytes() >= bytes && sizes.payload_bytes() < bytes + 128);
         }
-        assert!(stride(65_457).is_err() && stride(usize::MAX).is_err());
+        assert!(stride(65_473).is_err() && stride(usize::MAX).is_err());
     }
 }

@@ -18,17 +18,18 @@
 //!
 //! ```text
 //!   0  seq          u64   p + 1: the message at p is here. p: it is being written
-//!   8  position     u64   p
-//!  16  len          u32   payload bytes
-//!  20  type_id      u16   what the payload is
-//!  22  flags        u16   reserved, 0
-//!  24  block        u64   reserved, 0: the payload is in the slot
-//!  32  timestamp    u64   CLOCK_REALTIME in ns, when the message got its position
-//!  40  publisher    u64   session that published it
-//!  48  trace        u128  a trace id, the publisher's; 0 = none
-//!  64  correlation  u128  what it answers or belongs to, the publisher's; 0 = none
-//!  80  payload            up to the end of the slot
+//!   8  len          u32   payload bytes
+//!  12  type_id      u16   what the payload is
+//!  14  flags        u16   1: ids stand before the payload
+//!  16  timestamp    u64   CLOCK_REALTIME in ns, when the message got its position
+//!  24  publisher    u64   session that published it
+//!  32  payload            up to the end of the slot; or, with flag 1:
+//!  32  trace        u128  a trace id, the publisher's; 0 = none
+//!  48  correlation  u128  what it answers or belongs to, the publisher's; 0 = none
+//!  64  payload            up to the end of the slot
 //! ```
+//!
+//! A message of up to 32 bytes without ids is one cache line, one of up to 96 is two.
 
 /// Offsets in the header.
 pub mod header {
@@ -56,31 +57,31 @@ pub mod header {
 pub mod slot {
     /// Position + 1, or the position while it is being written.
     pub const SEQ: usize = 0;
-    /// Position.
-    pub const POSITION: usize = 8;
     /// `len`, `type_id` and `flags`.
-    pub const LEN: usize = 16;
-    /// Reserved.
-    pub const BLOCK: usize = 24;
+    pub const LEN: usize = 8;
     /// When.
-    pub const TIMESTAMP: usize = 32;
+    pub const TIMESTAMP: usize = 16;
     /// Who.
-    pub const PUBLISHER: usize = 40;
-    /// Trace id.
-    pub const TRACE: usize = 48;
-    /// Correlation id.
-    pub const CORRELATION: usize = 64;
-    /// The payload.
-    pub const PAYLOAD: usize = 80;
+    pub const PUBLISHER: usize = 24;
+    /// The payload, or the ids if there are any.
+    pub const BODY: usize = 32;
+    /// The second line: the payload behind the ids, or the rest of a payload that began at
+    /// [`BODY`].
+    pub const REST: usize = 64;
 }
 
-/// Words between `seq` and the payload.
-pub(super) const HEAD_WORDS: usize = (slot::PAYLOAD - slot::POSITION) / 8;
+/// Flag: a trace or a correlation id stands before the payload.
+pub(super) const IDS: u16 = 1;
+
+/// Words of the head, between `seq` and the body.
+pub(super) const HEAD_WORDS: usize = (slot::BODY - slot::LEN) / 8;
+/// Words of the body in the first line: as many as the ids have.
+pub(super) const LINE_WORDS: usize = (slot::REST - slot::BODY) / 8;
 
 const _: () = assert!(header::BLOCKS + 8 <= header::NEXT && header::NEXT + 8 <= header::RING);
 const _: () = assert!(header::RING.is_multiple_of(crate::limits::LOG_STRIDE_STEP as usize));
-const _: () = assert!(slot::CORRELATION + 16 == slot::PAYLOAD && HEAD_WORDS == 9);
-const _: () = assert!(slot::PAYLOAD < *crate::limits::LOG_STRIDES.start() as usize);
+const _: () = assert!(slot::REST == crate::limits::LOG_STRIDE_STEP as usize && LINE_WORDS == 4);
+const _: () = assert!(slot::REST < *crate::limits::LOG_STRIDES.start() as usize);
 
 /// What is said of a message besides its payload and its position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,45 +101,56 @@ pub struct Envelope {
 /// The words of a slot between `seq` and the payload, in private memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
-    pub(super) position: u64,
     pub(super) len: u32,
     pub(super) flags: u16,
-    pub(super) block: u64,
     pub(super) envelope: Envelope,
 }
 
 impl Head {
+    /// The head of a payload in its slot.
     #[inline]
-    pub(super) const fn words(self) -> [u64; HEAD_WORDS] {
-        let Envelope { type_id, timestamp, publisher, trace, correlation } = self.envelope;
-        [
-            self.position,
-            self.len as u64 | (type_id as u64) << 32 | (self.flags as u64) << 48,
-            self.block,
-            timestamp,
-            publisher,
-            trace as u64,
-            (trace >> 64) as u64,
-            correlation as u64,
-            (correlation >> 64) as u64,
-        ]
+    pub(super) const fn new(len: u32, envelope: Envelope) -> Self {
+        let has_ids = envelope.trace != 0 || envelope.correlation != 0;
+        Self { len, flags: if has_ids { IDS } else { 0 }, envelope }
     }
 
     #[inline]
-    pub(super) const fn from_words(words: [u64; HEAD_WORDS]) -> Self {
-        Self {
-            position: words[0],
-            len: words[1] as u32,
-            flags: (words[1] >> 48) as u16,
-            block: words[2],
-            envelope: Envelope {
-                type_id: (words[1] >> 32) as u16,
-                timestamp: words[3],
-                publisher: words[4],
-                trace: words[5] as u128 | (words[6] as u128) << 64,
-                correlation: words[7] as u128 | (words[8] as u128) << 64,
-            },
-        }
+    pub(super) const fn has(self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Offset of the payload in the slot.
+    #[inline]
+    pub(super) const fn payload(self) -> usize {
+        if self.has(IDS) { slot::REST } else { slot::BODY }
+    }
+
+    #[inline]
+    pub(super) const fn words(self) -> [u64; HEAD_WORDS] {
+        let Envelope { type_id, timestamp, publisher, .. } = self.envelope;
+        let len = self.len as u64 | (type_id as u64) << 32 | (self.flags as u64) << 48;
+        [len, timestamp, publisher]
+    }
+
+    #[inline]
+    pub(super) const fn ids(self) -> [u64; LINE_WORDS] {
+        let Envelope { trace, correlation, .. } = self.envelope;
+        [trace as u64, (trace >> 64) as u64, correlation as u64, (correlation >> 64) as u64]
+    }
+
+    /// Without ids.
+    #[inline]
+    pub(super) const fn from_words([len, timestamp, publisher]: [u64; HEAD_WORDS]) -> Self {
+        let type_id = (len >> 32) as u16;
+        let envelope = Envelope { type_id, timestamp, publisher, trace: 0, correlation: 0 };
+        Self { len: len as u32, flags: (len >> 48) as u16, envelope }
+    }
+
+    #[inline]
+    pub(super) const fn with_ids(mut self, ids: [u64; LINE_WORDS]) -> Self {
+        self.envelope.trace = ids[0] as u128 | (ids[1] as u128) << 64;
+        self.envelope.correlation = ids[2] as u128 | (ids[3] as u128) << 64;
+        self
     }
 }
 
@@ -148,27 +160,28 @@ mod tests {
 
     #[test]
     fn a_head_survives_its_words() {
-        let head = Head {
-            position: u64::MAX,
-            len: 0x0102_0304,
-            flags: 0xfffe,
-            block: 7,
-            envelope: Envelope {
-                type_id: 0xabcd,
-                timestamp: 3,
-                publisher: 4,
-                trace: 5 | 6 << 64,
-                correlation: u128::MAX - 1,
-            },
+        let envelope = Envelope {
+            type_id: 0xabcd,
+            timestamp: 3,
+            publisher: 4,
+            trace: 5 | 6 << 64,
+            correlation: u128::MAX - 1,
         };
-        let words = head.words();
-        assert_eq!(Head::from_words(words), head);
-        let word = |offset: usize| words[(offset - slot::POSITION) / 8];
-        assert_eq!((word(slot::POSITION), word(slot::BLOCK)), (u64::MAX, 7));
+        let head = Head::new(0x0102_0304, envelope);
+        let (words, ids) = (head.words(), head.ids());
+        assert_eq!(Head::from_words(words).with_ids(ids), head);
+        let word = |offset: usize| words[(offset - slot::LEN) / 8];
         assert_eq!(word(slot::LEN).to_le_bytes()[4..6], 0xabcd_u16.to_le_bytes());
         assert_eq!((word(slot::TIMESTAMP), word(slot::PUBLISHER)), (3, 4));
-        assert_eq!((word(slot::TRACE), word(slot::TRACE + 8)), (5, 6));
-        assert_eq!(word(slot::CORRELATION), u64::MAX - 1);
+        assert_eq!(ids, [5, 6, u64::MAX - 1, u64::MAX]);
+        assert_eq!((head.flags, head.payload()), (IDS, 64));
+        let plain = Head::new(7, Envelope { trace: 0, correlation: 0, ..envelope });
+        assert_eq!(Head::from_words(plain.words()), plain);
+        assert_eq!((plain.flags, plain.payload()), (0, 32));
+        for (trace, correlation) in [(1 << 64, 0), (0, 1 << 64)] {
+            let either = Envelope { trace, correlation, ..envelope };
+            assert!(Head::new(0, either).has(IDS));
+        }
     }
 
     const HEADER: [(&str, usize); 7] = [
@@ -180,18 +193,17 @@ mod tests {
         ("blocks", header::BLOCKS),
         ("next", header::NEXT),
     ];
-    const SLOT: [(&str, usize); 10] = [
+    const SLOT: [(&str, usize); 8] = [
         ("seq", slot::SEQ),
-        ("position", slot::POSITION),
         ("len", slot::LEN),
         ("type_id", slot::LEN + 4),
         ("flags", slot::LEN + 6),
-        ("block", slot::BLOCK),
         ("timestamp", slot::TIMESTAMP),
         ("publisher", slot::PUBLISHER),
-        ("trace", slot::TRACE),
-        ("correlation", slot::CORRELATION),
+        ("trace", slot::BODY),
+        ("correlation", slot::BODY + 16),
     ];
+    const PAYLOADS: [(&str, usize); 2] = [("payload", slot::BODY), ("payload", slot::REST)];
 
     /// The diagrams at the top must say what the constants say.
     #[test]
@@ -203,10 +215,10 @@ mod tests {
             let line = lines().find(of_header).expect(name);
             assert_eq!(line.rsplit(' ').next(), Some(&*offset.to_string()), "{name}");
         }
-        for (name, offset) in SLOT.into_iter().chain([("payload", slot::PAYLOAD)]) {
-            let of_slot = |line: &&str| line.split_whitespace().nth(1) == Some(name);
-            let line = lines().find(of_slot).expect(name);
-            assert_eq!(line.split_whitespace().next(), Some(&*offset.to_string()), "{name}");
+        for (name, offset) in SLOT.into_iter().chain(PAYLOADS) {
+            let of_slot =
+                |line: &str| line.split_whitespace().take(2).eq([&*offset.to_string(), name]);
+            assert!(lines().any(of_slot), "{offset} {name}");
         }
     }
 
@@ -219,8 +231,9 @@ mod tests {
             let cell = format!("| {offset} | `{name}`");
             assert!(section.contains(&cell), "{cell}");
         }
-        assert!(section.contains(&format!("| {} | payload |", slot::PAYLOAD)));
-        assert!(section.contains(&format!("| {} | slots |", header::RING)));
-        assert!(section.contains(&format!("at most stride - {}", slot::PAYLOAD)));
+        for (name, offset) in PAYLOADS.into_iter().chain([("slots", header::RING)]) {
+            assert!(section.contains(&format!("| {offset} | {name} |")), "{offset} {name}");
+        }
+        assert!(section.contains(&format!("at most stride - {}", slot::REST)));
     }
 }

@@ -24,7 +24,9 @@
 //! What it does not do: wake anybody, decide who may publish, hold up a publisher for a slow reader
 //! (ringfence-core, `bus`), carry messages larger than a slot.
 
+mod buffer;
 mod geometry;
+mod inbox;
 mod layout;
 mod reader;
 #[cfg(test)]
@@ -34,6 +36,7 @@ mod writer;
 use std::fmt;
 
 pub use geometry::{LogGeometry, LogGeometryError};
+pub use inbox::{Counts, Event, Inbox, Keep, Message};
 pub use layout::{Envelope, header, slot};
 pub use reader::{LogError, LogFault, LogReader, Read, SeekError, Start};
 pub use writer::{LogWriter, TooLong};

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::layout::{Envelope, Head, header, slot};
+use super::layout::{Envelope, Head, IDS, header, slot};
 use super::{LogGeometry, LogGeometryError, Position};
 use crate::memory::Memory;
 
@@ -47,23 +47,13 @@ pub enum LogFault {
         /// Bytes that fit.
         max: usize,
     },
-    /// SPEC B9: reserved bits are set.
-    #[error("message {sequence} has reserved bits set: flags {flags:#x}, block {block:#x}")]
-    Reserved {
+    /// SPEC B8: flags that this layout does not have.
+    #[error("message {sequence} has flags {flags:#x}, which nobody knows")]
+    Flags {
         /// Where.
         sequence: u64,
         /// The flags.
         flags: u16,
-        /// The block word.
-        block: u64,
-    },
-    /// SPEC B8: the slot says that it holds another message.
-    #[error("the slot of message {sequence} holds message {found}")]
-    Misplaced {
-        /// Where.
-        sequence: u64,
-        /// What its position word says.
-        found: u64,
     },
 }
 
@@ -227,11 +217,14 @@ impl<M: Memory> LogReader<M> {
         if seq != ready {
             return Ok(self.not_here(seq));
         }
-        let head = Head::from_words(self.memory.load_words(at + slot::POSITION));
+        let mut head = Head::from_words(self.memory.load_words(at + slot::LEN));
+        if head.has(IDS) {
+            head = head.with_ids(self.memory.load_words(at + slot::BODY));
+        }
         let len = head.len as usize;
         if len <= self.geometry.payload_bytes() {
             payload.resize(len, 0);
-            self.memory.read(at + slot::PAYLOAD, payload);
+            self.memory.read(at + head.payload(), payload);
         }
         // P, pairs with O: if a word of the copy is newer, so is `seq`.
         self.memory.fence(Ordering::Acquire);
@@ -246,12 +239,9 @@ impl<M: Memory> LogReader<M> {
     }
 
     fn check(&self, head: Head, sequence: u64) -> Result<(), LogFault> {
-        let Head { position, len, flags, block, .. } = head;
-        if position != sequence {
-            return Err(LogFault::Misplaced { sequence, found: position });
-        }
-        if flags != 0 || block != 0 {
-            return Err(LogFault::Reserved { sequence, flags, block });
+        let Head { len, flags, .. } = head;
+        if flags & !IDS != 0 {
+            return Err(LogFault::Flags { sequence, flags });
         }
         let max = self.geometry.payload_bytes();
         if len as usize > max {

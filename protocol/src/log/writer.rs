@@ -5,9 +5,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::layout::{Envelope, Head, header, slot};
+use super::layout::{Envelope, Head, IDS, LINE_WORDS, header, slot};
 use super::{LogError, LogGeometry, Position};
-use crate::memory::Memory;
+use crate::memory::{Memory, line_words};
 
 /// A payload does not fit a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,18 +83,33 @@ impl<M: Memory> LogWriter<M> {
         }
         let position = self.next();
         let at = self.geometry.slot(position.sequence);
-        let len = payload.len() as u32;
-        let head = Head { position: position.sequence, len, flags: 0, block: 0, envelope };
+        let head = Head::new(payload.len() as u32, envelope);
         // O, pairs with P: who copies a word stored below sees this when it looks again.
         self.memory.store(at + slot::SEQ, position.sequence);
         self.memory.fence(Ordering::Release);
-        self.memory.store_words(at + slot::POSITION, head.words());
-        self.memory.write(at + slot::PAYLOAD, payload);
+        self.fill(at, head, payload);
         self.next = position.sequence.wrapping_add(1);
         // Q, pairs with R: the words above happen before a reader sees this one.
         self.memory.store_release(at + slot::SEQ, self.next);
         // S, pairs with T: who joins finds all messages below.
         self.memory.store_release(header::NEXT, self.next);
         Ok(position)
+    }
+
+    /// Writes all of a slot but its `seq`. The first line comes last, right before `seq`: readers
+    /// poll it, and take it away from a writer who turns to another line meanwhile.
+    fn fill(&self, at: usize, head: Head, payload: &[u8]) {
+        let (line, rest) = if head.has(IDS) {
+            (head.ids(), payload)
+        } else {
+            let (line, rest) = payload.split_at(payload.len().min(LINE_WORDS * 8));
+            (line_words(line), rest)
+        };
+        if !rest.is_empty() {
+            self.memory.write(at + slot::REST, rest);
+        }
+        let [len, timestamp, publisher] = head.words();
+        let [a, b, c, d] = line;
+        self.memory.store_words(at + slot::LEN, [len, timestamp, publisher, a, b, c, d]);
     }
 }

@@ -45,8 +45,8 @@ pub use server::{Entry, Peek, ServerLane};
 
 use crate::geometry::Geometry;
 use crate::layout::{self, Header, slot};
-use crate::limits::{LINE_BYTES, LINE_WORDS, STRIDE};
-use crate::memory::{Heap, Memory};
+use crate::limits::{LINE_BYTES, STRIDE};
+use crate::memory::{Heap, Memory, line_words};
 
 /// How a sleeping client wants to be woken: bit 1 of its parking word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,19 +75,6 @@ fn write_slot(memory: &impl Memory, at: usize, header: Header, inline: &[u8]) {
     let [ticket, method, flags, deadline] = header.words();
     let [first, second, third] = line_words(line);
     memory.store_words(at + slot::TICKET, [ticket, method, flags, deadline, first, second, third]);
-}
-
-/// At most [`LINE_BYTES`] bytes as words, filled up with zeros.
-#[inline(always)]
-fn line_words(bytes: &[u8]) -> [u64; LINE_WORDS] {
-    let (whole, rest) = bytes.as_chunks();
-    std::array::from_fn(|index| match whole.get(index) {
-        Some(bytes) => u64::from_le_bytes(*bytes),
-        None if index == whole.len() => {
-            rest.iter().rfold(0, |word, byte| word << 8 | u64::from(*byte))
-        }
-        None => 0,
-    })
 }
 
 /// Makes `down` of a fresh lane ready: no slot may look like a commit, none like an answer. The

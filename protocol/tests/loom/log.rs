@@ -56,9 +56,9 @@ struct LogMemory {
 }
 
 impl LogMemory {
-    /// Sequence words, positions, the two words of a payload, and the hint.
+    /// Sequence words, two words of a payload, one in each line of a slot, and the hint.
     fn new(without: Option<Letter>) -> Self {
-        let of_slot = [slot::SEQ, slot::POSITION, slot::PAYLOAD, slot::PAYLOAD + 8];
+        let of_slot = [slot::SEQ, slot::BODY, slot::REST];
         let slots = (0..2).flat_map(|at| of_slot.map(|word| GEOMETRY.slot(at) + word));
         let words = slots.chain([header::NEXT]).map(|at| (at, AtomicU64::new(0)));
         Self {
@@ -151,19 +151,24 @@ fn log(messages: u64, without: Option<Letter>) -> Log {
 
 /// A message that holds its position twice.
 fn write(writer: &mut LogWriter<LogMemory>) {
-    let word = writer.next().sequence.to_le_bytes();
-    writer.write(Envelope::default(), &[word, word].concat()).unwrap();
+    writer.write(Envelope::default(), &payload(writer.next().sequence)).unwrap();
+}
+
+fn payload(sequence: u64) -> [u8; 40] {
+    let mut payload = [0; 40];
+    payload[..8].copy_from_slice(&sequence.to_le_bytes());
+    payload[slot::REST - slot::BODY..].copy_from_slice(&sequence.to_le_bytes());
+    payload
 }
 
 const TORN: &str = "torn";
 
 /// Reads once; a message must be the one that stands there, whole.
 fn read(reader: &mut LogReader<LogMemory>) -> Read {
-    let (expected, mut payload) = (reader.position(), Vec::new());
-    let read = reader.read(&mut payload).expect(TORN);
+    let (expected, mut copied) = (reader.position(), Vec::new());
+    let read = reader.read(&mut copied).expect(TORN);
     if let Read::Message { position, .. } = read {
-        let word = expected.sequence.to_le_bytes();
-        assert_eq!((position, payload), (expected, [word, word].concat()), "{TORN}");
+        assert_eq!((position, &*copied), (expected, &payload(expected.sequence)[..]), "{TORN}");
     }
     read
 }

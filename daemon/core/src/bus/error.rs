@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ringfence_protocol::error::Error;
 use ringfence_protocol::log::{LogError, LogFault, LogGeometryError, Position, SeekError, TooLong};
 
 use super::limits::{BUFFERED, NAME_BYTES};
@@ -65,6 +66,9 @@ pub enum TopicError {
         /// Bytes that the bus may take.
         limit: u64,
     },
+    /// The memory could not be made.
+    #[error(transparent)]
+    Room(#[from] Error),
     /// The bus was closed.
     #[error("the bus is closed")]
     Closed,

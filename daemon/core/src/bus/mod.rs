@@ -20,7 +20,7 @@
 //!
 //! `name`, `limits` and `options` say what a topic may be, `topic` is the sequencer: the one writer
 //! of the topic's log, behind a lock. `place` is what it knows of a subscription; `subscription`
-//! reads the log without the lock, `buffer` is its own bounded store. `error` has what can go wrong.
+//! reads the log without the lock, into its own bounded store if it has one (protocol, `log`). `error` has what can go wrong.
 //!
 //! ```
 //! use std::time::Duration;
@@ -35,8 +35,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod buffer;
+mod engine;
 mod error;
+mod headlines;
 mod limits;
 mod name;
 mod options;
@@ -48,43 +49,55 @@ mod topic;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
-pub use ringfence_protocol::log::{Envelope, Position, Start};
+use ringfence_protocol::error::Error;
+pub use ringfence_protocol::log::{Counts, Envelope, Event, Keep, Message, Position, Start};
+use ringfence_protocol::memory::{Heap, Memory};
 
+pub use self::engine::{Carrier, Right, Topics as Engine};
 pub use self::error::{PublishError, RecvError, SubscribeError, TopicError};
+use self::headlines::Headlines;
 pub use self::limits::Limits;
 use self::name::check_name;
-pub use self::options::{Keep, Outgoing, Policy, TopicOptions};
-pub use self::place::Counts;
-pub use self::subscription::{Event, Message, Subscription};
-pub use self::topic::Topic;
+pub use self::options::{Outgoing, Policy, TopicOptions};
+pub use self::place::Elsewhere;
+pub use self::subscription::Subscription;
+use self::topic::NewTopic;
+pub use self::topic::{Attached, Topic};
 
 /// Names of existing topics that an error lists.
 const NAMES_IN_ERROR: usize = 8;
 
-/// The topics of one process. Clones share them.
-#[derive(Clone)]
-pub struct Bus {
-    shared: Arc<Shared>,
+/// The topics of one process, with logs on the heap unless said otherwise. Clones share them.
+pub struct Bus<M: Memory = Heap> {
+    shared: Arc<Shared<M>>,
 }
 
-struct Shared {
+impl<M: Memory> Clone for Bus<M> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+struct Shared<M: Memory> {
     epoch: u64,
     limits: Limits,
-    topics: RwLock<Topics>,
+    topics: RwLock<Topics<M>>,
+    /// By number, for who looks one up at every message.
+    by_number: Box<[OnceLock<Topic<M>>]>,
+    headlines: Arc<Headlines>,
 }
 
-#[derive(Default)]
-struct Topics {
-    by_name: BTreeMap<String, Topic>,
+struct Topics<M: Memory> {
+    by_name: BTreeMap<String, Topic<M>>,
     /// Bytes of all logs.
     bytes: u64,
     closed: bool,
 }
 
-impl fmt::Debug for Bus {
+impl<M: Memory> fmt::Debug for Bus<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let topics = self.shared.topics.read();
         f.debug_struct("Bus")
@@ -100,7 +113,7 @@ impl Bus {
     /// takes another.
     #[must_use]
     pub fn new(epoch: u64, limits: Limits) -> Self {
-        Self { shared: Arc::new(Shared { epoch, limits, topics: RwLock::default() }) }
+        Self::elsewhere(epoch, limits)
     }
 
     /// The topic of this name; it is made if there is none.
@@ -108,6 +121,30 @@ impl Bus {
     /// # Errors
     /// [`TopicError`]: a bad name or size, a limit, or a topic that was made otherwise.
     pub fn topic(&self, name: &str, options: TopicOptions) -> Result<Topic, TopicError> {
+        self.topic_in(name, options, |len| Ok(Heap::new(len)))
+    }
+}
+
+impl<M: Memory> Bus<M> {
+    /// A bus whose logs lie in memory that each topic is given ([`topic_in`](Self::topic_in)).
+    #[must_use]
+    pub fn elsewhere(epoch: u64, limits: Limits) -> Self {
+        let topics = Topics { by_name: BTreeMap::new(), bytes: 0, closed: false };
+        let by_number = std::iter::repeat_with(OnceLock::new).take(limits.topics).collect();
+        let (topics, headlines) = (RwLock::new(topics), Arc::default());
+        Self { shared: Arc::new(Shared { epoch, limits, topics, by_number, headlines }) }
+    }
+
+    /// The topic of this name; if there is none it is made in memory of so many bytes from `make`.
+    ///
+    /// # Errors
+    /// [`TopicError`]: a bad name or size, a limit, or a topic that was made otherwise.
+    pub fn topic_in(
+        &self,
+        name: &str,
+        options: TopicOptions,
+        make: impl FnOnce(usize) -> Result<M, Error>,
+    ) -> Result<Topic<M>, TopicError> {
         check_name(name)?;
         let geometry = options.geometry()?;
         let mut topics = self.shared.topics.write();
@@ -123,16 +160,27 @@ impl Bus {
             };
         }
         let Limits { topics: most, bytes: limit, subscriptions } = self.shared.limits;
-        if topics.by_name.len() >= most {
-            return Err(TopicError::TooMany { count: topics.by_name.len() });
+        let number = topics.by_name.len();
+        if number >= most {
+            return Err(TopicError::TooMany { count: number });
         }
         let (wanted, used) = (geometry.bytes() as u64, topics.bytes);
         if wanted > limit.saturating_sub(used) {
             return Err(TopicError::Memory { wanted, used, limit });
         }
-        let topic = Topic::new(name, options, geometry, self.shared.epoch, subscriptions)?;
+        let topic = Topic::new(NewTopic {
+            name,
+            number: number as u32,
+            options,
+            geometry,
+            memory: make(geometry.bytes())?,
+            epoch: self.shared.epoch,
+            most_subscriptions: subscriptions,
+            headlines: self.shared.headlines.clone(),
+        })?;
         topics.bytes += wanted;
         topics.by_name.insert(name.to_owned(), topic.clone());
+        self.shared.by_number[number].get_or_init(|| topic.clone());
         Ok(topic)
     }
 
@@ -140,7 +188,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`TopicError::Unknown`], which lists what there is.
-    pub fn find(&self, name: &str) -> Result<Topic, TopicError> {
+    pub fn find(&self, name: &str) -> Result<Topic<M>, TopicError> {
         let topics = self.shared.topics.read();
         topics.by_name.get(name).cloned().ok_or_else(|| TopicError::Unknown {
             name: name.to_owned(),
@@ -148,10 +196,46 @@ impl Bus {
         })
     }
 
+    /// The topic with this number.
+    #[inline]
+    #[must_use]
+    pub fn numbered(&self, number: u32) -> Option<&Topic<M>> {
+        self.shared.by_number.get(number as usize)?.get()
+    }
+
+    /// All topics, by name.
+    #[must_use]
+    pub fn topics(&self) -> Vec<Topic<M>> {
+        self.shared.topics.read().by_name.values().cloned().collect()
+    }
+
+    /// Of its process's run.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch
+    }
+
+    /// Was something published that subscriptions elsewhere have not been told of? One load.
+    #[inline]
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.shared.headlines.is_empty()
+    }
+
+    /// Wakes those of them that sleep. To be called soon after a publish, by whoever published.
+    pub fn tell_elsewhere(&self, scratch: &mut Vec<u32>) {
+        self.shared.headlines.take(scratch);
+        for number in scratch.drain(..) {
+            if let Some(topic) = self.numbered(number) {
+                topic.tell_elsewhere();
+            }
+        }
+    }
+
     /// Ends all topics: nothing can be published any more, subscriptions deliver what is left and
     /// then say so, whoever waits is woken. Closing again does nothing.
     pub fn close(&self) {
-        let topics: Vec<Topic> = {
+        let topics: Vec<Topic<M>> = {
             let mut topics = self.shared.topics.write();
             topics.closed = true;
             topics.by_name.values().cloned().collect()

@@ -49,23 +49,6 @@ impl TopicOptions {
     }
 }
 
-/// Where a subscription keeps what it has not handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// In the topic's log only. What is lost is what the log overwrites.
-    InLog,
-    /// In a buffer of its own, filled at each receive; if that is full its oldest message is dropped.
-    DropOldest {
-        /// Messages of the buffer.
-        buffer: usize,
-    },
-    /// In a buffer of its own, filled at each receive; if that is full the new message is dropped.
-    DropNewest {
-        /// Messages of the buffer.
-        buffer: usize,
-    },
-}
-
 /// A message to be published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outgoing<'p> {

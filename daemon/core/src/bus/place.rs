@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use ringfence_protocol::log::Counts;
+
 /// How a subscription stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -12,22 +14,28 @@ pub(super) enum Standing {
     CutOff,
 }
 
-/// What became of the messages published since a subscription's start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Handed out.
-    pub received: u64,
-    /// Overwritten before they were read, or published and not read when it was cut off.
-    pub missed: u64,
-    /// Read, and dropped from its buffer or instead of entering it.
-    pub dropped: u64,
+/// A subscription of another process, as far as it can be reached: by words in shared memory, which
+/// are not the core's business. Any value may stand in them.
+pub trait Elsewhere: Send + Sync + 'static {
+    /// The subscription's session.
+    fn session(&self) -> u64;
+
+    /// The sequence that it says it will read next.
+    fn cursor(&self) -> u64;
+
+    /// Wakes it if it sleeps. Its topic has changed before, and a fence(SeqCst) stands between.
+    fn wake(&self);
+
+    /// Tells it that it was cut off: a publish waited at `at`. It is woken afterwards.
+    fn cut_off(&self, at: u64);
 }
 
 /// A subscription, as its topic sees it.
-#[derive(Debug)]
 pub(super) struct Place {
-    /// Sequence of the next message that it will read. Written by the subscription only.
+    /// Sequence of the next message that it will read, as far as is known. Written by the
+    /// subscription, or, of one that is elsewhere, by who asks.
     cursor: AtomicU64,
+    elsewhere: Option<Box<dyn Elsewhere>>,
     /// Written under the topic's lock.
     standing: AtomicU8,
     /// If it was cut off: sequence of the message that waited.
@@ -38,10 +46,11 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(cursor: u64) -> Self {
+    pub(super) fn new(cursor: u64, elsewhere: Option<Box<dyn Elsewhere>>) -> Self {
         let zero = || AtomicU64::new(0);
         Self {
             cursor: AtomicU64::new(cursor),
+            elsewhere,
             standing: AtomicU8::new(Standing::Open as u8),
             cut_at: zero(),
             received: zero(),
@@ -51,9 +60,21 @@ impl Place {
     }
 
     /// Acquire, pairs with [`advance`](Self::advance): what lies below has been copied and may be
-    /// overwritten.
-    pub(super) fn cursor(&self) -> u64 {
-        self.cursor.load(Ordering::Acquire)
+    /// overwritten. What one elsewhere says is taken if it lies between what it said before and the
+    /// log's end (SPEC B11). Under the topic's lock.
+    pub(super) fn cursor(&self, next: u64) -> u64 {
+        let known = self.cursor.load(Ordering::Acquire);
+        let Some(elsewhere) = &self.elsewhere else { return known };
+        let said = elsewhere.cursor();
+        if said.wrapping_sub(known) > next.wrapping_sub(known) {
+            return known;
+        }
+        self.cursor.store(said, Ordering::Relaxed);
+        said
+    }
+
+    pub(super) fn elsewhere(&self) -> Option<&dyn Elsewhere> {
+        self.elsewhere.as_deref()
     }
 
     pub(super) fn advance(&self, cursor: u64) {
@@ -78,6 +99,9 @@ impl Place {
     pub(super) fn cut_off(&self, at: u64) {
         self.cut_at.store(at, Ordering::Relaxed);
         self.standing.store(Standing::CutOff as u8, Ordering::Release);
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.cut_off(at);
+        }
     }
 
     pub(super) fn cut_at(&self) -> u64 {

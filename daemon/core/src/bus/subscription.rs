@@ -1,61 +1,34 @@
 //! A subscription: a reader of the topic's log, with a buffer if it asked for one.
 //!
 //! One thread at a time receives; the others wait for their turn within their own time. Locks are
-//! taken in one order: the inbox, then the topic.
+//! taken in one order: the receiver, then the topic.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use ringfence_protocol::log::{Envelope, LogReader, Position, Read};
-use ringfence_protocol::memory::Heap;
+use ringfence_protocol::log::{Counts, Event, Inbox, Keep, LogReader, Position};
+use ringfence_protocol::memory::{Heap, Memory};
 
-use super::buffer::Buffer;
 use super::error::RecvError;
-use super::options::Keep;
-use super::place::{Counts, Place, Standing};
+use super::place::{Place, Standing};
 use super::topic::Sequencer;
 
-/// A message that was received.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Where it stands in its topic.
-    pub position: Position,
-    /// What is said of it.
-    pub envelope: Envelope,
-    /// The payload.
-    pub payload: Box<[u8]>,
-}
-
-/// What a subscription delivers, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A message.
-    Message(Message),
-    /// So many messages were overwritten here before they were read.
-    Overtaken {
-        /// How many, exactly.
-        missed: u64,
-    },
-}
-
 /// A subscription. It ends when it is dropped.
-pub struct Subscription {
-    sequencer: Arc<Sequencer>,
+pub struct Subscription<M: Memory = Heap> {
+    sequencer: Arc<Sequencer<M>>,
     place: Arc<Place>,
-    inbox: Mutex<Inbox>,
+    receiver: Mutex<Receiver<M>>,
 }
 
-struct Inbox {
-    log: LogReader<Heap>,
-    buffer: Buffer,
-    payload: Vec<u8>,
+struct Receiver<M> {
+    inbox: Inbox<M>,
     /// What is said again and again after it was cut off.
     cut_off: Option<RecvError>,
 }
 
-impl fmt::Debug for Subscription {
+impl<M: Memory> fmt::Debug for Subscription<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
             .field("standing", &self.place.standing())
@@ -64,15 +37,15 @@ impl fmt::Debug for Subscription {
     }
 }
 
-impl Subscription {
+impl<M: Memory> Subscription<M> {
     pub(super) fn new(
-        sequencer: Arc<Sequencer>,
+        sequencer: Arc<Sequencer<M>>,
         place: Arc<Place>,
-        log: LogReader<Heap>,
+        log: LogReader<M>,
         keep: Keep,
     ) -> Self {
-        let inbox = Inbox { log, buffer: Buffer::new(keep), payload: Vec::new(), cut_off: None };
-        Self { sequencer, place, inbox: Mutex::new(inbox) }
+        let receiver = Receiver { inbox: Inbox::new(log, keep), cut_off: None };
+        Self { sequencer, place, receiver: Mutex::new(receiver) }
     }
 
     /// The next event; waits for it, at most so long.
@@ -81,8 +54,8 @@ impl Subscription {
     /// [`RecvError`].
     pub fn recv(&self, timeout: Option<Duration>) -> Result<Event, RecvError> {
         let patience = Patience::new(timeout);
-        let mut inbox = self.inbox(patience)?;
-        self.next(&mut inbox, patience)
+        let mut receiver = self.receiver(patience)?;
+        self.next(&mut receiver, patience)
     }
 
     /// Up to `max` events; waits until there are so many, at most so long. Fewer if the time is over
@@ -97,12 +70,12 @@ impl Subscription {
     ) -> Result<Vec<Event>, RecvError> {
         let patience = Patience::new(timeout);
         let mut batch = Vec::new();
-        let mut inbox = match self.inbox(patience) {
+        let mut receiver = match self.receiver(patience) {
             Err(RecvError::Timeout { .. }) => return Ok(batch),
             taken => taken?,
         };
         while batch.len() < max {
-            match self.next(&mut inbox, patience) {
+            match self.next(&mut receiver, patience) {
                 Ok(event) => batch.push(event),
                 Err(RecvError::Timeout { .. }) => break,
                 Err(error) if batch.is_empty() => return Err(error),
@@ -124,8 +97,8 @@ impl Subscription {
     pub fn close(&self) {
         self.sequencer.leave(&self.place);
         // Who was in the middle of a receive has left when the lock is ours.
-        let mut inbox = self.inbox.lock();
-        let dropped = inbox.buffer.clear();
+        let mut receiver = self.receiver.lock();
+        let dropped = receiver.inbox.clear();
         self.place.count(Counts { dropped, ..Counts::default() });
     }
 
@@ -134,22 +107,22 @@ impl Subscription {
         self.place.standing() == Standing::CutOff
     }
 
-    fn inbox(&self, patience: Patience) -> Result<MutexGuard<'_, Inbox>, RecvError> {
+    fn receiver(&self, patience: Patience) -> Result<MutexGuard<'_, Receiver<M>>, RecvError> {
         match patience.until {
-            None => Ok(self.inbox.lock()),
-            Some(until) => self.inbox.try_lock_until(until).ok_or_else(|| patience.over()),
+            None => Ok(self.receiver.lock()),
+            Some(until) => self.receiver.try_lock_until(until).ok_or_else(|| patience.over()),
         }
     }
 
-    fn next(&self, inbox: &mut Inbox, patience: Patience) -> Result<Event, RecvError> {
+    fn next(&self, receiver: &mut Receiver<M>, patience: Patience) -> Result<Event, RecvError> {
         loop {
-            if let Some(event) = self.look(inbox)? {
+            if let Some(event) = self.look(receiver)? {
                 return Ok(event);
             }
             if patience.is_over() {
                 return Err(patience.over());
             }
-            let sequence = inbox.log.position().sequence;
+            let sequence = receiver.inbox.position().sequence;
             if !self.sequencer.wait_for_news(&self.place, sequence, patience.until) {
                 return Err(RecvError::BusClosed);
             }
@@ -157,64 +130,32 @@ impl Subscription {
     }
 
     /// The next event, if there is one.
-    fn look(&self, inbox: &mut Inbox) -> Result<Option<Event>, RecvError> {
+    fn look(&self, receiver: &mut Receiver<M>) -> Result<Option<Event>, RecvError> {
         if self.place.standing() == Standing::Closed {
             return Err(RecvError::Closed);
         }
-        self.fill(inbox)?;
-        if let Some(event) = inbox.buffer.pop() {
+        let is_open = || self.place.standing() == Standing::Open;
+        receiver.inbox.fill(is_open, |counts, cursor| self.moved(counts, cursor))?;
+        if let Some(event) = receiver.inbox.pop() {
             let received = matches!(event, Event::Message(_)).into();
             self.place.count(Counts { received, ..Counts::default() });
             return Ok(Some(event));
         }
         match self.place.standing() {
-            Standing::CutOff => Err(self.cut_off(inbox)),
+            Standing::CutOff => Err(self.cut_off(receiver)),
             _ => Ok(None),
         }
     }
 
-    /// Reads from the log what the buffer may hold: one event, or all that was published when it was
-    /// called, however fast more comes.
-    fn fill(&self, inbox: &mut Inbox) -> Result<(), RecvError> {
-        let end = inbox.log.end();
-        while self.place.standing() == Standing::Open {
-            let wanted = if inbox.buffer.reads_ahead() {
-                inbox.log.position().sequence < end
-            } else {
-                inbox.buffer.is_empty()
-            };
-            if !wanted || !self.read_one(inbox)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// `false`: there is nothing.
-    fn read_one(&self, inbox: &mut Inbox) -> Result<bool, RecvError> {
-        let read = inbox.log.read(&mut inbox.payload);
-        let mut counts = Counts::default();
-        match read {
-            Ok(Read::Nothing) => return Ok(false),
-            Ok(Read::Overtaken { missed }) => {
-                inbox.buffer.miss(missed);
-                counts.missed = missed;
-            }
-            Ok(Read::Message { position, envelope }) => {
-                let payload = inbox.payload.as_slice().into();
-                counts.dropped = inbox.buffer.push(Message { position, envelope, payload });
-            }
-            Err(_) => counts.missed = 1,
-        }
+    fn moved(&self, counts: Counts, cursor: u64) {
         self.place.count(counts);
-        self.place.advance(inbox.log.position().sequence);
+        self.place.advance(cursor);
         self.sequencer.tell_room();
-        read.map(|_| true).map_err(RecvError::from)
     }
 
-    fn cut_off(&self, inbox: &mut Inbox) -> RecvError {
-        *inbox.cut_off.get_or_insert_with(|| {
-            let here = inbox.log.position();
+    fn cut_off(&self, receiver: &mut Receiver<M>) -> RecvError {
+        let here = receiver.inbox.position();
+        *receiver.cut_off.get_or_insert_with(|| {
             let at = Position { sequence: self.place.cut_at(), ..here };
             let missed = at.sequence.saturating_sub(here.sequence);
             self.place.count(Counts { missed, ..Counts::default() });
@@ -223,7 +164,7 @@ impl Subscription {
     }
 }
 
-impl Drop for Subscription {
+impl<M: Memory> Drop for Subscription<M> {
     fn drop(&mut self) {
         self.sequencer.leave(&self.place);
     }

@@ -17,45 +17,57 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use ringfence_protocol::log::{
-    Envelope, LogGeometry, LogReader, LogWriter, Position, Start, TooLong,
+    Envelope, Keep, LogGeometry, LogReader, LogWriter, Position, Start, TooLong,
 };
-use ringfence_protocol::memory::Heap;
+use ringfence_protocol::memory::{Heap, Memory};
 
 use super::error::{PublishError, SubscribeError, TopicError};
+use super::headlines::Headlines;
 use super::limits::BUFFERED;
-use super::options::{Keep, Outgoing, Policy, TopicOptions};
-use super::place::{Place, Standing};
+use super::options::{Outgoing, Policy, TopicOptions};
+use super::place::{Elsewhere, Place, Standing};
 use super::subscription::Subscription;
 
 /// A topic. Clones are the same topic.
-#[derive(Clone)]
-pub struct Topic {
-    sequencer: Arc<Sequencer>,
+pub struct Topic<M: Memory = Heap> {
+    sequencer: Arc<Sequencer<M>>,
+}
+
+impl<M: Memory> Clone for Topic<M> {
+    fn clone(&self) -> Self {
+        Self { sequencer: Arc::clone(&self.sequencer) }
+    }
 }
 
 /// What topic and subscriptions share.
-pub(super) struct Sequencer {
+pub(super) struct Sequencer<M: Memory> {
     name: String,
     options: TopicOptions,
     geometry: LogGeometry,
     most_subscriptions: usize,
-    state: Mutex<State>,
+    state: Mutex<State<M>>,
     /// For subscriptions: something was published, or has ended.
     news: Condvar,
     /// For publishes that wait: a cursor has moved, or a place is gone.
     room: Condvar,
     /// Publishes that wait.
     waiting: AtomicUsize,
+    /// For subscriptions elsewhere: written to since they were last woken.
+    unheard: AtomicBool,
+    headlines: Arc<Headlines>,
+    number: u32,
 }
 
-struct State {
-    writer: LogWriter<Heap>,
+struct State<M> {
+    writer: LogWriter<M>,
     places: Vec<Arc<Place>>,
+    /// How many of them are elsewhere.
+    elsewhere: usize,
     /// No cursor lies before it; looked up anew when it is in the way.
     floor: u64,
     /// Subscriptions that sleep.
@@ -66,7 +78,7 @@ struct State {
     closed: bool,
 }
 
-impl fmt::Debug for Topic {
+impl<M: Memory> fmt::Debug for Topic<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Topic")
             .field("name", &self.sequencer.name)
@@ -75,19 +87,62 @@ impl fmt::Debug for Topic {
     }
 }
 
-impl Topic {
-    pub(super) fn new(
-        name: &str,
-        options: TopicOptions,
-        geometry: LogGeometry,
-        epoch: u64,
-        most_subscriptions: usize,
-    ) -> Result<Self, TopicError> {
+/// A subscription of another process. It ends when this is dropped.
+pub struct Attached<M: Memory> {
+    topic: Topic<M>,
+    place: Arc<Place>,
+    position: Position,
+}
+
+impl<M: Memory> Attached<M> {
+    /// Where it starts.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// What it subscribed to.
+    #[must_use]
+    pub fn topic(&self) -> &Topic<M> {
+        &self.topic
+    }
+}
+
+impl<M: Memory> fmt::Debug for Attached<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, position, .. } = self;
+        f.debug_struct("Attached").field("topic", topic).field("position", position).finish()
+    }
+}
+
+impl<M: Memory> Drop for Attached<M> {
+    fn drop(&mut self) {
+        self.topic.sequencer.leave(&self.place);
+    }
+}
+
+/// What a topic is made of.
+pub(super) struct NewTopic<'n, M> {
+    pub(super) name: &'n str,
+    /// Among the topics of its bus.
+    pub(super) number: u32,
+    pub(super) options: TopicOptions,
+    pub(super) geometry: LogGeometry,
+    pub(super) memory: M,
+    pub(super) epoch: u64,
+    pub(super) most_subscriptions: usize,
+    pub(super) headlines: Arc<Headlines>,
+}
+
+impl<M: Memory> Topic<M> {
+    pub(super) fn new(new: NewTopic<'_, M>) -> Result<Self, TopicError> {
+        let NewTopic { name, number, options, geometry, memory, epoch, .. } = new;
         let first = Position { epoch, sequence: 0 };
-        let writer = LogWriter::create(Heap::new(geometry.bytes()), geometry, first)?;
+        let writer = LogWriter::create(memory, geometry, first)?;
         let state = State {
             writer,
             places: Vec::new(),
+            elsewhere: 0,
             floor: first.sequence,
             sleepers: 0,
             next_ticket: 0,
@@ -98,13 +153,37 @@ impl Topic {
             name: name.to_owned(),
             options,
             geometry,
-            most_subscriptions,
+            most_subscriptions: new.most_subscriptions,
             state: Mutex::new(state),
             news: Condvar::new(),
             room: Condvar::new(),
             waiting: AtomicUsize::new(0),
+            unheard: AtomicBool::new(false),
+            headlines: new.headlines,
+            number,
         };
         Ok(Self { sequencer: Arc::new(sequencer) })
+    }
+
+    /// Its number among the topics of its bus.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.sequencer.number
+    }
+
+    /// The sizes of its log.
+    #[must_use]
+    pub fn geometry(&self) -> LogGeometry {
+        self.sequencer.geometry
+    }
+
+    /// Where its log lies.
+    #[must_use]
+    pub fn memory(&self) -> M
+    where
+        M: Clone,
+    {
+        self.sequencer.state.lock().writer.memory().clone()
     }
 
     /// Its name.
@@ -169,7 +248,10 @@ impl Topic {
     ///
     /// # Errors
     /// [`SubscribeError`].
-    pub fn subscribe(&self, start: Start, keep: Keep) -> Result<Subscription, SubscribeError> {
+    pub fn subscribe(&self, start: Start, keep: Keep) -> Result<Subscription<M>, SubscribeError>
+    where
+        M: Clone,
+    {
         let (Keep::DropOldest { buffer } | Keep::DropNewest { buffer }) = keep else {
             return self.join(start, keep);
         };
@@ -179,8 +261,41 @@ impl Topic {
         self.join(start, keep)
     }
 
+    fn join(&self, start: Start, keep: Keep) -> Result<Subscription<M>, SubscribeError>
+    where
+        M: Clone,
+    {
+        let sequencer = &self.sequencer;
+        let (place, log) = self.enter(start, None)?;
+        Ok(Subscription::new(sequencer.clone(), place, log, keep))
+    }
+
+    /// Lets a subscription in whose process reads the log itself.
+    ///
+    /// # Errors
+    /// [`SubscribeError`].
+    pub fn attach(
+        &self,
+        start: Start,
+        elsewhere: Box<dyn Elsewhere>,
+    ) -> Result<Attached<M>, SubscribeError>
+    where
+        M: Clone,
+    {
+        let (place, log) = self.enter(start, Some(elsewhere))?;
+        let position = log.position();
+        Ok(Attached { topic: self.clone(), place, position })
+    }
+
     /// Under the lock, so that no message is published between the look and the entry.
-    fn join(&self, start: Start, keep: Keep) -> Result<Subscription, SubscribeError> {
+    fn enter(
+        &self,
+        start: Start,
+        elsewhere: Option<Box<dyn Elsewhere>>,
+    ) -> Result<(Arc<Place>, LogReader<M>), SubscribeError>
+    where
+        M: Clone,
+    {
         let sequencer = &self.sequencer;
         let mut state = sequencer.state.lock();
         if state.closed {
@@ -194,10 +309,25 @@ impl Topic {
         log.seek(start)?;
         // Nobody waits for one who wants what is gone: it is told how much at its first receive.
         let cursor = log.position().sequence.max(log.oldest());
-        let place = Arc::new(Place::new(cursor));
+        state.elsewhere += usize::from(elsewhere.is_some());
+        let place = Arc::new(Place::new(cursor, elsewhere));
         state.floor = state.floor.min(cursor);
         state.places.push(place.clone());
-        Ok(Subscription::new(sequencer.clone(), place, log, keep))
+        Ok((place, log))
+    }
+
+    /// Wakes the subscriptions elsewhere, if something was published since this was last asked.
+    pub(super) fn tell_elsewhere(&self) {
+        // Before the look at who is there: what is published from now on is told anew.
+        if !self.sequencer.unheard.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        // Pairs with the fence of a subscription that falls asleep (SPEC P2, P8).
+        fence(Ordering::SeqCst);
+        let state = self.sequencer.state.lock();
+        for elsewhere in state.places.iter().filter_map(|place| place.elsewhere()) {
+            elsewhere.wake();
+        }
     }
 
     pub(super) fn close(&self) {
@@ -207,7 +337,7 @@ impl Topic {
     }
 }
 
-impl Sequencer {
+impl<M: Memory> Sequencer<M> {
     fn publish(&self, outgoing: &Outgoing<'_>) -> Result<Position, PublishError> {
         let (len, max) = (outgoing.payload.len(), self.options.payload_bytes);
         if len > max {
@@ -229,10 +359,13 @@ impl Sequencer {
         if state.sleepers > 0 {
             self.news.notify_all();
         }
+        if state.elsewhere > 0 && !self.unheard.swap(true, Ordering::Relaxed) {
+            self.headlines.add(self.number);
+        }
         Ok(position)
     }
 
-    fn refuse_if_behind(&self, state: &mut State) -> Result<(), PublishError> {
+    fn refuse_if_behind(&self, state: &mut State<M>) -> Result<(), PublishError> {
         let slots = self.geometry.slots;
         match state.furthest_behind(slots) {
             behind if behind >= u64::from(slots) => {
@@ -245,7 +378,7 @@ impl Sequencer {
     /// Waits for its turn and for room, in this order.
     fn wait_for_room(
         &self,
-        state: &mut MutexGuard<'_, State>,
+        state: &mut MutexGuard<'_, State<M>>,
         patience: Duration,
     ) -> Result<(), PublishError> {
         let slots = self.geometry.slots;
@@ -265,7 +398,7 @@ impl Sequencer {
 
     fn queue(
         &self,
-        state: &mut MutexGuard<'_, State>,
+        state: &mut MutexGuard<'_, State<M>>,
         ticket: u64,
         until: Option<Instant>,
     ) -> Result<(), PublishError> {
@@ -317,6 +450,7 @@ impl Sequencer {
             place.close();
         }
         state.places.retain(|other| !Arc::ptr_eq(other, place));
+        state.elsewhere = state.places.iter().filter(|place| place.elsewhere().is_some()).count();
         self.news.notify_all();
         self.room.notify_all();
     }
@@ -354,13 +488,13 @@ impl Sequencer {
     }
 }
 
-impl State {
+impl<M: Memory> State<M> {
     /// Messages that the slowest subscription has not read. Looks at the cursors only if, as far as is
     /// known, one is in the way.
     fn furthest_behind(&mut self, slots: u32) -> u64 {
         let next = self.writer.next().sequence;
         if next - self.floor >= u64::from(slots) {
-            self.floor = self.places.iter().map(|place| place.cursor()).min().unwrap_or(next);
+            self.floor = self.places.iter().map(|place| place.cursor(next)).min().unwrap_or(next);
         }
         next - self.floor
     }
@@ -368,7 +502,7 @@ impl State {
     fn cut_off_laggards(&mut self, slots: u32) {
         let next = self.writer.next().sequence;
         self.places.retain(|place| {
-            let stays = next - place.cursor() < u64::from(slots);
+            let stays = next - place.cursor(next) < u64::from(slots);
             if !stays {
                 place.cut_off(next);
             }

@@ -105,12 +105,12 @@ fn defect_6_no_length_is_trusted() {
         TopicOptions { payload_bytes: 48, ..TopicOptions::default() }.geometry().unwrap();
     let first = Position { epoch: 1, sequence: 0 };
     let mut log = LogWriter::create(Heap::new(geometry.bytes()), geometry, first).unwrap();
-    for len in [49, 7 << 16, u32::MAX] {
+    for len in [65, 7 << 16, u32::MAX] {
         let sequence = log.write(Envelope::default(), b"honest").unwrap().sequence;
         log.memory().store(geometry.slot(sequence) + slot::LEN, len.into());
         let mut reader = LogReader::open(log.memory().clone()).unwrap();
         reader.seek(Start::At(Position { epoch: 1, sequence })).unwrap();
-        let fault = LogFault::Length { sequence, len, max: 48 };
+        let fault = LogFault::Length { sequence, len, max: 64 };
         assert_eq!(reader.read(&mut Vec::new()), Err(fault));
     }
     // Nor the sizes in the header.

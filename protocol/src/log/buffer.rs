@@ -6,8 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::options::Keep;
-use super::subscription::{Event, Message};
+use super::inbox::{Event, Keep, Message};
 
 #[derive(Debug)]
 pub(super) struct Buffer {

@@ -1,0 +1,331 @@
+//! `bus` as an engine: topics for sessions of other processes.
+//!
+//! Sessions publish by calls and read the logs themselves; how they get at the logs is their
+//! [`Carrier`]'s business. Invariants: a subscription is known by its session and the number that the
+//! session gave it, and ends with either; whoever may not see a topic learns nothing of it but its
+//! name. It does *not* know segments or sockets.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use ringfence_protocol::api::bus as api;
+use ringfence_protocol::api::system::Nothing;
+use ringfence_protocol::error::{Error, ErrorCode};
+use ringfence_protocol::limits::SUBSCRIPTIONS;
+use ringfence_protocol::memory::Memory;
+use ringfence_protocol::schema::EngineSchema;
+
+use super::{
+    Attached, Bus, Elsewhere, Limits, Outgoing, Policy, Position, PublishError, Start,
+    SubscribeError, Topic, TopicError, TopicOptions,
+};
+use crate::engine::{Call, Cost, Engine};
+
+/// What a session wants to do with a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// Make it, as its options say.
+    Make,
+    /// Write messages into it.
+    Publish,
+    /// Read its messages.
+    Subscribe,
+}
+
+/// How logs reach the processes that read them.
+pub trait Carrier: Send + Sync + 'static {
+    /// Where logs lie.
+    type Memory: Memory + Clone + Send + Sync + 'static;
+
+    /// Memory of so many bytes, zeros, for one log.
+    ///
+    /// # Errors
+    /// There is none; the text names the limit.
+    fn memory(&self, len: usize) -> Result<Self::Memory, Error>;
+
+    /// May the session do this?
+    ///
+    /// # Errors
+    /// [`ErrorCode::PermissionDenied`] with what would allow it.
+    fn check(&self, session: u64, topic: &str, right: Right) -> Result<(), Error>;
+
+    /// Lets the session read this log, before the answer that says so.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    fn hand_over(&self, session: u64, topic: &Topic<Self::Memory>) -> Result<(), Error>;
+
+    /// The way to a subscription of the session.
+    ///
+    /// # Errors
+    /// The session is over.
+    fn reach(&self, session: u64, subscription: u32) -> Result<Box<dyn Elsewhere>, Error>;
+}
+
+/// Subscriptions by session and number.
+type Subscriptions<M> = HashMap<(u64, u32), Attached<M>>;
+
+/// The engine.
+pub struct Topics<C: Carrier> {
+    bus: Bus<C::Memory>,
+    carrier: C,
+    subscriptions: Mutex<Subscriptions<C::Memory>>,
+}
+
+impl<C: Carrier> fmt::Debug for Topics<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topics").field("bus", &self.bus).finish_non_exhaustive()
+    }
+}
+
+impl<C: Carrier> Topics<C> {
+    /// No topics yet.
+    #[must_use]
+    pub fn new(epoch: u64, limits: Limits, carrier: C) -> Self {
+        let bus = Bus::elsewhere(epoch, limits);
+        Self { bus, carrier, subscriptions: Mutex::default() }
+    }
+
+    /// The bus, for who wakes subscriptions.
+    pub fn bus(&self) -> &Bus<C::Memory> {
+        &self.bus
+    }
+
+    fn open(&self, call: &mut Call<'_>) -> Result<(), Error> {
+        let asked: api::Open<'_> = call.request()?;
+        let session = call.session();
+        let topic = match asked.slots {
+            0 => self.bus.find(asked.name).map_err(of_topic)?,
+            _ => self.make(session, &asked)?,
+        };
+        let opened = opened(&topic, self.bus.epoch());
+        call.reply(&opened);
+        Ok(())
+    }
+
+    fn make(&self, session: u64, asked: &api::Open<'_>) -> Result<Topic<C::Memory>, Error> {
+        let options = options(asked)?;
+        if self.bus.find(asked.name).is_err() {
+            self.carrier.check(session, asked.name, Right::Make)?;
+        }
+        let make = |len| self.carrier.memory(len);
+        self.bus.topic_in(asked.name, options, make).map_err(of_topic)
+    }
+
+    #[inline]
+    fn publish(&self, call: &mut Call<'_>, topic: u32, outgoing: &Outgoing<'_>) -> Result<(), Error> {
+        let topic = self.topic(topic)?;
+        self.carrier.check(call.session(), topic.name(), Right::Publish)?;
+        let Position { sequence, .. } = topic.publish(outgoing).map_err(of_publish)?;
+        call.reply(&api::Published { sequence });
+        Ok(())
+    }
+
+    fn subscribe(&self, call: &mut Call<'_>) -> Result<(), Error> {
+        let asked: api::Subscribe = call.request()?;
+        let (session, number) = (call.session(), asked.subscription);
+        if number as usize >= SUBSCRIPTIONS {
+            let text = format!("subscription {number}: a session has {SUBSCRIPTIONS}, from 0");
+            return Err(Error::new(ErrorCode::InvalidArgument, text));
+        }
+        let topic = self.topic(asked.topic)?;
+        self.carrier.check(session, topic.name(), Right::Subscribe)?;
+        let start = start(&asked)?;
+        let mut subscriptions = self.subscriptions.lock();
+        if subscriptions.contains_key(&(session, number)) {
+            let text = format!("subscription {number} of this session is open: close it first");
+            return Err(Error::new(ErrorCode::AlreadyExists, text));
+        }
+        let elsewhere = self.carrier.reach(session, number)?;
+        let attached = topic.attach(start, elsewhere).map_err(of_subscribe)?;
+        self.carrier.hand_over(session, topic)?;
+        let sequence = attached.position().sequence;
+        subscriptions.insert((session, number), attached);
+        call.reply(&api::Subscribed { sequence });
+        Ok(())
+    }
+
+    fn unsubscribe(&self, call: &mut Call<'_>) -> Result<(), Error> {
+        let asked: api::Unsubscribe = call.request()?;
+        self.subscriptions.lock().remove(&(call.session(), asked.subscription));
+        call.reply(&Nothing {});
+        Ok(())
+    }
+
+    fn stats(&self, call: &mut Call<'_>) -> Result<(), Error> {
+        let topic = self.topic(call.request::<api::Topic>()?.topic)?;
+        call.reply(&api::Stats {
+            published: topic.next().sequence,
+            subscriptions: topic.subscribers() as u64,
+            waiting: topic.waiting() as u64,
+        });
+        Ok(())
+    }
+
+    fn topics(&self, call: &mut Call<'_>) {
+        let topics = self.bus.topics();
+        let names: Vec<&str> = topics.iter().map(Topic::name).collect();
+        call.reply(&api::Names { names: &names.join("\n") });
+    }
+
+    #[inline]
+    fn topic(&self, number: u32) -> Result<&Topic<C::Memory>, Error> {
+        self.bus.numbered(number).ok_or_else(|| {
+            let text = format!("no topic has number {number}: open it by its name first");
+            Error::new(ErrorCode::UnknownTopic, text)
+        })
+    }
+}
+
+impl<C: Carrier> Engine for Topics<C> {
+    fn schema(&self) -> EngineSchema {
+        api::schema()
+    }
+
+    fn cost(&self, op: u16, request: &[u8]) -> Cost {
+        // A log is allocated page by page before it is used: about a second a gigabyte.
+        let bytes = |asked: api::Open<'_>| options(&asked).and_then(sizes);
+        match op {
+            api::OPEN => match crate::engine::decode(request).and_then(bytes) {
+                Ok(bytes) => Cost::micros((bytes >> 10).try_into().unwrap_or(u32::MAX)),
+                Err(_) => Cost::LIGHT,
+            },
+            _ => Cost::LIGHT,
+        }
+    }
+
+    fn call(&self, op: u16, call: &mut Call<'_>) -> Result<(), Error> {
+        match op {
+            api::PUBLISH => {
+                let api::Publish { topic, type_id, flags, payload } = call.request()?;
+                let outgoing = Outgoing {
+                    type_id,
+                    payload,
+                    publisher: call.session(),
+                    must_be_heard: must_be_heard(flags)?,
+                    ..Outgoing::default()
+                };
+                self.publish(call, topic, &outgoing)
+            }
+            api::PUBLISH_TRACED => {
+                let asked: api::PublishTraced<'_> = call.request()?;
+                let outgoing = Outgoing {
+                    type_id: asked.type_id,
+                    payload: asked.payload,
+                    publisher: call.session(),
+                    trace: wide(asked.trace_low, asked.trace_high),
+                    correlation: wide(asked.correlation_low, asked.correlation_high),
+                    must_be_heard: must_be_heard(asked.flags)?,
+                };
+                self.publish(call, asked.topic, &outgoing)
+            }
+            api::OPEN => self.open(call),
+            api::SUBSCRIBE => self.subscribe(call),
+            api::UNSUBSCRIBE => self.unsubscribe(call),
+            api::STATS => self.stats(call),
+            _ => {
+                self.topics(call);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn wide(low: u64, high: u64) -> u128 {
+    u128::from(low) | u128::from(high) << 64
+}
+
+fn must_be_heard(flags: u16) -> Result<bool, Error> {
+    if flags & !api::MUST_BE_HEARD != 0 {
+        let text = format!("flags {flags:#x}: only bit 0 has a meaning");
+        return Err(Error::new(ErrorCode::InvalidArgument, text));
+    }
+    Ok(flags != 0)
+}
+
+fn start(asked: &api::Subscribe) -> Result<Start, Error> {
+    match asked.start {
+        api::FROM_OLDEST => Ok(Start::Oldest),
+        api::FROM_NEWEST => Ok(Start::Newest),
+        api::FROM_POSITION => {
+            Ok(Start::At(Position { epoch: asked.epoch, sequence: asked.sequence }))
+        }
+        other => {
+            let text = format!("start {other}: use 0 (oldest), 1 (newest) or 2 (a position)");
+            Err(Error::new(ErrorCode::InvalidArgument, text))
+        }
+    }
+}
+
+fn options(asked: &api::Open<'_>) -> Result<TopicOptions, Error> {
+    let patience = Duration::from_millis(asked.patience_ms.into());
+    let policy = match asked.policy {
+        api::OVERWRITE => Policy::Overwrite,
+        api::BLOCK => Policy::Block { patience },
+        api::REJECT => Policy::Reject,
+        other => {
+            let text = format!("policy {other}: use 0 (overwrite), 1 (block) or 2 (reject)");
+            return Err(Error::new(ErrorCode::InvalidArgument, text));
+        }
+    };
+    let payload_bytes = asked.payload_bytes as usize;
+    Ok(TopicOptions { policy, slots: asked.slots, payload_bytes })
+}
+
+fn sizes(options: TopicOptions) -> Result<usize, Error> {
+    options.geometry().map(|sizes| sizes.bytes()).map_err(|error| of_topic(error.into()))
+}
+
+fn opened<M: Memory>(topic: &Topic<M>, epoch: u64) -> api::Opened {
+    let TopicOptions { policy, slots, payload_bytes } = topic.options();
+    let (policy, patience) = match policy {
+        Policy::Overwrite => (api::OVERWRITE, Duration::ZERO),
+        Policy::Block { patience } => (api::BLOCK, patience),
+        Policy::Reject => (api::REJECT, Duration::ZERO),
+    };
+    api::Opened {
+        epoch,
+        topic: topic.number(),
+        slots,
+        payload_bytes: payload_bytes as u32,
+        blocks: 0,
+        block_bytes: 0,
+        patience_ms: patience.as_millis() as u32,
+        policy,
+    }
+}
+
+fn of_topic(error: TopicError) -> Error {
+    let code = match error {
+        TopicError::Room(error) => return error,
+        TopicError::Otherwise { .. } => ErrorCode::AlreadyExists,
+        TopicError::Unknown { .. } => ErrorCode::UnknownTopic,
+        TopicError::TooMany { .. } | TopicError::Memory { .. } => ErrorCode::Quota,
+        TopicError::Closed => ErrorCode::ShuttingDown,
+        _ => ErrorCode::InvalidArgument,
+    };
+    Error::new(code, error.to_string())
+}
+
+#[cold]
+fn of_publish(error: PublishError) -> Error {
+    let code = match error {
+        PublishError::TooLong(_) => ErrorCode::TooLarge,
+        PublishError::Backpressure { .. } => ErrorCode::Backpressure,
+        PublishError::NoSubscribers => ErrorCode::NoSubscribers,
+        PublishError::Closed => ErrorCode::ShuttingDown,
+    };
+    Error::new(code, error.to_string())
+}
+
+fn of_subscribe(error: SubscribeError) -> Error {
+    let code = match error {
+        SubscribeError::TooMany { .. } => ErrorCode::Quota,
+        SubscribeError::Closed => ErrorCode::ShuttingDown,
+        SubscribeError::Log(_) => ErrorCode::Internal,
+        _ => ErrorCode::InvalidArgument,
+    };
+    Error::new(code, error.to_string())
+}

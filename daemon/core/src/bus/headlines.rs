@@ -1,0 +1,36 @@
+//! Which topics have news for subscriptions of other processes.
+//!
+//! A publish writes into its log and leaves a headline; who publishes for others (the daemon's poller,
+//! after a turn) reads the headlines and wakes. So a turn of many publishes looks at sleepers once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+/// The numbers of topics with news.
+#[derive(Debug, Default)]
+pub(super) struct Headlines {
+    any: AtomicBool,
+    topics: Mutex<Vec<u32>>,
+}
+
+impl Headlines {
+    /// A topic has news. Whoever calls it reads the headlines afterwards, or knows who does.
+    pub(super) fn add(&self, topic: u32) {
+        self.topics.lock().push(topic);
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// One load where there is nothing.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        !self.any.load(Ordering::Acquire)
+    }
+
+    /// Moves them into `topics`, which is empty.
+    pub(super) fn take(&self, topics: &mut Vec<u32>) {
+        let mut headlines = self.topics.lock();
+        self.any.store(false, Ordering::Release);
+        std::mem::swap(topics, &mut headlines);
+    }
+}

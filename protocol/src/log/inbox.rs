@@ -1,0 +1,137 @@
+//! A subscription's reading side: a log, and if it asked for one a bounded store of its own.
+//!
+//! Invariant: for each subscription the messages received, missed and dropped are all that was
+//! published since its start, exactly. The same code serves subscriptions of this process and of
+//! others. It does *not* wait, nor does it tell anybody how far it is: its owner does both.
+
+use super::buffer::Buffer;
+use super::{Envelope, LogFault, LogReader, Position, Read};
+use crate::memory::Memory;
+
+/// A message that was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where it stands in its topic.
+    pub position: Position,
+    /// What is said of it.
+    pub envelope: Envelope,
+    /// The payload.
+    pub payload: Box<[u8]>,
+}
+
+/// What a subscription delivers, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A message.
+    Message(Message),
+    /// So many messages were overwritten here before they were read.
+    Overtaken {
+        /// How many, exactly.
+        missed: u64,
+    },
+}
+
+/// Where a subscription keeps what it has not handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// In the topic's log only. What is lost is what the log overwrites.
+    InLog,
+    /// In a buffer of its own, filled at each receive; if that is full its oldest message is dropped.
+    DropOldest {
+        /// Messages of the buffer.
+        buffer: usize,
+    },
+    /// In a buffer of its own, filled at each receive; if that is full the new message is dropped.
+    DropNewest {
+        /// Messages of the buffer.
+        buffer: usize,
+    },
+}
+
+/// What became of the messages published since a subscription's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Handed out.
+    pub received: u64,
+    /// Overwritten before they were read, or published and not read when it was cut off.
+    pub missed: u64,
+    /// Read, and dropped from its buffer or instead of entering it.
+    pub dropped: u64,
+}
+
+/// A log's reader with its store.
+#[derive(Debug)]
+pub struct Inbox<M> {
+    log: LogReader<M>,
+    buffer: Buffer,
+    payload: Vec<u8>,
+}
+
+impl<M: Memory> Inbox<M> {
+    /// Delivers what the reader finds from where it stands.
+    #[must_use]
+    pub fn new(log: LogReader<M>, keep: Keep) -> Self {
+        Self { log, buffer: Buffer::new(keep), payload: Vec::new() }
+    }
+
+    /// Where the next message to be read from the log stands.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.log.position()
+    }
+
+    /// Reads from the log what the store may hold: one event, or all that was published when it was
+    /// called, however fast more comes. After each step `moved` hears what became of messages, and
+    /// where the reader stands; it reads on only while `may_go_on`.
+    ///
+    /// # Errors
+    /// [`LogFault`]: a message that makes no sense, counted as missed.
+    pub fn fill(
+        &mut self,
+        may_go_on: impl Fn() -> bool,
+        mut moved: impl FnMut(Counts, u64),
+    ) -> Result<(), LogFault> {
+        let end = self.log.end();
+        while may_go_on() {
+            let wanted = if self.buffer.reads_ahead() {
+                self.log.position().sequence < end
+            } else {
+                self.buffer.is_empty()
+            };
+            if !wanted || !self.read_one(&mut moved)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// `false`: there is nothing.
+    fn read_one(&mut self, moved: &mut impl FnMut(Counts, u64)) -> Result<bool, LogFault> {
+        let read = self.log.read(&mut self.payload);
+        let mut counts = Counts::default();
+        match read {
+            Ok(Read::Nothing) => return Ok(false),
+            Ok(Read::Overtaken { missed }) => {
+                self.buffer.miss(missed);
+                counts.missed = missed;
+            }
+            Ok(Read::Message { position, envelope }) => {
+                let payload = self.payload.as_slice().into();
+                counts.dropped = self.buffer.push(Message { position, envelope, payload });
+            }
+            Err(_) => counts.missed = 1,
+        }
+        moved(counts, self.log.position().sequence);
+        read.map(|_| true)
+    }
+
+    /// What comes next.
+    pub fn pop(&mut self) -> Option<Event> {
+        self.buffer.pop()
+    }
+
+    /// Throws away what was read and not handed out; how many messages that were.
+    pub fn clear(&mut self) -> u64 {
+        self.buffer.clear()
+    }
+}
