@@ -28,6 +28,8 @@ __all__ = ["Runtime", "Subscription"]
 
 _log = logging.getLogger("ringfence")
 
+_CLOSED = "the runtime is closed: make another"
+
 UNSIZED_BYTES = 4096
 """The longest message of a class that does not say its ``SIZE``."""
 
@@ -180,6 +182,9 @@ class Runtime:
             raise TypeError("callback must be callable")
         subscription = Subscription(self._topic(cls).subscribe(), cls, callback)
         self._subscriptions.append(subscription)
+        if self.closed:  # meanwhile: by another thread, or in a signal handler
+            subscription.close(timeout=0)
+            raise RuntimeError(_CLOSED)
         return subscription
 
     def close(self, *, timeout: float | None = None) -> None:
@@ -194,7 +199,7 @@ class Runtime:
 
     def _topic(self, cls: type[Any]) -> Topic:
         if self.closed:
-            raise RuntimeError("the runtime is closed: make another")
+            raise RuntimeError(_CLOSED)
         if os.getpid() != self._pid:
             raise ForkedSession("this runtime is the parent process's: make one in the child")
         number = getattr(cls, "TYPE_ID", None)
