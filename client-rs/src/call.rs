@@ -32,7 +32,7 @@ pub(crate) const RETRIES: u32 = 3;
 
 /// May have been started: it counts as one of the [`RETRIES`].
 pub(crate) fn is_suspect(error: &Error) -> bool {
-    matches!(error, Error::Restarted { outcome: Outcome::Unknown, .. })
+    matches!(error, Error::Restarted { outcome: Outcome::Unknown, .. } | Error::Interrupted { .. })
 }
 
 /// What a start of a call came to.
@@ -385,7 +385,8 @@ impl Remote {
     }
 }
 
-fn finished(started: Result<Started, Error>) -> Answer {
+/// The answer of a started call, waited for.
+pub(crate) fn finished(started: Result<Started, Error>) -> Answer {
     match started? {
         Started::Done(reply) => Ok(reply),
         Started::Open(pending) => pending.wait(),

@@ -19,6 +19,8 @@ use crate::bulk::{self, Prepared};
 use crate::call::{RETRIES, Request, Started, is_suspect};
 use crate::client::Client;
 use crate::error::{Error, Outcome};
+#[cfg(feature = "inproc")]
+use crate::inproc::Inproc;
 use crate::lane::Answer;
 use crate::method::Method;
 use crate::options::{CallOptions, Timeout};
@@ -107,8 +109,7 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
             Way::Remote(remote) => remote,
             #[cfg(feature = "inproc")]
             Way::Inproc(inproc) => {
-                let payload = self.payload.as_ref();
-                return Poll::Ready(inproc.call(&self.method, payload, &self.options, AsReply));
+                return self.advance_inproc(inproc, cx);
             }
         };
         let Some(reactor) = remote.reactor() else {
@@ -140,6 +141,21 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
                 Step::Done(answer) => return Poll::Ready(answer),
             }
         }
+    }
+
+    #[cfg(feature = "inproc")]
+    fn advance_inproc(&mut self, inproc: &Inproc, cx: &mut Context<'_>) -> Poll<Answer> {
+        if matches!(self.state, State::Fresh) {
+            let payload = self.payload.as_ref();
+            match inproc.start(&self.method, payload, &self.options, AsReply) {
+                Ok(Started::Open(pending)) => self.state = State::Open(pending),
+                started => return Poll::Ready(crate::call::finished(started)),
+            }
+        }
+        let State::Open(pending) = &mut self.state else {
+            return Poll::Ready(Err(crate::pending::taken()));
+        };
+        pending.poll(cx.waker()).map_or(Poll::Pending, Poll::Ready)
     }
 
     fn times(&mut self) -> Times {

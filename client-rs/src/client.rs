@@ -7,14 +7,17 @@ use std::sync::{Arc, OnceLock};
 use ringfence_protocol::api::system as api;
 use ringfence_protocol::message::Message;
 
+#[cfg(feature = "inproc")]
+use crate::call::finished;
 use crate::call::{Request, Started};
 use crate::error::Error;
 use crate::info::Stats;
 use crate::method::Method;
-use crate::options::{Builder, CallOptions, Timeout};
+use crate::options::{Builder, CallOptions, Spin, Timeout};
 use crate::pending::Pending;
 use crate::reply::{AsReply, Reply, Sink, Through};
 use crate::services::vectors::{Methods, Vectors};
+use crate::topics::BusMethods;
 use crate::way::Way;
 
 /// A connection to a daemon (or to the engines in this process). Clones share it; any thread may use
@@ -36,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) echo: Method,
     pub(crate) ping: Method,
     vectors: OnceLock<Arc<Methods>>,
+    bus: OnceLock<Arc<BusMethods>>,
 }
 
 /// What [`Client::call_or_pend`] came to.
@@ -95,7 +99,15 @@ impl Client {
         let way = way(builder)?;
         let echo = Method::system("echo", api::ECHO);
         let ping = Method::system("ping", api::PING);
-        Ok(Self { inner: Arc::new(Inner { way, echo, ping, vectors: OnceLock::new() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                way,
+                echo,
+                ping,
+                vectors: OnceLock::new(),
+                bus: OnceLock::new(),
+            }),
+        })
     }
 
     /// Sends bytes there and back: the shortest call there is.
@@ -168,7 +180,7 @@ impl Client {
                 remote.call(Request { method, payload, options, turns })
             }
             #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => inproc.call(method, payload, options, AsReply),
+            Way::Inproc(inproc) => finished(inproc.start(method, payload, options, AsReply)),
         }
     }
 
@@ -240,7 +252,7 @@ impl Client {
                 remote.start(request, sink).map(Called::from)
             }
             #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => inproc.call(method, payload, options, sink).map(Called::Done),
+            Way::Inproc(inproc) => inproc.start(method, payload, options, sink).map(Called::from),
         }
     }
 
@@ -306,9 +318,10 @@ impl Client {
                 }
             }
             #[cfg(feature = "inproc")]
-            Way::Inproc(inproc) => {
-                Ok(Pending::ready(inproc.call(method, payload, options, AsReply)))
-            }
+            Way::Inproc(inproc) => Ok(match inproc.start(method, payload, options, AsReply) {
+                Ok(Started::Open(pending)) => pending,
+                started => Pending::ready(finished(started)),
+            }),
         }
     }
 
@@ -343,12 +356,26 @@ impl Client {
             Way::Remote(remote) => remote.here().call_many(method, payloads, options, each),
             #[cfg(feature = "inproc")]
             Way::Inproc(inproc) => {
-                let answers =
-                    payloads.into_iter().map(|p| inproc.call(method, p.as_ref(), options, AsReply));
+                let answers = payloads
+                    .into_iter()
+                    .map(|p| finished(inproc.start(method, p.as_ref(), options, AsReply)));
                 let mut each = each;
                 answers.enumerate().for_each(|(index, answer)| each(index, answer));
                 Ok(())
             }
+        }
+    }
+
+    pub(crate) fn bus_methods(&self) -> Arc<BusMethods> {
+        self.inner.bus.get_or_init(Arc::default).clone()
+    }
+
+    /// How its threads wait.
+    pub(crate) fn spin(&self) -> Spin {
+        match &self.inner.way {
+            Way::Remote(remote) => remote.settings.spin,
+            #[cfg(feature = "inproc")]
+            Way::Inproc(_) => Spin::Adaptive,
         }
     }
 

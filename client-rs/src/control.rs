@@ -203,6 +203,8 @@ pub(crate) fn unexpected(to: &str, message: &DaemonMessage) -> Error {
         DaemonMessage::Killed { .. } => "Killed",
         DaemonMessage::ShuttingDown => "ShuttingDown",
         DaemonMessage::Waker => "Waker",
+        DaemonMessage::Topic { .. } => "Topic",
+        DaemonMessage::CutOff { .. } => "CutOff",
     };
     Error::Protocol { what: format!("`{name}` as the answer to {to}") }
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
+use ringfence_protocol::log::Position;
 
 /// What is known about a call that got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +62,12 @@ pub enum Error {
         /// The daemon that is gone.
         pid: u32,
     },
+    /// Whoever answered the call is gone, and the daemon is not.
+    #[error("{what}; outcome: {}. {}", Outcome::Unknown.name(), advice(Outcome::Unknown))]
+    Interrupted {
+        /// Who.
+        what: String,
+    },
     /// The daemon lives, but has not run for as long as the call waited.
     #[error(
         "the daemon (pid {pid}) has not run for {waited:?}: is it stopped, or the machine overloaded? Outcome: {}. {}",
@@ -96,6 +103,25 @@ pub enum Error {
         reason: String,
         /// How long the call waited for room.
         waited: Duration,
+    },
+    /// No message came within the time of a receive.
+    #[error("no message within {within:?}")]
+    NoMessage {
+        /// The time.
+        within: Duration,
+    },
+    /// A publish waited for this subscription for as long as its topic allows.
+    #[error(
+        "cut off from topic `{topic}` at {at}: a publish waited for this subscription, which missed {missed} messages; \
+         subscribe again, and read faster"
+    )]
+    CutOff {
+        /// The topic.
+        topic: String,
+        /// Where the publish stands that waited.
+        at: Position,
+        /// Messages before it that were published and not read.
+        missed: u64,
     },
     /// Submitting the call would have waited, which [`at_once`](crate::CallOptions::at_once) forbids.
     #[error("submitting the call would wait: for room, for memory, or for the daemon")]
@@ -160,8 +186,10 @@ impl Error {
         match self {
             Error::Unavailable { .. } => ErrorCode::DaemonUnavailable,
             Error::Restarted { .. } => ErrorCode::DaemonRestarted,
+            Error::Interrupted { .. } => ErrorCode::Interrupted,
             Error::Stalled { .. } => ErrorCode::DaemonStalled,
-            Error::Timeout { .. } => ErrorCode::Expired,
+            Error::Timeout { .. } | Error::NoMessage { .. } => ErrorCode::Expired,
+            Error::CutOff { .. } => ErrorCode::CutOff,
             Error::SchemaMismatch { .. } => ErrorCode::SchemaMismatch,
             Error::Backpressure { .. } | Error::WouldBlock => ErrorCode::Backpressure,
             Error::PermissionDenied { .. } => ErrorCode::PermissionDenied,
@@ -188,6 +216,7 @@ impl Error {
             Error::Restarted { outcome, .. }
             | Error::Stalled { outcome, .. }
             | Error::Timeout { outcome, .. } => Some(*outcome),
+            Error::Interrupted { .. } => Some(Outcome::Unknown),
             Error::Unavailable { .. } => Some(Outcome::NotStarted),
             _ => None,
         }
@@ -205,6 +234,7 @@ impl Error {
     pub fn may_retry(&self, idempotent: bool) -> bool {
         match self {
             Error::Restarted { outcome, .. } => idempotent || *outcome == Outcome::NotStarted,
+            Error::Interrupted { .. } => idempotent,
             Error::Remote(error) => error.code == ErrorCode::ShuttingDown,
             _ => false,
         }
@@ -212,17 +242,20 @@ impl Error {
 
     /// The error that a completion with this status and payload stands for.
     #[cold]
-    pub(crate) fn from_reply(status: u16, payload: &[u8], pid: u32) -> Self {
-        Self::of_engine(RemoteError::from_reply(status, payload), pid)
+    pub(crate) fn from_reply(status: u16, payload: &[u8]) -> Self {
+        Self::of_engine(RemoteError::from_reply(status, payload))
     }
 
     /// An error that came as an answer. That its deadline passed is the caller's own time-out, and
-    /// this time it is known that it took no effect.
-    pub(crate) fn of_engine(error: RemoteError, pid: u32) -> Self {
+    /// this time it is known that it took no effect, unless it had begun.
+    pub(crate) fn of_engine(error: RemoteError) -> Self {
         match error.code {
-            ErrorCode::Interrupted => Error::Restarted { outcome: Outcome::Unknown, pid },
+            ErrorCode::Interrupted => Error::Interrupted { what: error.message },
             ErrorCode::Expired => {
                 Error::Timeout { outcome: Outcome::NotStarted, after: Duration::ZERO }
+            }
+            ErrorCode::Overdue => {
+                Error::Timeout { outcome: Outcome::Unknown, after: Duration::ZERO }
             }
             _ => Error::Remote(error),
         }
@@ -259,8 +292,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interrupted_answer_is_a_restart_of_unknown_outcome() {
-        let error = Error::from_reply(ErrorCode::Interrupted.as_u16(), b"died", 7);
+    fn an_interrupted_answer_is_of_unknown_outcome() {
+        let error = Error::from_reply(ErrorCode::Interrupted.as_u16(), b"died");
         assert_eq!(error.outcome(), Some(Outcome::Unknown));
         assert!(error.may_retry(true) && !error.may_retry(false));
     }

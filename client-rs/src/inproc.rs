@@ -1,19 +1,24 @@
 //! The engines inside this process, behind the same API: what the isolated way is measured against.
 //!
 //! A call runs on its caller's thread, into a reply buffer of that thread. Deadlines hold as far as
-//! an engine looks at them, by the same coarse clock as in the daemon. It does *not* isolate: an
-//! engine that crashes takes this process along.
+//! an engine looks at them, by the same coarse clock as in the daemon. A call that its engine answers
+//! later is waited for there, too. It does *not* isolate: an engine that crashes takes this process
+//! along.
 
-use std::cell::Cell;
+mod waiting;
+
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
+use ringfence_core::bus::{Bus, Limits};
 use ringfence_core::engine::{Call, Engine, Stop, Surroundings};
 use ringfence_core::system::{Facts as SystemFacts, StatsSource, System};
-use ringfence_core::{Allowance, Registry, RegistryError};
+use ringfence_core::{Allowance, Deferred, Registry, RegistryError};
 use ringfence_protocol::api::system::Stats;
 use ringfence_protocol::error::Error as RemoteError;
 use ringfence_protocol::limits::INLINE_BYTES;
@@ -22,13 +27,17 @@ use ringfence_protocol::sys::clock;
 use ringfence_protocol::wire;
 use zerocopy::IntoBytes;
 
+use crate::call::Started;
 use crate::catalogue::{find, unknown_engine};
 use crate::error::Error;
 use crate::info::Info;
 use crate::method::{Facts, Method};
 use crate::options::CallOptions;
+use crate::pending::Pending;
 use crate::reply::{Reply, Sink};
 use crate::session::next_serial;
+use waiting::Slot;
+pub(crate) use waiting::Waiting;
 
 /// Replies of up to this many bytes leave the thread's buffer where it is.
 const KEPT_BYTES: usize = 64 * 1024;
@@ -45,7 +54,10 @@ pub(crate) struct Inproc {
     catalogue: Arc<[EngineSchema]>,
     serial: u32,
     counts: Arc<Counts>,
+    /// Calls that are answered later; some are over.
+    waiting: Mutex<Vec<Weak<Slot>>>,
     closed: AtomicBool,
+    bus: Bus,
 }
 
 impl fmt::Debug for Inproc {
@@ -134,7 +146,15 @@ impl Inproc {
         let encoded = wire::encode_catalogue(&catalogue);
         facts.set_catalogue(encoded.map_err(|error| Error::invalid(error.to_string()))?);
         let serial = next_serial();
-        Ok(Self { system, others, catalogue, serial, counts, closed: AtomicBool::new(false) })
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let bus = Bus::new(since.as_nanos() as u64, Limits::default());
+        let (waiting, closed) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { system, others, catalogue, serial, counts, waiting, closed, bus })
+    }
+
+    /// The topics of this client.
+    pub(crate) fn bus(&self) -> Result<&Bus, Error> {
+        if self.closed.load(Relaxed) { Err(Error::Closed) } else { Ok(&self.bus) }
     }
 
     pub(crate) fn catalogue(&self) -> Arc<[EngineSchema]> {
@@ -152,14 +172,15 @@ impl Inproc {
         Ok(())
     }
 
+    /// Makes a call. It is open only if its engine answers later.
     #[inline]
-    pub(crate) fn call<S: Sink>(
+    pub(crate) fn start<S: Sink>(
         &self,
         method: &Method,
         payload: &[u8],
         options: &CallOptions,
         sink: S,
-    ) -> Result<S::Out, Error> {
+    ) -> Result<Started<S::Out>, Error> {
         if self.closed.load(Relaxed) {
             return Err(Error::Closed);
         }
@@ -175,7 +196,7 @@ impl Inproc {
             Some(number) => (&self.others, number),
         };
         let found = registry.method(number).ok_or_else(|| registry.unknown(number))?;
-        let bounds = Bounds { deadline: method.deadline(options.timeout) };
+        let bounds = Bounds { deadline: method.deadline(options.timeout), slot: OnceCell::new() };
         // Taken, so that an engine that calls back into a client gets a buffer of its own; a thread
         // that is ending has none.
         let mut reply = REPLY.try_with(Cell::take).unwrap_or_default();
@@ -186,18 +207,45 @@ impl Inproc {
         } else {
             with_aligned(payload, run)
         };
+        if let Some(slot) = bounds.slot.into_inner() {
+            let timeout = method.timeout(options.timeout);
+            return self.waits(slot, done.map_err(|error| *error), timeout).map(Started::Open);
+        }
         if let Err(error) = done {
             return Err(self.failed(*error, method.timeout(options.timeout)));
         }
         let out = taken(&mut reply, sink);
         let _unless_the_thread_ends = REPLY.try_with(|cell| cell.set(reply));
-        Ok(out)
+        Ok(Started::Done(out))
+    }
+
+    /// A call that its engine answers later, unless it failed and nobody has answered.
+    #[cold]
+    fn waits(
+        &self,
+        slot: Arc<Slot>,
+        done: Result<(), RemoteError>,
+        timeout: Option<Duration>,
+    ) -> Result<Pending, Error> {
+        if let Err(error) = done
+            && slot.take().is_some()
+        {
+            return Err(self.failed(error, timeout));
+        }
+        let mut waiting = self.waiting.lock();
+        waiting.retain(|slot| slot.strong_count() > 0);
+        waiting.push(Arc::downgrade(&slot));
+        drop(waiting);
+        if self.closed.load(Relaxed) {
+            self.close();
+        }
+        Ok(Pending::waiting(Waiting::new(slot, Instant::now(), timeout)))
     }
 
     #[cold]
-    fn failed(&self, error: RemoteError, timeout: Option<std::time::Duration>) -> Error {
+    fn failed(&self, error: RemoteError, timeout: Option<Duration>) -> Error {
         self.counts.errors.fetch_add(1, Relaxed);
-        Error::of_engine(error, std::process::id()).within(timeout)
+        Error::of_engine(error).within(timeout)
     }
 
     pub(crate) fn info(&self) -> Info {
@@ -212,12 +260,21 @@ impl Inproc {
 
     pub(crate) fn close(&self) {
         self.closed.store(true, Relaxed);
+        self.bus.close();
+        // Whoever puts a call there looks whether we are closed afterwards.
+        for slot in self.waiting.lock().drain(..) {
+            if let Some(slot) = slot.upgrade() {
+                slot.end(|_| Error::Closed);
+            }
+        }
     }
 }
 
-/// The deadline of a call in process.
+/// What surrounds a call in process.
 struct Bounds {
     deadline: u32,
+    /// Where the answer arrives, if it comes later.
+    slot: OnceCell<Arc<Slot>>,
 }
 
 impl Surroundings for Bounds {
@@ -227,6 +284,10 @@ impl Surroundings for Bounds {
     fn progress(&self, _done: u64) {}
     fn session(&self) -> u64 {
         0
+    }
+    fn defer(&self) -> Option<Deferred> {
+        let slot = Slot::new(self.deadline);
+        self.slot.set(slot.clone()).ok().map(|()| slot.deferred())
     }
 }
 

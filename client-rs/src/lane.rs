@@ -282,7 +282,7 @@ impl Lane {
             // A lease may not be dropped while the lane is held, so the text is given up.
             self.discard(header);
             let text = b"(its text was too long to be read)";
-            return Err(Error::from_reply(header.status, text, self.session.pid));
+            return Err(Error::from_reply(header.status, text));
         }
         let answer = if segment == 0 {
             Ok(Reply::copied(len, |out| self.ring.read(header, out)))
@@ -291,9 +291,7 @@ impl Lane {
         };
         self.collect();
         match answer {
-            Ok(text) if header.status != 0 => {
-                Err(Error::from_reply(header.status, &text, self.session.pid))
-            }
+            Ok(text) if header.status != 0 => Err(Error::from_reply(header.status, &text)),
             answer => answer,
         }
     }

@@ -18,6 +18,8 @@ use parking_lot::Mutex;
 use ringfence_protocol::sys::futex::{self, Word};
 
 use crate::error::Error;
+#[cfg(feature = "inproc")]
+use crate::inproc::Waiting;
 use crate::lane::Answer;
 use crate::measure::{Measured, Measurement};
 use crate::remote::Remote;
@@ -122,6 +124,8 @@ pub struct Pending {
 
 enum Kind {
     Open(Call),
+    #[cfg(feature = "inproc")]
+    Waiting(Waiting),
     Ready(Option<Answer>),
 }
 
@@ -176,12 +180,17 @@ impl Pending {
         Self { call: Kind::Ready(Some(answer)) }
     }
 
+    #[cfg(feature = "inproc")]
+    pub(crate) fn waiting(waiting: Waiting) -> Self {
+        Self { call: Kind::Waiting(waiting) }
+    }
+
     /// The ticket of the call in its lane: a number for logs.
     #[must_use]
     pub fn ticket(&self) -> u64 {
         match &self.call {
             Kind::Open(call) => call.ticket,
-            Kind::Ready(_) => 0,
+            _ => 0,
         }
     }
 
@@ -199,6 +208,8 @@ impl Pending {
     pub fn is_done(&self) -> bool {
         match &self.call {
             Kind::Open(call) => call.entry.is_done() || call.remote.look(call),
+            #[cfg(feature = "inproc")]
+            Kind::Waiting(call) => call.is_done(),
             Kind::Ready(_) => true,
         }
     }
@@ -208,7 +219,7 @@ impl Pending {
     pub fn is_idempotent(&self) -> bool {
         match &self.call {
             Kind::Open(call) => call.idempotent,
-            Kind::Ready(_) => true,
+            _ => true,
         }
     }
 
@@ -233,6 +244,8 @@ impl Pending {
     pub fn wait_for(&mut self, at_most: Duration) -> Option<Result<Reply, Error>> {
         match &mut self.call {
             Kind::Open(call) => call.wait(Instant::now().checked_add(at_most)),
+            #[cfg(feature = "inproc")]
+            Kind::Waiting(call) => call.wait(Instant::now().checked_add(at_most)),
             Kind::Ready(answer) => Some(answer.take().unwrap_or_else(|| Err(taken()))),
         }
     }
@@ -241,6 +254,8 @@ impl Pending {
     pub(crate) fn poll(&mut self, task: &Waker) -> Option<Answer> {
         match &mut self.call {
             Kind::Open(call) => call.entry.poll(task),
+            #[cfg(feature = "inproc")]
+            Kind::Waiting(call) => call.poll(task),
             Kind::Ready(answer) => Some(answer.take().unwrap_or_else(|| Err(taken()))),
         }
     }
@@ -249,6 +264,8 @@ impl Pending {
     pub(crate) fn give_up(&self) -> Answer {
         match &self.call {
             Kind::Open(call) => call.remote.give_up(call),
+            #[cfg(feature = "inproc")]
+            Kind::Waiting(call) => call.give_up(),
             Kind::Ready(_) => Err(taken()),
         }
     }
@@ -267,7 +284,7 @@ impl Pending {
     pub(crate) fn lane(&self) -> usize {
         match &self.call {
             Kind::Open(call) => call.lane,
-            Kind::Ready(_) => 0,
+            _ => 0,
         }
     }
 
@@ -276,6 +293,8 @@ impl Pending {
         loop {
             let answer = match &mut self.call {
                 Kind::Open(call) => call.wait(None),
+                #[cfg(feature = "inproc")]
+                Kind::Waiting(call) => call.wait(None),
                 Kind::Ready(answer) => Some(answer.take().unwrap_or_else(|| Err(taken()))),
             };
             if let Some(answer) = answer {
@@ -305,7 +324,7 @@ impl Pending {
     pub fn take_measurement(&mut self) -> Option<Measurement> {
         match &mut self.call {
             Kind::Open(call) => call.take_measurement(),
-            Kind::Ready(_) => None,
+            _ => None,
         }
     }
 
@@ -320,8 +339,11 @@ impl Pending {
     /// # Ok::<(), ringfence::Error>(())
     /// ```
     pub fn cancel(&self) {
-        if let Kind::Open(call) = &self.call {
-            call.remote.cancel(call);
+        match &self.call {
+            Kind::Open(call) => call.remote.cancel(call),
+            #[cfg(feature = "inproc")]
+            Kind::Waiting(call) => call.cancel(),
+            Kind::Ready(_) => {}
         }
     }
 
@@ -339,7 +361,7 @@ impl Pending {
     pub fn progress(&self) -> Option<u64> {
         match &self.call {
             Kind::Open(call) => call.remote.progress(call),
-            Kind::Ready(_) => None,
+            _ => None,
         }
     }
 }
@@ -351,10 +373,11 @@ pub(crate) fn taken() -> Error {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if let Kind::Open(call) = &self.call
-            && !call.entry.is_done()
-        {
-            call.remote.abandon(call);
+        match &self.call {
+            Kind::Open(call) if !call.entry.is_done() => call.remote.abandon(call),
+            #[cfg(feature = "inproc")]
+            Kind::Waiting(call) => call.cancel(),
+            _ => {}
         }
     }
 }

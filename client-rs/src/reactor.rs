@@ -199,6 +199,7 @@ impl Reactor {
         if let Some(session) = remote.current.load_full() {
             if has(Source::Waker) {
                 drain(&session);
+                session.ears.wake_tasks();
             }
             self.hear(&session, has(Source::Control));
             self.watch_session(&session);

@@ -381,6 +381,11 @@ impl Remote {
         done
     }
 
+    /// Rings the daemon's bell if it sleeps on the first lane of this session.
+    pub(crate) fn ring_if_parked(self: &Arc<Self>, serial: u32) {
+        self.with_lane(0, serial, Lane::ring_bell_if_due);
+    }
+
     /// Asks for the end of a call.
     pub(crate) fn cancel(self: &Arc<Self>, call: &Call) {
         self.with_lane(call.lane, call.serial, |lane| {

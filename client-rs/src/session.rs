@@ -24,6 +24,7 @@ use crate::bulk::Pool;
 use crate::control::{Control, Due, hung_up, is_answer, no_descriptor, refused, unexpected};
 use crate::error::{Error, Outcome};
 use crate::target::Candidate;
+use crate::topics::Ears;
 
 /// Rings and request memory: never in a forked child, page tables filled beforehand.
 const UP: Options = Options { dont_fork: true, populate: true };
@@ -34,6 +35,9 @@ const REPLY_BULK: Options = Options { dont_fork: false, populate: false };
 
 /// The board: read seldom, and harmless in a forked child.
 const BOARD: Options = Options { dont_fork: false, populate: false };
+
+/// Logs may be large and read in part; a view of one is inherited like reply memory.
+const LOG: Options = Options { dont_fork: false, populate: false };
 
 /// Between two looks whether the session is over, of one who waits for an answer.
 const ASK_SLICE: Duration = Duration::from_millis(50);
@@ -104,6 +108,7 @@ pub(crate) struct Session {
     replies: Mutex<Vec<Option<Region>>>,
     /// Where the daemon puts bytes for an event loop; comes some time after it was asked for.
     waker: OnceLock<Conn>,
+    pub(crate) ears: Ears,
     death: OnceLock<Death>,
 }
 
@@ -134,6 +139,7 @@ impl Session {
         let lane_fds = fds.split_off(1);
         let ring = map_lane(opened, &lane_fds)?;
         let bell = fds.pop().map(Bell::from_fd).ok_or_else(no_descriptor)?;
+        let (up, down) = (ring.ring.up().clone(), ring.ring.down().clone());
         let session = Session {
             serial: next_serial(),
             candidate,
@@ -151,6 +157,7 @@ impl Session {
             control: Mutex::new(control),
             replies: Mutex::new(vec![None; BULK_SEGMENTS]),
             waker: OnceLock::new(),
+            ears: Ears::new(up, down, ring.geometry),
             death: OnceLock::new(),
         };
         Ok((session, ring))
@@ -165,6 +172,7 @@ impl Session {
     pub(crate) fn die(&self, death: Death) {
         let _first = self.death.set(death);
         self.bulk.wake();
+        self.ears.wake_tasks();
     }
 
     /// Wakes the daemon's poller.
@@ -340,6 +348,19 @@ impl Session {
                 if let Err(error) = self.add_reply_segment(segment, len, fds) {
                     self.die(Death::Broken { what: error.to_string() });
                 }
+            }
+            DaemonMessage::Topic { topic, len } => {
+                let mapped = fds.first().ok_or_else(no_descriptor).and_then(|fd| {
+                    let mapped = Mapping::read_only(fd.as_fd(), len as usize, LOG);
+                    mapped.map_err(map_error)
+                });
+                match mapped {
+                    Ok(mapped) => self.ears.add_log(topic, Region::new(Arc::new(mapped))),
+                    Err(error) => self.die(Death::Broken { what: error.to_string() }),
+                }
+            }
+            DaemonMessage::CutOff { subscription, sequence } => {
+                self.ears.cut_off(subscription, sequence);
             }
             DaemonMessage::Killed { fault, text } => self.die(Death::Killed { fault, text }),
             DaemonMessage::Waker => match fds {

@@ -1,4 +1,5 @@
-//! A daemon for the project's own tests: its engine `trial` naps, burns, panics and counts on demand.
+//! A daemon for the project's own tests: its engine `trial` naps, burns, panics and counts on demand;
+//! its engine `later` answers when it is told to.
 //!
 //! What `note` is given goes into the file that TRIAL_JOURNAL names, which outlives a killed daemon: by
 //! it a test knows which calls took effect, whatever their callers were told.
@@ -6,11 +7,12 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringfenced::{
-    Call, Cost, Daemon, Engine, EngineSchema, Error, ErrorCode, MethodSchema, message,
+    Call, Cost, Daemon, Deferred, Engine, EngineSchema, Error, ErrorCode, MethodSchema, message,
 };
 
 message! {
@@ -180,6 +182,112 @@ fn note(value: u64) -> Result<(), Error> {
     journal.write_all(&value.to_le_bytes()).map_err(io)
 }
 
+message! {
+    /// A call to be kept under this key.
+    struct Wait<'a> { key: u64, begin: bool, data: &'a [u8] }
+}
+message! {
+    /// What is to become of the calls under this key.
+    struct Tell { key: u64, how: u8 }
+}
+
+const WAIT: u16 = 0;
+const TELL: u16 = 1;
+const KEPT: u16 = 2;
+
+/// Answers when another call says so.
+#[derive(Default)]
+struct Later {
+    /// Session, key, call.
+    kept: Mutex<Vec<(u64, u64, Deferred)>>,
+}
+
+impl Engine for Later {
+    fn schema(&self) -> EngineSchema {
+        EngineSchema::new(
+            "later",
+            "Answers later.",
+            vec![
+                MethodSchema::new::<Wait, Number>(
+                    WAIT,
+                    "wait",
+                    "Waits until it is told; key 0 answers at once, key 1 fails at once.",
+                ),
+                MethodSchema::new::<Tell, Number>(
+                    TELL,
+                    "tell",
+                    "0 answers here, 1 in a thread, 2 drops, 3 begins: how many calls.",
+                ),
+                MethodSchema::new::<Number, Number>(KEPT, "kept", "How many calls are kept."),
+            ],
+        )
+    }
+
+    fn cost(&self, op: u16, _request: &[u8]) -> Cost {
+        if op == WAIT { Cost::WAITS } else { Cost::LIGHT }
+    }
+
+    fn call(&self, op: u16, call: &mut Call<'_>) -> Result<(), Error> {
+        let value = match op {
+            WAIT => {
+                let Wait { key, begin, data: _ } = call.request()?;
+                if key > 0 {
+                    let deferred = call.defer()?;
+                    let _it_is_over = begin && deferred.begin();
+                    self.kept.lock().map_err(poisoned)?.push((call.session(), key, deferred));
+                }
+                if key == 1 {
+                    return Err(Error::new(ErrorCode::InvalidArgument, "key 1 fails"));
+                }
+                key
+            }
+            TELL => {
+                let Tell { key, how } = call.request()?;
+                self.tell(key, how)?
+            }
+            _ => self.kept.lock().map_err(poisoned)?.len() as u64,
+        };
+        call.reply(&Number { value });
+        Ok(())
+    }
+
+    fn session_ended(&self, session: u64) {
+        if let Ok(mut kept) = self.kept.lock() {
+            kept.retain(|(of, _, _)| *of != session);
+        }
+    }
+}
+
+impl Later {
+    fn tell(&self, key: u64, how: u8) -> Result<u64, Error> {
+        let mut kept = self.kept.lock().map_err(poisoned)?;
+        if how == 3 {
+            let begun = kept.iter().filter(|(_, of, call)| *of == key && call.begin()).count();
+            return Ok(begun as u64);
+        }
+        let told: Vec<_> = kept.extract_if(.., |(_, of, _)| *of == key).collect();
+        let count = told.len() as u64;
+        let answer = move || {
+            for (_, key, call) in told {
+                if how < 2 {
+                    let _nobody_wants_it = call.answer(Ok(key.to_le_bytes().to_vec()));
+                }
+            }
+        };
+        if how == 1 {
+            std::thread::spawn(answer);
+        } else {
+            answer();
+        }
+        Ok(count)
+    }
+}
+
+fn poisoned<T>(_: T) -> Error {
+    Error::new(ErrorCode::Internal, "a call panicked")
+}
+
 fn main() -> ExitCode {
-    Daemon::builder().builtin_engines().engine(Trial::default()).main()
+    let trial = Trial::default();
+    Daemon::builder().builtin_engines().engine(trial).engine(Later::default()).main()
 }

@@ -67,6 +67,8 @@ pub struct Config {
     pub workers: Workers,
     /// Which engines are served.
     pub engines: Engines,
+    /// What topics may take.
+    pub bus: Bus,
     /// Where engines save what clients ask them to.
     pub state: State,
     /// Who may read the board.
@@ -157,6 +159,13 @@ pub struct Workers {
     pub queue: u32,
 }
 
+/// The engines that come with the daemon, besides `system`.
+pub(crate) const BUILTIN: &[&str] = &[
+    #[cfg(feature = "vectors")]
+    "vectors",
+    "bus",
+];
+
 /// `[engines]`: what is served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -166,6 +175,18 @@ pub struct Engines {
     pub enable: Vec<String>,
     /// Bytes that the data of each engine may take.
     pub memory_bytes: u64,
+}
+
+/// `[bus]`: what topics may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bus {
+    /// Topics of the daemon, 1 to 65536.
+    pub topics_max: u32,
+    /// Bytes of the logs of all topics. They are never given back.
+    pub bytes_max: u64,
+    /// Subscriptions of one topic.
+    pub subscriptions_per_topic: u32,
 }
 
 /// `[state]`: what outlives the daemon.
@@ -294,6 +315,7 @@ impl Config {
             polling: Polling::default(),
             workers: Workers::for_cores(host.cores),
             engines: Engines::default(),
+            bus: Bus::default(),
             state: State { dir: host.state_dir() },
             board: BoardAccess::default(),
             metrics: Metrics::default(),
@@ -387,9 +409,15 @@ impl Default for Workers {
 
 impl Default for Engines {
     fn default() -> Self {
-        let names = std::iter::once(&"system").chain(ringfence_core::BUILTIN);
+        let names = std::iter::once(&"system").chain(BUILTIN);
         let memory_bytes = ringfence_core::Allowance::default().memory_bytes;
         Self { enable: names.map(|name| (*name).to_owned()).collect(), memory_bytes }
+    }
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Self { topics_max: 1024, bytes_max: 1 << 30, subscriptions_per_topic: 1024 }
     }
 }
 

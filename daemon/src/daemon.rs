@@ -25,6 +25,7 @@ use ringfence_protocol::sys::lock::{InstanceLock, LockError};
 use ringfence_protocol::sys::socket::SocketError;
 use ringfence_protocol::sys::window::WindowError;
 
+use crate::bus::{self, Ears};
 use crate::cli::{self, ExitCode, Mode};
 use crate::config::Config;
 use crate::metrics::Exporter;
@@ -251,9 +252,11 @@ impl Builder {
         }
         let late = LateSight::default();
         let sight_cell = Arc::clone(&late.0);
-        let registry = Arc::new(self.registry(&config, late)?);
         let segments = Segments::new(uid, instance)?;
         let epoch = unix_ns();
+        let ears = Ears::new(uid);
+        let bus = Arc::new(bus::engine(&config, epoch, segments.clone(), Arc::clone(&ears)));
+        let registry = Arc::new(self.registry(&config, late, Arc::clone(&bus))?);
         let board_group =
             config.board.group.as_deref().map(|name| group(name, "[board] group")).transpose()?;
         let header = Header::new(epoch, std::process::id(), epoch, &config.instance);
@@ -277,7 +280,7 @@ impl Builder {
         let reports = Reports::new().map_err(io("a descriptor"))?;
         let mut threads = workers.start(config.workers.threads).map_err(io("a worker thread"))?;
         let (inboxes, poller_threads) =
-            start_pollers(&config, &registry, &workers, &sight, &reports)?;
+            start_pollers(&config, &registry, (&workers, &bus), &sight, &reports)?;
         threads.extend(poller_threads);
         let exporter = export(&config, &sight, board_group)?;
         let listener = Some(listen(&config, activated)?);
@@ -289,6 +292,7 @@ impl Builder {
             config,
             registry,
             segments,
+            ears,
             inboxes,
             reports,
             sight,

@@ -1,4 +1,5 @@
-//! A poller's private queue: commands of the control thread, results of the workers.
+//! A poller's private queue: commands of the control thread, answers of the
+//! workers and of engines that answer later.
 //!
 //! Waking follows the same rule as a lane: push, fence, look whether the poller is parked; the poller
 //! parks, fences, looks again. `is_empty` costs two loads, so a hot poller asks at every turn.
@@ -11,8 +12,8 @@ use ringfence_protocol::region::Region;
 use ringfence_protocol::ring::ServerLane;
 use ringfence_protocol::sys::bell::Bell;
 
+use crate::inflight::Finished;
 use crate::session::Session;
-use crate::workers::Finished;
 
 /// What a poller is told.
 pub(crate) enum Message {
@@ -22,7 +23,7 @@ pub(crate) enum Message {
     Lane { session: u64, lane: Box<ServerLane<Region, Region>> },
     /// A session is over.
     Close { session: u64 },
-    /// A heavy call is done.
+    /// A heavy call is done, or one that waited.
     Finished(Finished),
     /// Claim nothing more; report when nothing runs any more.
     Drain,

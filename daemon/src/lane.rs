@@ -1,10 +1,12 @@
 //! One lane, as its poller serves it: from a request's bytes to the answer in the completion ring.
 //!
 //! Order of business for each request (SPEC section R): copy, look whether the segment is alive, find
-//! the method, look at the deadline, ask the engine for the cost; then either run it in place or hand
-//! it to the workers. Everything decided here is decided on private copies.
+//! the method, look at the deadline, ask the engine for the cost; then run it in place, hand it to the
+//! workers, or run it in place and let its engine answer later. Everything decided here is decided on
+//! private copies.
 
 mod bench;
+mod table;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,10 +24,9 @@ use ringfence_protocol::{layout, memory::Memory as _};
 use zerocopy::IntoBytes as _;
 
 pub(crate) use self::bench::{Bench, Scratch};
+use crate::inflight::{InFlight, LaneKey, stopped_before};
 use crate::session::Session;
-use crate::workers::{
-    Finished, Job, JobWords, LaneKey, Payload, Reply, copy_aligned, stopped_before,
-};
+use crate::workers::{Payload, copy_aligned};
 
 /// Requests of one lane that are served before the next lane's turn.
 const BATCH: u32 = 32;
@@ -39,14 +40,6 @@ const PANICS_PER_SWEEP: usize = 16;
 /// Payloads above this are copied by a worker, whatever their method says.
 const COPY_IN_PLACE: usize = 64 * 1024;
 
-/// A heavy call of a lane that has not been answered.
-struct Running {
-    entry: Entry,
-    method: u32,
-    trace: u32,
-    words: Arc<JobWords>,
-}
-
 /// A lane.
 pub(crate) struct Lane {
     pub(crate) session: Arc<Session>,
@@ -56,7 +49,7 @@ pub(crate) struct Lane {
     pub(crate) hot: bool,
     /// When the poller last found a request, in its own checks of the clock.
     pub(crate) served_at: Instant,
-    running: Vec<Running>,
+    running: Vec<Arc<InFlight>>,
     /// Reply segments that the client holds.
     held_bulk: Vec<u32>,
     pub(crate) calls: u64,
@@ -197,7 +190,11 @@ impl Lane {
         }
         let cost = method.cost(payload);
         if cost.micros > bench.inline_budget_us {
-            self.admit_copied(request, payload, bench);
+            if cost == Cost::WAITS {
+                self.run_waiting(request, method, payload, reply, bench);
+            } else {
+                self.admit_copied(request, payload, bench);
+            }
             return true;
         }
         let timed = cost > Cost::LIGHT;
@@ -359,96 +356,11 @@ impl Lane {
         }
     }
 
-    #[inline(never)]
-    fn admit_copied(&mut self, request: Request, payload: &[u8], bench: &mut Bench) {
-        let mut words = Vec::new();
-        copy_aligned(&mut words, payload.len(), |out| out.copy_from_slice(payload));
-        let inline = if request.place == Place::Inline { payload } else { &[] };
-        self.admit(request, inline, Payload::Copied(words, payload.len()), bench);
-    }
-
-    /// Heavy: into the in-flight table, and to the workers.
-    #[inline(never)]
-    fn admit(&mut self, request: Request, inline: &[u8], payload: Payload, bench: &mut Bench) {
-        self.reclaim_bulk();
-        let Header { method, trace, deadline, .. } = request.header;
-        let entry = self.ring.admit(&request, inline);
-        let up = (self.ring.up().clone(), self.ring.cancel_at(entry));
-        let down = (self.ring.down().clone(), self.ring.progress_at(entry));
-        let words = Arc::new(JobWords::new(request.ticket, deadline, up, down));
-        let job = Job {
-            session: Arc::clone(&self.session),
-            home: Arc::clone(&bench.inbox),
-            lane: self.key,
-            entry,
-            method,
-            trace,
-            payload,
-            words: Arc::clone(&words),
-        };
-        self.running.push(Running { entry, method, trace, words });
-        bench.handed_over = true;
-        if bench.workers.push(job).is_err() {
-            let text = "too many heavy calls wait for a worker: try again, or raise [workers] queue or threads";
-            self.end(entry, &Error::new(ErrorCode::Backpressure, text), bench);
-        }
-    }
-
-    /// Ends a heavy call that no worker has.
-    fn end(&mut self, entry: Entry, error: &Error, bench: &mut Bench) {
-        let Some(at) = self.running.iter().position(|call| call.entry == entry) else { return };
-        let call = self.running.swap_remove(at);
-        let asked = Header { method: call.method, trace: call.trace, ..Header::default() };
-        let index = bench.registry.method(call.method).map_or(usize::MAX, |method| method.index);
-        self.answer(call.words.ticket, asked, index, Err(error), Some(entry), bench);
-    }
-
-    /// A worker is done with a call.
-    pub(crate) fn finished(&mut self, finished: Finished, bench: &mut Bench) -> Result<(), Fault> {
-        if let Some(fault) = finished.fault {
-            return Err(fault);
-        }
-        self.running.retain(|call| call.entry != finished.entry);
-        let asked = Header { method: finished.method, trace: finished.trace, ..Header::default() };
-        let index =
-            bench.registry.method(finished.method).map_or(usize::MAX, |method| method.index);
-        bench.counters.sample(index, finished.service_ns);
-        let (ticket, entry) = (finished.ticket, Some(finished.entry));
-        match finished.result {
-            Ok(Reply::Bytes(reply)) => self.answer(ticket, asked, index, Ok(&reply), entry, bench),
-            Err(error) => self.answer(ticket, asked, index, Err(&error), entry, bench),
-            Ok(Reply::Bulk { segment, len }) => {
-                let block = self.lease_bulk(segment, len, ticket);
-                let header = Header {
-                    ticket,
-                    len: len as u32,
-                    block,
-                    method: asked.method,
-                    trace: asked.trace,
-                    ..Header::default()
-                };
-                bench.counters.answer(index, false, (0, len as u64));
-                self.ring.finish(finished.entry, header, &[]);
-            }
-        }
-        self.wake();
-        Ok(())
-    }
-
     /// Once in 100 ms: the beat, sleepers whose wake-up was lost, calls that are cancelled or late and
-    /// that no worker has, leases. Is there something to serve?
+    /// that nobody runs, leases. Is there something to serve?
     pub(crate) fn sweep(&mut self, bench: &mut Bench) -> Result<bool, Fault> {
         self.ring.beat();
-        let ended: Vec<_> = self
-            .running
-            .iter()
-            .filter_map(|call| {
-                call.words.stop().filter(|_| call.words.take()).map(|stop| (call.entry, stop))
-            })
-            .collect();
-        for (entry, stop) in ended {
-            self.end(entry, &stopped_before(stop), bench);
-        }
+        self.end_stopped(bench);
         self.ring.ring_again();
         self.wake();
         self.reclaim_bulk();
@@ -476,11 +388,6 @@ impl Lane {
         let some = self.calls != self.calls_at_last_look;
         self.calls_at_last_look = self.calls;
         some
-    }
-
-    /// Heavy calls that have not been answered.
-    pub(crate) fn running(&self) -> usize {
-        self.running.len()
     }
 }
 

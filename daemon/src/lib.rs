@@ -3,11 +3,13 @@
 //! [`Daemon::builder`] is the way in. The rest is public for tests, benches and the curious.
 
 pub mod board;
+mod bus;
 pub mod cli;
 pub mod config;
 mod daemon;
 mod handshake;
 mod inbox;
+mod inflight;
 mod lane;
 pub mod logging;
 mod measure;
@@ -25,7 +27,7 @@ mod sight;
 mod workers;
 
 pub use daemon::{Builder, Daemon, StartError};
-pub use ringfence_core::{Call, Cost, Engine, Stop, Surroundings, Unbounded};
+pub use ringfence_core::{Call, Cost, Deferred, Engine, Stop, Surroundings, Unbounded};
 pub use ringfence_protocol::error::{Error, ErrorCode};
 pub use ringfence_protocol::message;
 pub use ringfence_protocol::schema::{EngineSchema, MethodSchema};

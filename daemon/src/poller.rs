@@ -25,10 +25,10 @@ use ringfence_protocol::wait::{Patience, Spin, Step};
 
 use crate::config::Polling;
 use crate::inbox::{Inbox, Message};
+use crate::inflight::LaneKey;
 use crate::lane::{Bench, Lane, Scratch};
 use crate::reports::{Report, Reports};
 use crate::session::Session;
-use crate::workers::LaneKey;
 
 /// Looks at lanes between two looks at the exact clock and at the bells: a quarter of a millisecond.
 const LOOK_AROUND_EVERY: u32 = 32_768;
@@ -93,6 +93,8 @@ pub(crate) struct Poller {
     generations: u64,
     patience: Patience,
     next_sweep: Instant,
+    /// Of topics with news, while they are told.
+    topics: Vec<u32>,
     running: bool,
 }
 
@@ -127,6 +129,7 @@ impl Poller {
             generations: 0,
             patience,
             next_sweep: Instant::now(),
+            topics: Vec::new(),
             running: true,
         };
         let cpu = setup.cpu;
@@ -145,6 +148,9 @@ impl Poller {
             let served = self.turn_of_all();
             if !self.inbox.is_empty() {
                 self.read_inbox();
+            }
+            if self.bench.bus.bus().has_news() {
+                self.bench.bus.bus().tell_elsewhere(&mut self.topics);
             }
             if looks >= LOOK_AROUND_EVERY {
                 looks = 0;
@@ -170,7 +176,7 @@ impl Poller {
             Step::Look | Step::Yielded => false,
             Step::Park => true,
             // If a worker runs on this core, every look of ours is time that a client waits for.
-            Step::Crowded => self.lanes.iter().flatten().any(|lane| lane.running() > 0),
+            Step::Crowded => self.lanes.iter().flatten().any(Lane::is_worked_for),
         }
     }
 
@@ -243,12 +249,20 @@ impl Poller {
                         self.fault(index, fault);
                     }
                 }
-                Message::Drain => self.bench.draining = true,
+                Message::Drain => self.drain(),
                 Message::Stop => self.running = false,
             }
         }
         if self.bench.draining && self.lanes.iter().flatten().all(|lane| lane.running() == 0) {
             self.reports.push(Report::Drained);
+        }
+    }
+
+    /// Nothing is claimed any more, and what waits is told so.
+    fn drain(&mut self) {
+        self.bench.draining = true;
+        for lane in self.lanes.iter_mut().flatten() {
+            lane.end_stopped(&mut self.bench);
         }
     }
 
@@ -288,6 +302,10 @@ impl Poller {
                 lane.read_measures(&mut self.bench);
             }
         }
+        // First: what a worker still begins for it is told so, and leaves nothing with the engines.
+        member.session.end();
+        self.registry.session_ended(session);
+        self.bench.bus.session_ended(session);
     }
 
     /// Makes a lane hot, if its session and user may have one more.
@@ -344,6 +362,7 @@ impl Poller {
         if self.polling.spin == crate::config::Spin::Adaptive {
             self.park_lanes(|lane| now.saturating_duration_since(lane.served_at) >= budget, now);
         }
+        self.bench.bus.bus().serve_queues();
         if now >= self.next_sweep {
             self.next_sweep = now + Duration::from_millis(SWEEP_MS);
             self.sweep();

@@ -21,6 +21,7 @@ use ringfence_protocol::limits;
 use ringfence_protocol::sys::socket::Listener;
 use ringfence_protocol::wire::DaemonMessage;
 
+use crate::bus::Ears;
 use crate::config::Config;
 use crate::inbox::{Inbox, Message};
 use crate::policy::Policy;
@@ -76,6 +77,7 @@ pub(crate) struct Server {
     pub(crate) config: Config,
     pub(crate) registry: Arc<Registry>,
     pub(crate) segments: Segments,
+    pub(crate) ears: Arc<Ears>,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) reports: Arc<Reports>,
     pub(crate) sight: Arc<Sight>,

@@ -1,7 +1,8 @@
 //! One client's session: what the control thread, its poller and the workers share of it.
 //!
 //! The control thread reads its socket; others only send on it without waiting. Lanes are not here:
-//! they belong to the poller. `closed` is set once, by the control thread, and ends everything.
+//! they belong to the poller. `closed` ends everything; it is set by whoever of the control thread and the
+//! poller is first to know.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -101,9 +102,14 @@ impl Session {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Nobody wants its answers any more.
+    pub(crate) fn end(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
     /// Ends the session: names go now, mappings when the poller and every job have let go.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+        self.end();
         self.names.lock().clear();
         self.usage.give_bytes(self.bytes.swap(0, Ordering::Relaxed));
     }

@@ -7,22 +7,18 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
-use ringfence_core::{Call, Registry, Stop, Surroundings};
+use ringfence_core::{Answer, Call, Registry, Surroundings as _};
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::fault::Fault;
-use ringfence_protocol::limits;
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::region::Region;
-use ringfence_protocol::ring::Entry;
-use ringfence_protocol::sys::clock;
 
-use crate::inbox::{Inbox, Message};
-use crate::session::Session;
+use crate::inbox::Message;
+use crate::inflight::{Around, Finished, InFlight, stopped_before};
 
 /// Where a job's payload is.
 pub(crate) enum Payload {
@@ -32,95 +28,10 @@ pub(crate) enum Payload {
     Shared { region: Region, at: usize, len: usize },
 }
 
-/// The words between a job, its poller's sweep and its caller.
-pub(crate) struct JobWords {
-    /// See [`QUEUED`].
-    state: AtomicU8,
-    pub(crate) ticket: u64,
-    pub(crate) deadline: u32,
-    pub(crate) up: Region,
-    pub(crate) cancel_at: usize,
-    pub(crate) down: Region,
-    pub(crate) progress_at: usize,
-}
-
-/// No worker has it: the sweep may end it.
-const QUEUED: u8 = 0;
-/// A worker has it, or the sweep ended it.
-const TAKEN: u8 = 1;
-
-impl JobWords {
-    pub(crate) fn new(
-        ticket: u64,
-        deadline: u32,
-        up: (Region, usize),
-        down: (Region, usize),
-    ) -> Self {
-        Self {
-            state: AtomicU8::new(QUEUED),
-            ticket,
-            deadline,
-            up: up.0,
-            cancel_at: up.1,
-            down: down.0,
-            progress_at: down.1,
-        }
-    }
-
-    /// Takes the job; only one gets it.
-    pub(crate) fn take(&self) -> bool {
-        // Relaxed: what the taker reads of the job came to it through a lock or is atomic itself.
-        self.state.compare_exchange(QUEUED, TAKEN, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-
-    /// Should it end, by its caller's words?
-    pub(crate) fn stop(&self) -> Option<Stop> {
-        if self.up.load(self.cancel_at) == self.ticket.wrapping_add(1) {
-            return Some(Stop::Cancelled);
-        }
-        let expired = self.deadline != 0 && clock::expired(clock::coarse_ticks(), self.deadline);
-        expired.then_some(Stop::Expired)
-    }
-}
-
-/// Which lane of which poller a job belongs to. The generation tells a lane from a later one in the
-/// same place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LaneKey {
-    pub(crate) index: usize,
-    pub(crate) generation: u64,
-}
-
 /// A heavy request.
 pub(crate) struct Job {
-    pub(crate) session: Arc<Session>,
-    pub(crate) home: Arc<Inbox>,
-    pub(crate) lane: LaneKey,
-    pub(crate) entry: Entry,
-    pub(crate) method: u32,
-    pub(crate) trace: u32,
+    pub(crate) call: Arc<InFlight>,
     pub(crate) payload: Payload,
-    pub(crate) words: Arc<JobWords>,
-}
-
-/// A reply on its way to the poller.
-pub(crate) enum Reply {
-    /// To be placed by the poller: small enough.
-    Bytes(Vec<u8>),
-    /// In a bulk segment of the session already.
-    Bulk { segment: u32, len: usize },
-}
-
-/// A job that is done.
-pub(crate) struct Finished {
-    pub(crate) lane: LaneKey,
-    pub(crate) entry: Entry,
-    pub(crate) ticket: u64,
-    pub(crate) method: u32,
-    pub(crate) trace: u32,
-    pub(crate) result: Result<Reply, Error>,
-    pub(crate) fault: Option<Fault>,
-    pub(crate) service_ns: u64,
 }
 
 struct Queue {
@@ -171,7 +82,7 @@ impl Workers {
             return Err(Box::new(job));
         }
         state.waiting += 1;
-        let id = job.session.id;
+        let id = job.call.session.id;
         match state.queues.iter_mut().find(|queue| queue.session == id) {
             Some(queue) => queue.jobs.push_back(job),
             None => state.queues.push_back(Queue {
@@ -200,9 +111,10 @@ impl Workers {
     fn run(&self) {
         let mut scratch = Vec::new();
         while let Some(job) = self.next() {
-            let (session, home) = (job.session.id, Arc::clone(&job.home));
-            if job.words.take() {
-                let finished = self.work_on(job, &mut scratch);
+            let (session, home) = (job.call.session.id, Arc::clone(&job.call.home));
+            if job.call.take()
+                && let Some(finished) = self.work_on(job, &mut scratch)
+            {
                 home.push(Message::Finished(finished));
             }
             self.done(session);
@@ -243,23 +155,22 @@ impl Workers {
         self.work.notify_one();
     }
 
-    fn work_on(&self, job: Job, scratch: &mut Vec<u64>) -> Finished {
+    /// `None` if its engine answers it later.
+    fn work_on(&self, job: Job, scratch: &mut Vec<u64>) -> Option<Finished> {
         let started = Instant::now();
-        let (lane, entry, ticket) = (job.lane, job.entry, job.words.ticket);
-        let (method, trace) = (job.method, job.trace);
         let outcome = self.call(&job, scratch);
-        let service_ns = started.elapsed().as_nanos() as u64;
-        let (result, fault) = match outcome {
-            Ok(reply) => (Ok(reply), None),
-            Err(Failed::Error(error)) => (Err(error), None),
+        let service_ns = Some(started.elapsed().as_nanos() as u64);
+        match outcome {
+            Ok(answer) => Some(job.call.finished(answer, service_ns)),
+            Err(Failed::Later) => None,
             Err(Failed::Fault(fault)) => {
-                (Err(Error::new(ErrorCode::SessionKilled, fault.to_string())), Some(fault))
+                let error = Error::new(ErrorCode::SessionKilled, fault.to_string());
+                Some(Finished { fault: Some(fault), ..job.call.finished(Err(error), service_ns) })
             }
-        };
-        Finished { lane, entry, ticket, method, trace, result, fault, service_ns }
+        }
     }
 
-    fn call(&self, job: &Job, scratch: &mut Vec<u64>) -> Result<Reply, Failed> {
+    fn call(&self, job: &Job, scratch: &mut Vec<u64>) -> Result<Answer, Failed> {
         let (words, len) = match &job.payload {
             Payload::Copied(words, len) => (words.as_slice(), *len),
             Payload::Shared { region, at, len } => {
@@ -272,22 +183,19 @@ impl Workers {
             }
         };
         let request = &zerocopy::IntoBytes::as_bytes(words)[..len];
-        let around = Around { job };
+        let around = Around::new(&job.call);
         if let Some(stop) = around.stop() {
-            return Err(Failed::Error(stopped_before(stop)));
+            return Ok(Err(stopped_before(stop)));
         }
-        let Some(method) = self.registry.method(job.method) else {
-            return Err(Failed::Error(self.registry.unknown(job.method)));
+        let Some(method) = self.registry.method(job.call.method) else {
+            return Ok(Err(self.registry.unknown(job.call.method)));
         };
         let mut reply = Vec::new();
-        method
-            .call(&mut Call::new(request, &mut reply, &around))
-            .map_err(|error| Failed::Error(*error))?;
-        if reply.len() <= limits::COPY_REPLY_BYTES {
-            return Ok(Reply::Bytes(reply));
+        let result = method.call(&mut Call::new(request, &mut reply, &around));
+        if !around.owes(&result) {
+            return Err(Failed::Later);
         }
-        let segment = job.session.put_reply_bulk(&reply).map_err(Failed::Error)?;
-        Ok(Reply::Bulk { segment, len: reply.len() })
+        Ok(result.map(|()| reply).map_err(|error| *error))
     }
 }
 
@@ -300,41 +208,9 @@ pub(crate) fn copy_aligned(buffer: &mut Vec<u64>, len: usize, fill: impl FnOnce(
     fill(&mut zerocopy::IntoBytes::as_mut_bytes(&mut buffer[..words])[..len]);
 }
 
-pub(crate) fn stopped_before(stop: Stop) -> Error {
-    match stop {
-        Stop::Expired => Error::new(
-            ErrorCode::Expired,
-            "the deadline passed before the call was run: it had no effect",
-        ),
-        Stop::Cancelled => Error::new(
-            ErrorCode::Cancelled,
-            "the call was cancelled before it was run: it had no effect",
-        ),
-    }
-}
-
+/// Why a worker has no answer.
 enum Failed {
-    Error(Error),
+    /// The engine gives it later.
+    Later,
     Fault(Fault),
-}
-
-struct Around<'a> {
-    job: &'a Job,
-}
-
-impl Surroundings for Around<'_> {
-    fn stop(&self) -> Option<Stop> {
-        if self.job.session.is_closed() {
-            return Some(Stop::Cancelled);
-        }
-        self.job.words.stop()
-    }
-
-    fn progress(&self, done: u64) {
-        self.job.words.down.store(self.job.words.progress_at, done);
-    }
-
-    fn session(&self) -> u64 {
-        self.job.session.id
-    }
 }

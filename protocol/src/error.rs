@@ -109,10 +109,14 @@ codes! {
     UnknownId = 1014 => KeyError,
     /// No engine or method of this name or number is enabled in the daemon.
     UnknownMethod = 1015 => KeyError,
+    /// No process serves this name.
+    NotServed = 1016 => KeyError,
     /// No topic has this name or number.
-    UnknownTopic = 1016 => KeyError,
+    UnknownTopic = 1017 => KeyError,
     /// A computation could not be carried out.
     Algorithm = 2001 => RuntimeError,
+    /// The process that serves this name failed to answer.
+    HandlerFailed = 2002 => RuntimeError,
     /// A file or directory does not exist.
     FileNotFound = 3001 => FileNotFoundError,
     /// The operating system refused an operation.
@@ -143,8 +147,12 @@ codes! {
     ForkedSession = 5012 => ForkedSession,
     /// The daemon is shutting down.
     ShuttingDown = 5013 => DaemonUnavailable,
+    /// The call's deadline passed after it had begun; whether it took effect is unknown.
+    Overdue = 5014 => CallTimeout,
     /// A message asked for somebody to hear it, and nobody has subscribed.
-    NoSubscribers = 5014 => RuntimeError,
+    NoSubscribers = 5015 => RuntimeError,
+    /// A publish waited for this subscription for as long as its topic allows.
+    CutOff = 5016 => RuntimeError,
     /// Memory could not be had.
     OutOfMemory = 6001 => MemoryError,
     /// The payload is larger than this method, lane or instance takes.

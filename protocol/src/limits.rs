@@ -90,6 +90,9 @@ pub const DEFAULT_LOG_STRIDE: u32 = 256;
 /// Blocks of the arena of one broadcast log. None yet: layout 1.0 has no messages in blocks (SPEC B9).
 pub const LOG_BLOCKS: std::ops::RangeInclusive<u32> = 0..=0;
 
+/// Messages of a subscription's own buffer.
+pub const BUFFERED: std::ops::RangeInclusive<usize> = 1..=1 << 16;
+
 /// Bytes of one broadcast log.
 pub const LOG_BYTES: usize = 1 << 30;
 

@@ -137,6 +137,21 @@ pub enum DaemonMessage {
     ShuttingDown,
     /// To `OpenWaker`. Descriptor: the client's end of a pair of sockets, into which the daemon puts bytes.
     Waker,
+    /// Unasked, before a completion says that the session subscribes. Descriptor: the topic's log,
+    /// read-only.
+    Topic {
+        /// The topic's number.
+        topic: u32,
+        /// The log's bytes.
+        len: u64,
+    },
+    /// Unasked: a publish waited for this subscription for as long as its topic allows (SPEC B12).
+    CutOff {
+        /// Its number within the session.
+        subscription: u32,
+        /// Sequence of the message that waited.
+        sequence: u64,
+    },
 }
 
 /// Why bytes are no control message.

@@ -166,6 +166,7 @@ fn of_code(code: ErrorCode) -> Exit {
         }
         ErrorCode::DaemonStalled
         | ErrorCode::Expired
+        | ErrorCode::Overdue
         | ErrorCode::Backpressure
         | ErrorCode::Quota
         | ErrorCode::ReplyArenaFull => Exit::TryAgain,

@@ -7,6 +7,7 @@ mod calls;
 mod fork;
 mod handshake;
 mod large;
+mod later;
 mod many;
 mod measures;
 mod mock;

@@ -13,10 +13,12 @@ use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::message::Message;
 use ringfence_protocol::schema::EngineSchema;
 
+use crate::deferred::Deferred;
+
 /// What a request will take, as its engine estimates it before it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cost {
-    /// Time on one core, in microseconds.
+    /// Time on one core, in microseconds; the largest number is [`WAITS`](Self::WAITS).
     pub micros: u32,
 }
 
@@ -24,10 +26,13 @@ impl Cost {
     /// A few hundred nanoseconds at most.
     pub const LIGHT: Cost = Cost { micros: 0 };
 
-    /// This many microseconds on one core.
+    /// Nothing itself, but it may be answered later: the call may [`Call::defer`].
+    pub const WAITS: Cost = Cost { micros: u32::MAX };
+
+    /// This many microseconds on one core, an hour at most.
     #[must_use]
     pub const fn micros(micros: u32) -> Self {
-        Self { micros }
+        Self { micros: if micros == u32::MAX { u32::MAX - 1 } else { micros } }
     }
 }
 
@@ -50,6 +55,11 @@ pub trait Surroundings {
 
     /// A number for the client session that calls, 0 in process.
     fn session(&self) -> u64;
+
+    /// Lets the call be answered later: once, if it may be.
+    fn defer(&self) -> Option<Deferred> {
+        None
+    }
 }
 
 /// A call without deadline, cancel or session: in process, and in tests.
@@ -141,6 +151,18 @@ impl<'a> Call<'a> {
         self.surroundings.session()
     }
 
+    /// Takes the answer out of this call, to be given later; what the call itself returns is then no
+    /// answer, unless it is an error. Only where the engine said [`Cost::WAITS`].
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] if this call may not wait, or was deferred already.
+    pub fn defer(&mut self) -> Result<Deferred, Error> {
+        self.surroundings.defer().ok_or_else(|| {
+            let text = "only a call whose cost is Cost::WAITS can be answered later, and only once";
+            Error::new(ErrorCode::Internal, text)
+        })
+    }
+
     /// Waits like `std::thread::sleep`, but ends early with the call. For tests and simulations.
     ///
     /// # Errors
@@ -192,6 +214,10 @@ impl<E: Engine + ?Sized> Engine for Arc<E> {
     fn call(&self, op: u16, call: &mut Call<'_>) -> Result<(), Error> {
         (**self).call(op, call)
     }
+
+    fn session_ended(&self, session: u64) {
+        (**self).session_ended(session);
+    }
 }
 
 /// A compute engine. Shared by all threads that call it; what it owns it guards itself, without
@@ -201,7 +227,8 @@ pub trait Engine: Send + Sync + 'static {
     fn schema(&self) -> EngineSchema;
 
     /// What this request will take. Called with the request's private copy before it runs; cheap
-    /// itself. What lies above the daemon's `inline_budget_us` goes to the worker pool.
+    /// itself. What lies above the daemon's `inline_budget_us` goes to the worker pool, but for
+    /// [`Cost::WAITS`], which is run in place.
     fn cost(&self, op: u16, request: &[u8]) -> Cost {
         let _ = (op, request);
         Cost::LIGHT
@@ -213,4 +240,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Whatever the method declares; the text says what was wrong, with the numbers in it, and what
     /// to do next.
     fn call(&self, op: u16, call: &mut Call<'_>) -> Result<(), Error>;
+
+    /// A client session is over, and no call of it begins any more: drop what belongs to it. Quick,
+    /// for it runs where calls are served. Never for what is called in process.
+    fn session_ended(&self, session: u64) {
+        let _ = session;
+    }
 }

@@ -2,6 +2,7 @@
 //! or Python; the daemon, the in-process mode and the tests call it the same way.
 
 pub mod bus;
+pub mod deferred;
 pub mod engine;
 pub mod registry;
 pub mod system;
@@ -10,16 +11,11 @@ pub mod vectors;
 
 use std::path::PathBuf;
 
+pub use deferred::{Answer, Deferred, Later};
 pub use engine::{Call, Cost, Engine, Stop, Surroundings, Unbounded};
 pub use registry::{Method, Registry, RegistryError};
 
-/// The names of the engines that come with Ringfence, besides `system`.
-pub const BUILTIN: &[&str] = &[
-    #[cfg(feature = "vectors")]
-    "vectors",
-];
-
-/// What each of those engines may keep.
+/// What each of the engines that come with Ringfence may keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowance {
     /// What they save goes below this directory, where each has a folder of its own name; without one

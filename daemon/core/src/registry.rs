@@ -167,6 +167,14 @@ impl Registry {
         }
     }
 
+    /// Tells all engines that a session is over. One that panics is passed over.
+    pub fn session_ended(&self, session: u64) {
+        for entry in &self.entries {
+            // As in `Method::call`. What it panicked with went to the panic hook.
+            let _ = catch_unwind(AssertUnwindSafe(|| entry.engine.session_ended(session)));
+        }
+    }
+
     /// The error of a number that [`method`](Self::method) does not find.
     #[must_use]
     #[cold]

@@ -10,7 +10,8 @@ use ringfence_core::{Allowance, Registry};
 use ringfence_protocol::wire;
 
 use super::{Builder, StartError};
-use crate::config::{Config, nearest};
+use crate::bus;
+use crate::config::{BUILTIN, Config, nearest};
 use crate::sight::LateSight;
 
 impl Builder {
@@ -20,7 +21,7 @@ impl Builder {
             return Ok(());
         }
         let own = self.engines.iter().map(|engine| engine.schema().name);
-        let builtin = ringfence_core::BUILTIN.iter().map(|name| (*name).to_owned());
+        let builtin = BUILTIN.iter().map(|name| (*name).to_owned());
         let known: Vec<String> =
             std::iter::once("system".to_owned()).chain(builtin).chain(own).collect();
         match config.engines.enable.iter().find(|name| !known.contains(name)) {
@@ -29,7 +30,12 @@ impl Builder {
         }
     }
 
-    pub(super) fn registry(self, config: &Config, late: LateSight) -> Result<Registry, StartError> {
+    pub(super) fn registry(
+        self,
+        config: &Config,
+        late: LateSight,
+        bus: Arc<bus::Engine>,
+    ) -> Result<Registry, StartError> {
         let facts = Arc::new(Facts::default());
         let mut registry = Registry::new();
         registry.add(Box::new(System::new(Arc::clone(&facts), Box::new(late))))?;
@@ -38,6 +44,7 @@ impl Builder {
                 state: config.instance_state_dir(),
                 memory_bytes: config.engines.memory_bytes,
             });
+            builtin.push(Box::new(bus));
             for name in &config.engines.enable {
                 let at = builtin.iter().position(|engine| engine.schema().name == *name);
                 if let Some(at) = at {
@@ -80,6 +87,7 @@ mod tests {
 
     use super::*;
     use crate::Daemon;
+    use crate::segments::Segments;
 
     struct Own;
     impl Engine for Own {
@@ -91,12 +99,17 @@ mod tests {
         }
     }
 
+    fn no_bus(config: &Config) -> Arc<bus::Engine> {
+        let segments = Segments::new(0, "engines".parse().unwrap()).unwrap();
+        Arc::new(bus::engine(config, 0, segments, bus::Ears::new(0)))
+    }
+
     fn engines(builder: Builder, enable: &[&str]) -> Result<Vec<String>, String> {
         let mut config = Config::default();
         config.engines.enable = enable.iter().map(|name| (*name).to_owned()).collect();
         let registry = builder
             .check_engines(&config)
-            .and_then(|()| builder.registry(&config, LateSight::default()))
+            .and_then(|()| builder.registry(&config, LateSight::default(), no_bus(&config)))
             .map_err(|error| error.to_string())?;
         Ok(registry.schemas().map(|schema| schema.name.clone()).collect())
     }

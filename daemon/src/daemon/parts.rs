@@ -16,6 +16,7 @@ use ringfence_protocol::sys::lock::{self, InstanceLock};
 use ringfence_protocol::sys::socket::Listener;
 
 use super::{StartError, io};
+use crate::bus;
 use crate::config::Config;
 use crate::inbox::Inbox;
 use crate::lane::Bench;
@@ -31,7 +32,7 @@ type Pollers = (Vec<Arc<Inbox>>, Vec<JoinHandle<()>>);
 pub(super) fn start_pollers(
     config: &Config,
     registry: &Arc<Registry>,
-    workers: &Arc<Workers>,
+    (workers, bus): (&Arc<Workers>, &Arc<bus::Engine>),
     sight: &Arc<Sight>,
     reports: &Arc<Reports>,
 ) -> Result<Pollers, StartError> {
@@ -40,7 +41,8 @@ pub(super) fn start_pollers(
         let inbox = Inbox::new().map_err(io("a descriptor"))?;
         inboxes.push(Arc::clone(&inbox));
         let budget = config.workers.inline_budget_us as u32;
-        let bench = Bench::new(Arc::clone(registry), Arc::clone(workers), inbox, budget);
+        let bench =
+            Bench::new(Arc::clone(registry), Arc::clone(workers), inbox, Arc::clone(bus), budget);
         // The first poller's loop feeds the watchdog, and nothing else does.
         let mut watchdog = if number == 0 {
             Some(Watchdog::from_env().map_err(io("the watchdog"))?)

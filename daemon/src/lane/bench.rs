@@ -7,6 +7,7 @@ use ringfence_protocol::limits::{COPY_REPLY_BYTES, INLINE_WORDS};
 use ringfence_protocol::sys::clock;
 
 use crate::board::Counters;
+use crate::bus;
 use crate::inbox::Inbox;
 use crate::workers::Workers;
 
@@ -15,6 +16,7 @@ pub(crate) struct Bench {
     pub(crate) registry: Arc<Registry>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) bus: Arc<bus::Engine>,
     pub(crate) counters: Counters,
     pub(crate) inline_budget_us: u32,
     pub(crate) draining: bool,
@@ -46,6 +48,7 @@ impl Bench {
         registry: Arc<Registry>,
         workers: Arc<Workers>,
         inbox: Arc<Inbox>,
+        bus: Arc<bus::Engine>,
         inline_budget_us: u32,
     ) -> Self {
         let counters = Counters::new(registry.method_count());
@@ -53,6 +56,7 @@ impl Bench {
             registry,
             workers,
             inbox,
+            bus,
             counters,
             inline_budget_us,
             now: clock::coarse_ticks(),

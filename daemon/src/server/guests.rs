@@ -166,6 +166,8 @@ impl Running {
         let io = |error: std::io::Error| Error::new(ErrorCode::Io, error.to_string());
         let bell = Arc::new(Bell::new().map_err(io)?);
         let lane = handshake::open_lane(session, 0, self.geometry, self.server.epoch)?;
+        let first = (lane.ring.up().clone(), lane.ring.down().clone());
+        self.server.ears.enter(session, self.geometry, first);
         let inbox = self.inbox(session.id);
         inbox.push(Message::Open { session: Arc::clone(session), bell: Arc::clone(&bell) });
         inbox.push(Message::Lane { session: session.id, lane: lane.ring });

@@ -3,6 +3,7 @@
 
 mod crash;
 mod daemon;
+mod deferred;
 #[cfg(feature = "vectors")]
 mod engines;
 mod hostile;
@@ -10,3 +11,4 @@ mod metrics;
 mod pages;
 mod raw;
 mod spine;
+mod topics;

@@ -74,6 +74,19 @@ impl Raw {
         ticket
     }
 
+    /// Opens a bulk segment with these bytes in it: its number.
+    pub(crate) fn open_bulk(&self, bytes: &[u8]) -> u32 {
+        use ringfence_protocol::memory::Memory as _;
+        use std::os::fd::AsFd as _;
+        tell(&self.conn, &ClientMessage::OpenBulk { len: bytes.len() as u64 });
+        let (message, fds) = hear(&self.conn).unwrap();
+        let DaemonMessage::Bulk { segment, len } = message else { panic!("{message:?}") };
+        let options = Options { dont_fork: true, populate: false };
+        let mapped = Mapping::read_write(fds[0].as_fd(), len as usize, options).unwrap();
+        Region::new(Arc::new(mapped)).write_block(0, bytes);
+        segment
+    }
+
     /// The next answer: its ticket and what it says.
     pub(crate) fn take(&mut self) -> (u64, Result<Vec<u8>, Error>) {
         let end = Instant::now() + PATIENCE;

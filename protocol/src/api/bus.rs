@@ -2,7 +2,7 @@
 //!
 //! A publish is a call; what it publishes is read from the topic's log (SPEC section B), which the
 //! daemon writes and subscribers map. Names of topics are for opening only: everything else names
-//! a topic by its number, which the daemon gives and keeps until it ends.
+//! a topic by its handle, which means nothing to another run of the daemon.
 
 use crate::message;
 use crate::schema::{EngineSchema, MethodSchema};
@@ -42,6 +42,19 @@ pub const FROM_NEWEST: u8 = 1;
 /// [`Subscribe::start`]: the position that stands beside it.
 pub const FROM_POSITION: u8 = 2;
 
+/// The handle of a topic by its number and the epoch of its daemon.
+#[must_use]
+pub const fn handle(epoch: u64, number: u32) -> u64 {
+    epoch << 32 | number as u64
+}
+
+/// The number in a handle, if the handle is of this epoch.
+#[inline]
+#[must_use]
+pub const fn number(epoch: u64, handle: u64) -> Option<u32> {
+    if (epoch << 32 ^ handle) >> 32 == 0 { Some(handle as u32) } else { None }
+}
+
 message! {
     /// How a topic is to be. With 0 slots it must be there already, however it is.
     pub struct Open<'a> {
@@ -67,8 +80,8 @@ message! {
     pub struct Opened {
         /// Of this run of the daemon; part of every position.
         epoch: u64,
-        /// Its number.
-        topic: u32,
+        /// Its handle: the lower half of the epoch in the upper half, its number in the lower.
+        topic: u64,
         /// Messages that its log holds.
         slots: u32,
         /// Bytes of the longest payload that lies in a slot.
@@ -87,8 +100,8 @@ message! {
 message! {
     /// A message.
     pub struct Publish<'a> {
-        /// The topic's number.
-        topic: u32,
+        /// The topic's handle.
+        topic: u64,
         /// What the payload is.
         type_id: u16,
         /// 1: it is an error if nobody has subscribed.
@@ -101,8 +114,8 @@ message! {
 message! {
     /// A message with ids of 128 bits, each in two halves.
     pub struct PublishTraced<'a> {
-        /// The topic's number.
-        topic: u32,
+        /// The topic's handle.
+        topic: u64,
         /// What the payload is.
         type_id: u16,
         /// 1: it is an error if nobody has subscribed.
@@ -131,8 +144,8 @@ message! {
 message! {
     /// A subscription by the first lane of a session (SPEC B11).
     pub struct Subscribe {
-        /// The topic's number.
-        topic: u32,
+        /// The topic's handle.
+        topic: u64,
         /// Its number among the session's subscriptions, chosen by the client.
         subscription: u32,
         /// 0 oldest, 1 newest, 2 at a position.
@@ -163,8 +176,8 @@ message! {
 message! {
     /// A topic.
     pub struct Topic {
-        /// Its number.
-        topic: u32,
+        /// Its handle.
+        topic: u64,
     }
 }
 

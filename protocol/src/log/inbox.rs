@@ -6,6 +6,7 @@
 
 use super::buffer::Buffer;
 use super::{Envelope, LogFault, LogReader, Position, Read};
+use crate::limits;
 use crate::memory::Memory;
 
 /// A message that was received.
@@ -46,6 +47,35 @@ pub enum Keep {
         /// Messages of the buffer.
         buffer: usize,
     },
+}
+
+/// A buffer that no subscription can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a buffer of {messages} messages: use {} to {}",
+    limits::BUFFERED.start(),
+    limits::BUFFERED.end()
+)]
+pub struct BufferError {
+    /// How many messages were asked for.
+    pub messages: usize,
+}
+
+impl Keep {
+    /// The same, if its buffer is within limits.
+    ///
+    /// # Errors
+    /// [`BufferError`] with the numbers.
+    pub fn validated(self) -> Result<Self, BufferError> {
+        match self {
+            Keep::DropOldest { buffer: messages } | Keep::DropNewest { buffer: messages }
+                if !limits::BUFFERED.contains(&messages) =>
+            {
+                Err(BufferError { messages })
+            }
+            keep => Ok(keep),
+        }
+    }
 }
 
 /// What became of the messages published since a subscription's start.
@@ -91,9 +121,11 @@ impl<M: Memory> Inbox<M> {
         may_go_on: impl Fn() -> bool,
         mut moved: impl FnMut(Counts, u64),
     ) -> Result<(), LogFault> {
-        let end = self.log.end();
+        // The log's end is a line that every publish changes: not looked at for one event.
+        let reads_ahead = self.buffer.reads_ahead();
+        let end = if reads_ahead { self.log.end() } else { 0 };
         while may_go_on() {
-            let wanted = if self.buffer.reads_ahead() {
+            let wanted = if reads_ahead {
                 self.log.position().sequence < end
             } else {
                 self.buffer.is_empty()
@@ -123,6 +155,13 @@ impl<M: Memory> Inbox<M> {
         }
         moved(counts, self.log.position().sequence);
         read.map(|_| true)
+    }
+
+    /// Is there something in the log that was not read? For who is about to sleep: it sees what was
+    /// published before the sleep was announced.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.log.end() != self.log.position().sequence
     }
 
     /// What comes next.

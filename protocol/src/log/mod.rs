@@ -28,6 +28,7 @@ mod buffer;
 mod geometry;
 mod inbox;
 mod layout;
+mod options;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -36,8 +37,9 @@ mod writer;
 use std::fmt;
 
 pub use geometry::{LogGeometry, LogGeometryError};
-pub use inbox::{Counts, Event, Inbox, Keep, Message};
+pub use inbox::{BufferError, Counts, Event, Inbox, Keep, Message};
 pub use layout::{Envelope, header, slot};
+pub use options::{Policy, TopicOptions};
 pub use reader::{LogError, LogFault, LogReader, Read, SeekError, Start};
 pub use writer::{LogWriter, TooLong};
 

@@ -103,6 +103,12 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         self.submitted
     }
 
+    /// The client's segment, for the words of subscriptions.
+    #[must_use]
+    pub fn up(&self) -> &U {
+        &self.up
+    }
+
     /// The daemon's segment, for its futex and for reply views.
     #[must_use]
     pub fn down(&self) -> &D {

@@ -84,6 +84,13 @@ pub fn expired(now: u32, deadline: u32) -> bool {
     deadline != NONE && now.wrapping_sub(deadline) < 1 << 31
 }
 
+/// How long it is from `now` until `deadline`; `None` if that is [`NONE`].
+#[must_use]
+pub fn left(now: u32, deadline: u32) -> Option<Duration> {
+    let ticks = if expired(now, deadline) { 0 } else { deadline.wrapping_sub(now) };
+    (deadline != NONE).then(|| Duration::from_nanos(u64::from(ticks) * TICK_NS))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +123,19 @@ mod tests {
         }
         let rounded = deadline_from(100, TICK + Duration::from_nanos(1));
         assert_eq!(rounded, 103);
+    }
+
+    #[test]
+    fn what_is_left_of_a_deadline_is_what_was_given_less_what_passed() {
+        for now in [1, 7, u32::MAX - 3, 1 << 31] {
+            let deadline = deadline_in(now, 100);
+            let given = left(now, deadline);
+            assert!(given == Some(TICK * 101) || given == Some(TICK * 102), "{given:?}");
+            assert_eq!(left(deadline.wrapping_sub(1), deadline), Some(TICK));
+            assert_eq!(left(deadline, deadline), Some(Duration::ZERO));
+            assert_eq!(left(deadline.wrapping_add(50), deadline), Some(Duration::ZERO));
+            assert_eq!(left(now, NONE), None);
+        }
     }
 
     #[test]

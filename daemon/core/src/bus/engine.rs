@@ -18,8 +18,8 @@ use ringfence_protocol::memory::Memory;
 use ringfence_protocol::schema::EngineSchema;
 
 use super::{
-    Attached, Bus, Elsewhere, Limits, Outgoing, Policy, Position, PublishError, Start,
-    SubscribeError, Topic, TopicError, TopicOptions,
+    Attached, Bus, Elsewhere, Limits, Outgoing, Policy, Position, Start, SubscribeError, Topic,
+    TopicError, TopicOptions,
 };
 use crate::engine::{Call, Cost, Engine};
 
@@ -39,11 +39,11 @@ pub trait Carrier: Send + Sync + 'static {
     /// Where logs lie.
     type Memory: Memory + Clone + Send + Sync + 'static;
 
-    /// Memory of so many bytes, zeros, for one log.
+    /// Memory of so many bytes, zeros, for the log of this topic.
     ///
     /// # Errors
     /// There is none; the text names the limit.
-    fn memory(&self, len: usize) -> Result<Self::Memory, Error>;
+    fn memory(&self, topic: &str, len: usize) -> Result<Self::Memory, Error>;
 
     /// May the session do this?
     ///
@@ -62,6 +62,19 @@ pub trait Carrier: Send + Sync + 'static {
     /// # Errors
     /// The session is over.
     fn reach(&self, session: u64, subscription: u32) -> Result<Box<dyn Elsewhere>, Error>;
+
+    /// The session is over, and so are its subscriptions.
+    fn session_ended(&self, session: u64);
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Right::Make => "make",
+            Right::Publish => "publish to",
+            Right::Subscribe => "subscribe to",
+        })
+    }
 }
 
 /// Subscriptions by session and number.
@@ -97,7 +110,7 @@ impl<C: Carrier> Topics<C> {
         let asked: api::Open<'_> = call.request()?;
         let session = call.session();
         let topic = match asked.slots {
-            0 => self.bus.find(asked.name).map_err(of_topic)?,
+            0 => self.bus.find(asked.name).map_err(TopicError::into_error)?,
             _ => self.make(session, &asked)?,
         };
         let opened = opened(&topic, self.bus.epoch());
@@ -110,16 +123,23 @@ impl<C: Carrier> Topics<C> {
         if self.bus.find(asked.name).is_err() {
             self.carrier.check(session, asked.name, Right::Make)?;
         }
-        let make = |len| self.carrier.memory(len);
-        self.bus.topic_in(asked.name, options, make).map_err(of_topic)
+        let make = |len| self.carrier.memory(asked.name, len);
+        self.bus.topic_in(asked.name, options, make).map_err(TopicError::into_error)
     }
 
     #[inline]
-    fn publish(&self, call: &mut Call<'_>, topic: u32, outgoing: &Outgoing<'_>) -> Result<(), Error> {
+    fn publish(
+        &self,
+        call: &mut Call<'_>,
+        topic: u64,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<(), Error> {
         let topic = self.topic(topic)?;
         self.carrier.check(call.session(), topic.name(), Right::Publish)?;
-        let Position { sequence, .. } = topic.publish(outgoing).map_err(of_publish)?;
-        call.reply(&api::Published { sequence });
+        // Where it waits the answer comes later.
+        if let Some(Position { sequence, .. }) = topic.publish_for(outgoing, call)? {
+            call.reply(&api::Published { sequence });
+        }
         Ok(())
     }
 
@@ -139,7 +159,7 @@ impl<C: Carrier> Topics<C> {
             return Err(Error::new(ErrorCode::AlreadyExists, text));
         }
         let elsewhere = self.carrier.reach(session, number)?;
-        let attached = topic.attach(start, elsewhere).map_err(of_subscribe)?;
+        let attached = topic.attach(start, elsewhere).map_err(SubscribeError::into_error)?;
         self.carrier.hand_over(session, topic)?;
         let sequence = attached.position().sequence;
         subscriptions.insert((session, number), attached);
@@ -170,12 +190,29 @@ impl<C: Carrier> Topics<C> {
         call.reply(&api::Names { names: &names.join("\n") });
     }
 
+    /// What belongs to a session ends with it.
+    pub fn session_ended(&self, session: u64) {
+        // Taken out under the lock and dropped behind it: each takes its topic's.
+        let ended: Vec<_> = {
+            let mut subscriptions = self.subscriptions.lock();
+            subscriptions.extract_if(|(owner, _), _| *owner == session).collect()
+        };
+        drop(ended);
+        self.carrier.session_ended(session);
+    }
+
+    /// May a publish to this topic have to wait?
     #[inline]
-    fn topic(&self, number: u32) -> Result<&Topic<C::Memory>, Error> {
-        self.bus.numbered(number).ok_or_else(|| {
-            let text = format!("no topic has number {number}: open it by its name first");
-            Error::new(ErrorCode::UnknownTopic, text)
-        })
+    fn may_wait(&self, request: &[u8]) -> bool {
+        let handle = request.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let topic = api::number(self.bus.epoch(), handle).and_then(|n| self.bus.numbered(n));
+        topic.is_some_and(|topic| matches!(topic.options().policy, Policy::Block { .. }))
+    }
+
+    #[inline]
+    fn topic(&self, handle: u64) -> Result<&Topic<C::Memory>, Error> {
+        let number = api::number(self.bus.epoch(), handle);
+        number.and_then(|number| self.bus.numbered(number)).ok_or_else(unknown_handle)
     }
 }
 
@@ -192,6 +229,7 @@ impl<C: Carrier> Engine for Topics<C> {
                 Ok(bytes) => Cost::micros((bytes >> 10).try_into().unwrap_or(u32::MAX)),
                 Err(_) => Cost::LIGHT,
             },
+            api::PUBLISH | api::PUBLISH_TRACED if self.may_wait(request) => Cost::WAITS,
             _ => Cost::LIGHT,
         }
     }
@@ -231,6 +269,12 @@ impl<C: Carrier> Engine for Topics<C> {
             }
         }
     }
+}
+
+#[cold]
+fn unknown_handle() -> Error {
+    let text = "no topic has this handle: open it by its name, once in each run of the daemon";
+    Error::new(ErrorCode::UnknownTopic, text)
 }
 
 fn wide(low: u64, high: u64) -> u128 {
@@ -275,7 +319,10 @@ fn options(asked: &api::Open<'_>) -> Result<TopicOptions, Error> {
 }
 
 fn sizes(options: TopicOptions) -> Result<usize, Error> {
-    options.geometry().map(|sizes| sizes.bytes()).map_err(|error| of_topic(error.into()))
+    options
+        .geometry()
+        .map(|sizes| sizes.bytes())
+        .map_err(|error| TopicError::from(error).into_error())
 }
 
 fn opened<M: Memory>(topic: &Topic<M>, epoch: u64) -> api::Opened {
@@ -287,7 +334,7 @@ fn opened<M: Memory>(topic: &Topic<M>, epoch: u64) -> api::Opened {
     };
     api::Opened {
         epoch,
-        topic: topic.number(),
+        topic: api::handle(epoch, topic.number()),
         slots,
         payload_bytes: payload_bytes as u32,
         blocks: 0,
@@ -295,37 +342,4 @@ fn opened<M: Memory>(topic: &Topic<M>, epoch: u64) -> api::Opened {
         patience_ms: patience.as_millis() as u32,
         policy,
     }
-}
-
-fn of_topic(error: TopicError) -> Error {
-    let code = match error {
-        TopicError::Room(error) => return error,
-        TopicError::Otherwise { .. } => ErrorCode::AlreadyExists,
-        TopicError::Unknown { .. } => ErrorCode::UnknownTopic,
-        TopicError::TooMany { .. } | TopicError::Memory { .. } => ErrorCode::Quota,
-        TopicError::Closed => ErrorCode::ShuttingDown,
-        _ => ErrorCode::InvalidArgument,
-    };
-    Error::new(code, error.to_string())
-}
-
-#[cold]
-fn of_publish(error: PublishError) -> Error {
-    let code = match error {
-        PublishError::TooLong(_) => ErrorCode::TooLarge,
-        PublishError::Backpressure { .. } => ErrorCode::Backpressure,
-        PublishError::NoSubscribers => ErrorCode::NoSubscribers,
-        PublishError::Closed => ErrorCode::ShuttingDown,
-    };
-    Error::new(code, error.to_string())
-}
-
-fn of_subscribe(error: SubscribeError) -> Error {
-    let code = match error {
-        SubscribeError::TooMany { .. } => ErrorCode::Quota,
-        SubscribeError::Closed => ErrorCode::ShuttingDown,
-        SubscribeError::Log(_) => ErrorCode::Internal,
-        _ => ErrorCode::InvalidArgument,
-    };
-    Error::new(code, error.to_string())
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use ringfence_protocol::error::Error;
-use ringfence_protocol::log::{LogError, LogFault, LogGeometryError, Position, SeekError, TooLong};
+use ringfence_protocol::error::{Error, ErrorCode};
+use ringfence_protocol::log::{
+    BufferError, LogError, LogFault, LogGeometryError, Position, SeekError, TooLong, TopicOptions,
+};
 
-use super::limits::{BUFFERED, NAME_BYTES};
-use super::options::TopicOptions;
+use super::limits::NAME_BYTES;
 
 /// Why there is no such topic.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,15 +109,8 @@ pub enum SubscribeError {
     #[error(transparent)]
     Seek(#[from] SeekError),
     /// The buffer is too small or too large.
-    #[error(
-        "a buffer of {messages} messages: use {} to {}",
-        BUFFERED.start(),
-        BUFFERED.end()
-    )]
-    Buffer {
-        /// How many were asked for.
-        messages: usize,
-    },
+    #[error(transparent)]
+    Buffer(#[from] BufferError),
     /// Too many subscriptions.
     #[error("the topic has {count} subscriptions, as many as it takes: close one first")]
     TooMany {
@@ -164,4 +158,51 @@ pub enum RecvError {
     /// A message that makes no sense: a mistake of the log's writer.
     #[error(transparent)]
     Damaged(#[from] LogFault),
+}
+
+impl TopicError {
+    /// The same by the table of all languages.
+    #[must_use]
+    #[cold]
+    pub fn into_error(self) -> Error {
+        let code = match self {
+            TopicError::Room(error) => return error,
+            TopicError::Otherwise { .. } => ErrorCode::AlreadyExists,
+            TopicError::Unknown { .. } => ErrorCode::UnknownTopic,
+            TopicError::TooMany { .. } | TopicError::Memory { .. } => ErrorCode::Quota,
+            TopicError::Closed => ErrorCode::ShuttingDown,
+            _ => ErrorCode::InvalidArgument,
+        };
+        Error::new(code, self.to_string())
+    }
+}
+
+impl PublishError {
+    /// The same by the table of all languages.
+    #[must_use]
+    #[cold]
+    pub fn into_error(self) -> Error {
+        let code = match self {
+            PublishError::TooLong(_) => ErrorCode::TooLarge,
+            PublishError::Backpressure { .. } => ErrorCode::Backpressure,
+            PublishError::NoSubscribers => ErrorCode::NoSubscribers,
+            PublishError::Closed => ErrorCode::ShuttingDown,
+        };
+        Error::new(code, self.to_string())
+    }
+}
+
+impl SubscribeError {
+    /// The same by the table of all languages.
+    #[must_use]
+    #[cold]
+    pub fn into_error(self) -> Error {
+        let code = match self {
+            SubscribeError::TooMany { .. } => ErrorCode::Quota,
+            SubscribeError::Closed => ErrorCode::ShuttingDown,
+            SubscribeError::Log(_) => ErrorCode::Internal,
+            _ => ErrorCode::InvalidArgument,
+        };
+        Error::new(code, self.to_string())
+    }
 }

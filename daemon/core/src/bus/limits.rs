@@ -3,9 +3,6 @@
 /// Bytes of a topic's name.
 pub(super) const NAME_BYTES: usize = 128;
 
-/// Messages of a subscription's own buffer.
-pub(super) const BUFFERED: std::ops::RangeInclusive<usize> = 1..=1 << 16;
-
 /// What one bus may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -42,6 +42,7 @@ mod limits;
 mod name;
 mod options;
 mod place;
+mod queue;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -50,10 +51,13 @@ mod topic;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use parking_lot::RwLock;
 use ringfence_protocol::error::Error;
-pub use ringfence_protocol::log::{Counts, Envelope, Event, Keep, Message, Position, Start};
+pub use ringfence_protocol::log::{
+    Counts, Envelope, Event, Keep, Message, Policy, Position, Start, TopicOptions,
+};
 use ringfence_protocol::memory::{Heap, Memory};
 
 pub use self::engine::{Carrier, Right, Topics as Engine};
@@ -61,7 +65,7 @@ pub use self::error::{PublishError, RecvError, SubscribeError, TopicError};
 use self::headlines::Headlines;
 pub use self::limits::Limits;
 use self::name::check_name;
-pub use self::options::{Outgoing, Policy, TopicOptions};
+pub use self::options::Outgoing;
 pub use self::place::Elsewhere;
 pub use self::subscription::Subscription;
 use self::topic::NewTopic;
@@ -230,6 +234,14 @@ impl<M: Memory> Bus<M> {
                 topic.tell_elsewhere();
             }
         }
+    }
+
+    /// Publishes what has room by now, and cuts off who was in the way for too long. To be called when a
+    /// subscription elsewhere may have read on, and often.
+    pub fn serve_queues(&self) {
+        self.shared.headlines.look_at_queues(|number| {
+            self.numbered(number).is_none_or(|topic| topic.serve_queue(Instant::now()))
+        });
     }
 
     /// Ends all topics: nothing can be published any more, subscriptions deliver what is left and

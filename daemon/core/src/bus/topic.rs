@@ -21,17 +21,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use ringfence_protocol::error::Error;
 use ringfence_protocol::log::{
-    Envelope, Keep, LogGeometry, LogReader, LogWriter, Position, Start, TooLong,
+    Envelope, Keep, LogGeometry, LogReader, LogWriter, Policy, Position, Start, TooLong,
+    TopicOptions,
 };
 use ringfence_protocol::memory::{Heap, Memory};
 
 use super::error::{PublishError, SubscribeError, TopicError};
 use super::headlines::Headlines;
-use super::limits::BUFFERED;
-use super::options::{Outgoing, Policy, TopicOptions};
+use super::options::Outgoing;
 use super::place::{Elsewhere, Place, Standing};
+use super::queue::Queue;
 use super::subscription::Subscription;
+use crate::engine::Call;
 
 /// A topic. Clones are the same topic.
 pub struct Topic<M: Memory = Heap> {
@@ -50,20 +53,20 @@ pub(super) struct Sequencer<M: Memory> {
     options: TopicOptions,
     geometry: LogGeometry,
     most_subscriptions: usize,
-    state: Mutex<State<M>>,
+    pub(super) state: Mutex<State<M>>,
     /// For subscriptions: something was published, or has ended.
     news: Condvar,
     /// For publishes that wait: a cursor has moved, or a place is gone.
     room: Condvar,
     /// Publishes that wait.
-    waiting: AtomicUsize,
+    pub(super) waiting: AtomicUsize,
     /// For subscriptions elsewhere: written to since they were last woken.
     unheard: AtomicBool,
-    headlines: Arc<Headlines>,
-    number: u32,
+    pub(super) headlines: Arc<Headlines>,
+    pub(super) number: u32,
 }
 
-struct State<M> {
+pub(super) struct State<M> {
     writer: LogWriter<M>,
     places: Vec<Arc<Place>>,
     /// How many of them are elsewhere.
@@ -75,7 +78,9 @@ struct State<M> {
     /// Tickets of the queue of waiting publishes: the next to be given, and whose turn it is.
     next_ticket: u64,
     turn: u64,
-    closed: bool,
+    /// Publishes of other processes that wait.
+    pub(super) queue: Queue,
+    pub(super) closed: bool,
 }
 
 impl<M: Memory> fmt::Debug for Topic<M> {
@@ -147,6 +152,7 @@ impl<M: Memory> Topic<M> {
             sleepers: 0,
             next_ticket: 0,
             turn: 0,
+            queue: Queue::default(),
             closed: false,
         };
         let sequencer = Sequencer {
@@ -244,6 +250,26 @@ impl<M: Memory> Topic<M> {
         self.sequencer.publish(outgoing)
     }
 
+    /// As [`publish`](Self::publish) of a call, which waits in the topic's queue where its policy says
+    /// so: then `None`, and the call is answered later.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), or the call cannot wait.
+    pub fn publish_for(
+        &self,
+        outgoing: &Outgoing<'_>,
+        call: &mut Call<'_>,
+    ) -> Result<Option<Position>, Error> {
+        match self.options().policy {
+            Policy::Block { patience } => self.sequencer.publish_or_queue(outgoing, patience, call),
+            _ => self.publish(outgoing).map(Some).map_err(PublishError::into_error),
+        }
+    }
+
+    pub(super) fn serve_queue(&self, now: Instant) -> bool {
+        self.sequencer.serve_queue(now)
+    }
+
     /// Subscribes.
     ///
     /// # Errors
@@ -252,13 +278,7 @@ impl<M: Memory> Topic<M> {
     where
         M: Clone,
     {
-        let (Keep::DropOldest { buffer } | Keep::DropNewest { buffer }) = keep else {
-            return self.join(start, keep);
-        };
-        if !BUFFERED.contains(&buffer) {
-            return Err(SubscribeError::Buffer { messages: buffer });
-        }
-        self.join(start, keep)
+        self.join(start, keep.validated()?)
     }
 
     fn join(&self, start: Start, keep: Keep) -> Result<Subscription<M>, SubscribeError>
@@ -331,18 +351,31 @@ impl<M: Memory> Topic<M> {
     }
 
     pub(super) fn close(&self) {
-        self.sequencer.state.lock().closed = true;
+        {
+            let mut state = self.sequencer.state.lock();
+            state.closed = true;
+            state.queue.close();
+        }
         self.sequencer.news.notify_all();
         self.sequencer.room.notify_all();
     }
 }
 
 impl<M: Memory> Sequencer<M> {
-    fn publish(&self, outgoing: &Outgoing<'_>) -> Result<Position, PublishError> {
+    pub(super) fn check_length(&self, outgoing: &Outgoing<'_>) -> Result<(), PublishError> {
         let (len, max) = (outgoing.payload.len(), self.options.payload_bytes);
         if len > max {
             return Err(TooLong { len, max }.into());
         }
+        Ok(())
+    }
+
+    pub(super) fn slots(&self) -> u32 {
+        self.geometry.slots
+    }
+
+    fn publish(&self, outgoing: &Outgoing<'_>) -> Result<Position, PublishError> {
+        self.check_length(outgoing)?;
         let mut state = self.state.lock();
         if state.closed {
             return Err(PublishError::Closed);
@@ -352,6 +385,15 @@ impl<M: Memory> Sequencer<M> {
             Policy::Reject => self.refuse_if_behind(&mut state)?,
             Policy::Block { patience } => self.wait_for_room(&mut state, patience)?,
         }
+        self.write(&mut state, outgoing)
+    }
+
+    /// There is room.
+    pub(super) fn write(
+        &self,
+        state: &mut State<M>,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<Position, PublishError> {
         if outgoing.must_be_heard && state.places.is_empty() {
             return Err(PublishError::NoSubscribers);
         }
@@ -383,7 +425,7 @@ impl<M: Memory> Sequencer<M> {
     ) -> Result<(), PublishError> {
         let slots = self.geometry.slots;
         let nobody_waits = state.turn == state.next_ticket;
-        if nobody_waits && state.furthest_behind(slots) < u64::from(slots) {
+        if nobody_waits && state.has_room(slots) {
             return Ok(());
         }
         let ticket = state.next_ticket;
@@ -414,7 +456,7 @@ impl<M: Memory> Sequencer<M> {
             }
             // U, pairs with V: either a subscription sees us wait, or we see its cursor.
             fence(Ordering::SeqCst);
-            if state.furthest_behind(slots) < u64::from(slots) {
+            if state.has_room(slots) {
                 return Ok(());
             }
             if until.is_some_and(|until| Instant::now() >= until) {
@@ -489,6 +531,11 @@ impl<M: Memory> Sequencer<M> {
 }
 
 impl<M: Memory> State<M> {
+    /// Would a message overwrite none that a subscription has not read?
+    pub(super) fn has_room(&mut self, slots: u32) -> bool {
+        self.furthest_behind(slots) < u64::from(slots)
+    }
+
     /// Messages that the slowest subscription has not read. Looks at the cursors only if, as far as is
     /// known, one is in the way.
     fn furthest_behind(&mut self, slots: u32) -> u64 {
@@ -499,7 +546,7 @@ impl<M: Memory> State<M> {
         next - self.floor
     }
 
-    fn cut_off_laggards(&mut self, slots: u32) {
+    pub(super) fn cut_off_laggards(&mut self, slots: u32) {
         let next = self.writer.next().sequence;
         self.places.retain(|place| {
             let stays = next - place.cursor(next) < u64::from(slots);

@@ -1,6 +1,7 @@
 //! Topics and where a subscription starts.
 
 use proptest::prelude::*;
+use ringfence_protocol::log::BufferError;
 
 use super::*;
 
@@ -39,7 +40,7 @@ fn limits_are_errors_with_their_numbers() {
     drop(only);
     for messages in [0, (1 << 16) + 1] {
         let refused = one.subscribe(Start::Newest, Keep::DropOldest { buffer: messages });
-        assert_eq!(refused.unwrap_err(), SubscribeError::Buffer { messages });
+        assert_eq!(refused.unwrap_err(), SubscribeError::Buffer(BufferError { messages }));
     }
 }
 

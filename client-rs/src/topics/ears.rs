@@ -1,0 +1,146 @@
+//! What a session knows of its subscriptions, and how they sleep (protocol SPEC P8, B11).
+//!
+//! All subscriptions of a session share one word in its `up`: each sleep stores a new odd value there,
+//! each value is stored once, and the daemon acts once on each, so nobody has to say that it is awake
+//! again. Invariant: nobody sleeps who has not looked at its log after it had stored its value. It
+//! does *not* read logs.
+
+use std::collections::HashMap;
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
+use std::task::Waker;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use ringfence_protocol::geometry::Geometry;
+use ringfence_protocol::layout::{down, up};
+use ringfence_protocol::limits::SUBSCRIPTIONS;
+use ringfence_protocol::memory::Memory as _;
+use ringfence_protocol::region::Region;
+use ringfence_protocol::sys::futex::{self, Wait};
+
+/// A step from one odd value to the next, above the bit that asks for a byte.
+const SLEEP: u32 = 4;
+const ODD: u32 = 1;
+const BY_BYTE: u32 = 2;
+
+/// What no cursor says: a subscription that begins has not read anything (SPEC B11).
+const NOTHING_READ: u64 = u64::MAX;
+
+/// The subscriptions of one session.
+#[derive(Debug)]
+pub(crate) struct Ears {
+    /// Of the first lane.
+    up: Region,
+    down: Region,
+    cursors: usize,
+    /// Sleeps so far.
+    sleeps: AtomicU32,
+    /// Numbers of subscriptions that are taken, a bit each.
+    taken: AtomicU64,
+    logs: Mutex<HashMap<u32, Region>>,
+    cut_off: Mutex<HashMap<u32, u64>>,
+    tasks: Mutex<Vec<Waker>>,
+}
+
+const _: () = assert!(SUBSCRIPTIONS == u64::BITS as usize);
+
+impl Ears {
+    pub(crate) fn new(up: Region, down: Region, geometry: Geometry) -> Self {
+        Self {
+            up,
+            down,
+            cursors: geometry.up().cursors,
+            sleeps: AtomicU32::new(0),
+            taken: AtomicU64::new(0),
+            logs: Mutex::default(),
+            cut_off: Mutex::default(),
+            tasks: Mutex::default(),
+        }
+    }
+
+    /// A number for a subscription, if one is free.
+    pub(crate) fn take_number(&self) -> Option<u32> {
+        let free = |taken: u64| (taken != u64::MAX).then(|| taken | (taken + 1));
+        let taken = self.taken.fetch_update(SeqCst, SeqCst, free).ok()?;
+        let number = taken.trailing_ones();
+        self.cut_off.lock().remove(&number);
+        self.advance(number, NOTHING_READ);
+        Some(number)
+    }
+
+    /// It is free again: the daemon knows it no more.
+    pub(crate) fn give_number(&self, number: u32) {
+        self.taken.fetch_and(!(1 << number), SeqCst);
+    }
+
+    /// The subscription has copied all below this sequence.
+    pub(crate) fn advance(&self, number: u32, cursor: u64) {
+        self.up.store_release(self.cursors + number as usize * 8, cursor);
+    }
+
+    pub(crate) fn add_log(&self, topic: u32, log: Region) {
+        self.logs.lock().insert(topic, log);
+    }
+
+    pub(crate) fn log(&self, topic: u32) -> Option<Region> {
+        self.logs.lock().get(&topic).cloned()
+    }
+
+    /// The daemon says that a publish waited too long for this subscription.
+    pub(crate) fn cut_off(&self, number: u32, sequence: u64) {
+        self.cut_off.lock().insert(number, sequence);
+        self.wake_tasks();
+    }
+
+    /// Was it cut off, and at which message?
+    pub(crate) fn was_cut_off(&self, number: u32) -> Option<u64> {
+        self.cut_off.lock().get(&number).copied()
+    }
+
+    /// Says that somebody sleeps from now on. Its logs have to be looked at once more behind it.
+    fn announce(&self, by: u32) -> u32 {
+        let news = self.down.load_u32(down::NEWS);
+        let tasks = if self.tasks.lock().is_empty() { 0 } else { BY_BYTE };
+        let value = self.sleeps.fetch_add(SLEEP, Relaxed) | ODD | tasks | by;
+        self.up.store_u32(up::LISTENING, value);
+        // P3: pairs with the fence between a publish and the daemon's look at `listening`.
+        self.up.fence(SeqCst);
+        news
+    }
+
+    /// Sleeps until there is news, `own` has another value than `asleep`, or the time is over; not at
+    /// all if `look` finds something.
+    pub(crate) fn sleep(
+        &self,
+        (own, asleep): (&AtomicU32, u32),
+        at_most: Duration,
+        look: impl FnOnce() -> bool,
+    ) -> Wait {
+        let news = self.announce(0);
+        if look() {
+            return Wait::Changed;
+        }
+        let own = futex::Word::private(own);
+        futex::wait(&[(self.down.futex(down::NEWS), news), (own, asleep)], at_most)
+    }
+
+    /// The task is woken by a byte when there is news. Its log has to be looked at once more behind it.
+    pub(crate) fn sleep_as_task(&self, task: &Waker) {
+        {
+            let mut tasks = self.tasks.lock();
+            if !tasks.iter().any(|other| other.will_wake(task)) {
+                tasks.push(task.clone());
+            }
+        }
+        self.announce(BY_BYTE);
+    }
+
+    /// All tasks that wait for news look again.
+    pub(crate) fn wake_tasks(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.into_iter().for_each(Waker::wake);
+    }
+}

@@ -1,0 +1,381 @@
+//! A subscription to a topic of the daemon: a log, a number among the session's subscriptions, and the
+//! ways to wait for more.
+//!
+//! Invariants: one thread at a time has the log; a cursor is stored only after what lies below it was
+//! copied; whoever sleeps is woken by news, by [`close`](Reader::close), or looks after the session
+//! itself within 50 ms.
+
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use ringfence_protocol::api::bus as api;
+use ringfence_protocol::log::{Counts, Event, Inbox, Keep, LogReader, Policy, Position, Start};
+use ringfence_protocol::message::Message;
+use ringfence_protocol::region::Region;
+use ringfence_protocol::sys::fork::ForkStamp;
+use ringfence_protocol::sys::futex::{self, Wait, Word};
+use ringfence_protocol::wait::{Patience, Step};
+
+use super::remote::RemoteTopic;
+use super::subscription::Time;
+use crate::error::{Error, Outcome};
+use crate::options::{CallOptions, Timeout};
+use crate::session::Session;
+
+/// A sleep lasts this long at most; then the control socket is looked at.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// How long a dropped subscription waits for the daemon to forget it.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A subscription to a topic of the daemon.
+pub(super) struct Reader {
+    topic: RemoteTopic,
+    keep: Keep,
+    stamp: ForkStamp,
+    received: AtomicU64,
+    missed: AtomicU64,
+    dropped: AtomicU64,
+    closed: AtomicBool,
+    /// Changed by `close`, for who sleeps.
+    own: AtomicU32,
+    attached: Mutex<Option<Attached>>,
+}
+
+/// What it is to one session.
+struct Attached {
+    session: Arc<Session>,
+    number: u32,
+    inbox: Inbox<Region>,
+    policy: Policy,
+    /// What is said again and again after it was cut off.
+    cut_off: Option<Error>,
+}
+
+impl Reader {
+    pub(super) fn open(topic: RemoteTopic, start: Start, keep: Keep) -> Result<Self, Error> {
+        let keep = keep.validated().map_err(|wrong| Error::invalid(wrong.to_string()))?;
+        let attached = attach(&topic, start, keep)?;
+        let zero = || AtomicU64::new(0);
+        Ok(Self {
+            topic,
+            keep,
+            stamp: ForkStamp::now(),
+            received: zero(),
+            missed: zero(),
+            dropped: zero(),
+            closed: AtomicBool::new(false),
+            own: AtomicU32::new(0),
+            attached: Mutex::new(Some(attached)),
+        })
+    }
+
+    pub(super) fn topic(&self) -> &str {
+        self.topic.name()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            received: self.received.load(Relaxed),
+            missed: self.missed.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
+        }
+    }
+
+    pub(super) fn recv(&self, time: Time) -> Result<Event, Error> {
+        let mut attached = self.attached(time)?;
+        self.next(&mut attached, time, false)
+    }
+
+    /// As [`recv`](Self::recv); a signal ends it as if the time were over.
+    pub(super) fn recv_until_signal(&self, time: Time) -> Result<Event, Error> {
+        let mut attached = self.attached(time)?;
+        self.next(&mut attached, time, true)
+    }
+
+    pub(super) fn recv_batch(&self, max: usize, time: Time) -> Result<Vec<Event>, Error> {
+        let mut batch = Vec::new();
+        let mut attached = match self.attached(time) {
+            Err(Error::NoMessage { .. }) => return Ok(batch),
+            attached => attached?,
+        };
+        while batch.len() < max {
+            match self.next(&mut attached, time, false) {
+                Ok(event) => batch.push(event),
+                Err(Error::NoMessage { .. }) => break,
+                Err(error) if batch.is_empty() => return Err(error),
+                // Said again by the next call.
+                Err(_) => break,
+            }
+        }
+        Ok(batch)
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, SeqCst);
+        self.own.fetch_add(1, SeqCst);
+        futex::wake(Word::private(&self.own), u32::MAX);
+        if self.stamp.is_child() {
+            return;
+        }
+        // Who was in the middle of a receive has left when the lock is ours.
+        let attached = self.attached.lock().take();
+        if let Some(mut attached) = attached {
+            attached.session.ears.wake_tasks();
+            let dropped = attached.inbox.clear();
+            self.dropped.fetch_add(dropped, Relaxed);
+            self.detach(&attached);
+        }
+    }
+
+    /// Tells the daemon. What it does not hear ends with the session.
+    fn detach(&self, attached: &Attached) {
+        if attached.session.death().is_some() {
+            return;
+        }
+        let mut request = Vec::with_capacity(8);
+        api::Unsubscribe { subscription: attached.number }.encode(&mut request);
+        let options = CallOptions { timeout: Timeout::After(FAREWELL), ..CallOptions::default() };
+        let done = self.topic.client.call(&self.topic.methods.unsubscribe, &request, &options);
+        if done.is_ok() {
+            attached.session.ears.give_number(attached.number);
+        }
+    }
+
+    fn attached(&self, time: Time) -> Result<MutexGuard<'_, Option<Attached>>, Error> {
+        if self.stamp.is_child() {
+            return Err(Error::Forked);
+        }
+        match time.until() {
+            None => Ok(self.attached.lock()),
+            Some(until) => self.attached.try_lock_until(until).ok_or_else(|| time.over()),
+        }
+    }
+
+    fn next(
+        &self,
+        holder: &mut MutexGuard<'_, Option<Attached>>,
+        time: Time,
+        signals: bool,
+    ) -> Result<Event, Error> {
+        if self.closed.load(SeqCst) {
+            return Err(Error::Closed);
+        }
+        let attached = self.attach_again(holder)?;
+        let event = self.wait(attached, time, signals);
+        if event.is_err() && attached.session.death().is_some() {
+            // Said once; the next receive subscribes again.
+            **holder = None;
+        }
+        event
+    }
+
+    fn wait(&self, attached: &mut Attached, time: Time, signals: bool) -> Result<Event, Error> {
+        if let Some(event) = self.look(attached)? {
+            return Ok(event);
+        }
+        let mut patience = Patience::new(self.topic.client.spin());
+        loop {
+            let step = patience.step();
+            if step != Step::Look && time.left().is_zero() {
+                return Err(time.over());
+            }
+            if step == Step::Park {
+                match self.sleep(attached, time.left().min(SLICE)) {
+                    Wait::Interrupted if signals => return Err(time.over()),
+                    Wait::Woken | Wait::Changed => patience.reset(),
+                    Wait::TimedOut | Wait::Interrupted => attached.session.poll(),
+                }
+                if self.closed.load(SeqCst) {
+                    return Err(Error::Closed);
+                }
+            }
+            if let Some(event) = self.look(attached)? {
+                return Ok(event);
+            }
+            if step != Step::Look {
+                self.check_session(attached)?;
+            }
+        }
+    }
+
+    /// The daemon that it was attached to may be gone, which was said: attaches to the next one.
+    fn attach_again<'h>(
+        &self,
+        holder: &'h mut MutexGuard<'_, Option<Attached>>,
+    ) -> Result<&'h mut Attached, Error> {
+        if holder.is_none() {
+            let attached = attach(&self.topic, Start::Oldest, self.keep)?;
+            return Ok(holder.insert(attached));
+        }
+        holder.as_mut().ok_or(Error::Closed)
+    }
+
+    /// The next event, if there is one.
+    #[inline]
+    fn look(&self, attached: &mut Attached) -> Result<Option<Event>, Error> {
+        if let Some(error) = &attached.cut_off {
+            return Err(error.clone());
+        }
+        let Attached { session, number, inbox, policy, .. } = attached;
+        let is_open = || !self.closed.load(Relaxed);
+        let mut lapped = false;
+        let filled = inbox.fill(is_open, |counts, cursor| {
+            self.missed.fetch_add(counts.missed, Relaxed);
+            self.dropped.fetch_add(counts.dropped, Relaxed);
+            lapped |= counts.missed > 0;
+            if *policy != Policy::Overwrite {
+                session.ears.advance(*number, cursor);
+            }
+        });
+        filled.map_err(|fault| Error::Protocol { what: fault.to_string() })?;
+        let event = inbox.pop();
+        if matches!(policy, Policy::Block { .. }) {
+            self.tell_room(attached);
+            if lapped || event.is_none() {
+                self.hear_of_cut_off(attached)?;
+            }
+        }
+        if let Some(Event::Message(_)) = event {
+            self.received.fetch_add(1, Relaxed);
+        }
+        Ok(event)
+    }
+
+    /// A publish may wait for the cursor that was just stored.
+    fn tell_room(&self, attached: &Attached) {
+        self.topic.remote().ring_if_parked(attached.session.serial);
+    }
+
+    fn hear_of_cut_off(&self, attached: &mut Attached) -> Result<(), Error> {
+        if attached.session.ears.was_cut_off(attached.number).is_none() {
+            let _or_another_thread_hears_it = attached.session.poll_if_free();
+        }
+        let Some(sequence) = attached.session.ears.was_cut_off(attached.number) else {
+            return Ok(());
+        };
+        let here = attached.inbox.position();
+        let missed = sequence.saturating_sub(here.sequence);
+        self.missed.fetch_add(missed, Relaxed);
+        let at = Position { sequence, ..here };
+        let error = Error::CutOff { topic: self.topic().to_owned(), at, missed };
+        attached.cut_off = Some(error.clone());
+        Err(error)
+    }
+
+    fn check_session(&self, attached: &Attached) -> Result<(), Error> {
+        match attached.session.death() {
+            None => Ok(()),
+            Some(death) => Err(death.error(true, attached.session.pid)),
+        }
+    }
+
+    fn sleep(&self, attached: &Attached, at_most: Duration) -> Wait {
+        let own = self.own.load(SeqCst);
+        let has_news = || {
+            self.closed.load(SeqCst)
+                || attached.session.death().is_some()
+                || attached.inbox.has_news()
+        };
+        attached.session.ears.sleep((&self.own, own), at_most, has_news)
+    }
+
+    pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Event, Error>> {
+        if self.stamp.is_child() {
+            return Poll::Ready(Err(Error::Forked));
+        }
+        // A thread that receives at the same time: it may take a while.
+        let Some(mut holder) = self.attached.try_lock() else {
+            return Poll::Ready(Err(Error::invalid(
+                "a thread receives from this subscription: let one side do so",
+            )));
+        };
+        if self.closed.load(SeqCst) {
+            return Poll::Ready(Err(Error::Closed));
+        }
+        let attached = match self.attach_again(&mut holder) {
+            Ok(attached) => attached,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        match self.look(attached) {
+            Ok(None) => {}
+            found => return Poll::Ready(found.and_then(|event| event.ok_or(Error::Closed))),
+        }
+        attached.session.ears.sleep_as_task(cx.waker());
+        let found = self.look(attached).and_then(|event| match event {
+            None => self.check_session(attached).map(|()| None),
+            event => Ok(event),
+        });
+        match found {
+            Ok(None) => Poll::Pending,
+            Ok(Some(event)) => Poll::Ready(Ok(event)),
+            Err(error) => {
+                if attached.session.death().is_some() {
+                    *holder = None;
+                }
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn attach(topic: &RemoteTopic, start: Start, keep: Keep) -> Result<Attached, Error> {
+    let session = topic.remote().session()?;
+    let number = session.ears.take_number().ok_or_else(|| {
+        Error::invalid(format!(
+            "{} subscriptions of this client are open, the most of one session: close one first",
+            ringfence_protocol::limits::SUBSCRIPTIONS
+        ))
+    })?;
+    let subscribed = topic.call(|handle| subscribe(topic, handle, number, start));
+    let attached = subscribed.and_then(|sequence| {
+        // The session may have been replaced meanwhile: its own log is what counts.
+        session.poll();
+        let log = session
+            .ears
+            .log(topic.handle() as u32)
+            .ok_or(Error::Restarted { outcome: Outcome::NotStarted, pid: session.pid })?;
+        let mut log = LogReader::open(log).map_err(|wrong| Error::Protocol {
+            what: format!("the log of topic `{}`: {wrong}", topic.name()),
+        })?;
+        let at = Position { epoch: session.epoch, sequence };
+        log.seek(Start::At(at)).map_err(|wrong| Error::Protocol { what: wrong.to_string() })?;
+        let (inbox, policy) = (Inbox::new(log, keep), topic.options().policy);
+        Ok(Attached { session: session.clone(), number, inbox, policy, cut_off: None })
+    });
+    if attached.is_err() {
+        session.ears.give_number(number);
+    }
+    attached
+}
+
+fn subscribe(topic: &RemoteTopic, handle: u64, number: u32, start: Start) -> Result<u64, Error> {
+    let (kind, at) = match start {
+        Start::Oldest => (api::FROM_OLDEST, Position { epoch: 0, sequence: 0 }),
+        Start::Newest => (api::FROM_NEWEST, Position { epoch: 0, sequence: 0 }),
+        Start::At(at) => (api::FROM_POSITION, at),
+    };
+    let request = api::Subscribe {
+        topic: handle,
+        subscription: number,
+        start: kind,
+        epoch: at.epoch,
+        sequence: at.sequence,
+    };
+    let mut bytes = Vec::with_capacity(40);
+    request.encode(&mut bytes);
+    let reply = topic.client.call(&topic.methods.subscribe, &bytes, &CallOptions::default())?;
+    Ok(api::Subscribed::decode(&reply)?.sequence)
+}

@@ -1,0 +1,190 @@
+//! A topic in a daemon: its handle there, which another run of the daemon does not know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use ringfence_protocol::api::bus as api;
+use ringfence_protocol::error::ErrorCode;
+use ringfence_protocol::log::{Policy, Position, TopicOptions};
+use ringfence_protocol::message::Message;
+
+use super::publish::sequence;
+use super::{Publication, TopicStats};
+use crate::client::Client;
+use crate::error::Error;
+use crate::method::Method;
+use crate::options::CallOptions;
+use crate::pending::Pending;
+use crate::remote::Remote;
+use crate::reply::Reply;
+
+/// The engine's methods.
+#[derive(Debug)]
+pub(crate) struct Methods {
+    open: Method,
+    publish: Method,
+    publish_traced: Method,
+    pub(super) subscribe: Method,
+    pub(super) unsubscribe: Method,
+    stats: Method,
+}
+
+impl Default for Methods {
+    fn default() -> Self {
+        let method = |name| Method::unresolved(api::NAME, name);
+        Self {
+            open: method("open"),
+            publish: method("publish"),
+            publish_traced: method("publish_traced"),
+            subscribe: method("subscribe"),
+            unsubscribe: method("unsubscribe"),
+            stats: method("stats"),
+        }
+    }
+}
+
+/// A topic of the daemon.
+#[derive(Clone, Debug)]
+pub(crate) struct RemoteTopic {
+    pub(super) client: Client,
+    remote: Arc<Remote>,
+    pub(super) methods: Arc<Methods>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    /// Asked for; `None`: as it is.
+    asked: Option<TopicOptions>,
+    opened: Mutex<api::Opened>,
+}
+
+impl RemoteTopic {
+    pub(super) fn open(
+        client: &Client,
+        remote: &Arc<Remote>,
+        name: &str,
+        asked: Option<TopicOptions>,
+    ) -> Result<Self, Error> {
+        let methods = client.bus_methods();
+        let opened = open(client, &methods, name, asked)?;
+        let shared = Shared { name: name.to_owned(), asked, opened: Mutex::new(opened) };
+        let (client, remote) = (client.clone(), remote.clone());
+        Ok(Self { client, remote, methods, shared: Arc::new(shared) })
+    }
+
+    /// The way to the daemon, of this process.
+    pub(super) fn remote(&self) -> &Arc<Remote> {
+        self.remote.here()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    pub(super) fn options(&self) -> TopicOptions {
+        let opened = *self.shared.opened.lock();
+        let patience = Duration::from_millis(opened.patience_ms.into());
+        let policy = match opened.policy {
+            api::OVERWRITE => Policy::Overwrite,
+            api::REJECT => Policy::Reject,
+            _ => Policy::Block { patience },
+        };
+        TopicOptions { policy, slots: opened.slots, payload_bytes: opened.payload_bytes as usize }
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.shared.opened.lock().epoch
+    }
+
+    #[inline]
+    pub(super) fn handle(&self) -> u64 {
+        self.shared.opened.lock().topic
+    }
+
+    /// The daemon does not know the handle: it has started anew. Opens the topic there.
+    #[cold]
+    fn open_again(&self) -> Result<(), Error> {
+        let opened = open(&self.client, &self.methods, &self.shared.name, self.shared.asked)?;
+        *self.shared.opened.lock() = opened;
+        Ok(())
+    }
+
+    /// Runs a call that names the topic; once more if the daemon has started anew, which has no effect.
+    pub(super) fn call<T>(&self, run: impl Fn(u64) -> Result<T, Error>) -> Result<T, Error> {
+        match run(self.handle()) {
+            Err(error) if error.code() == ErrorCode::UnknownTopic => {
+                self.open_again()?;
+                run(self.handle())
+            }
+            done => done,
+        }
+    }
+
+    #[inline]
+    fn method(&self, message: &Publication<'_>) -> &Method {
+        if message.has_ids() { &self.methods.publish_traced } else { &self.methods.publish }
+    }
+
+    #[inline]
+    pub(super) fn publish(
+        &self,
+        message: &Publication<'_>,
+        options: &CallOptions,
+    ) -> Result<Position, Error> {
+        let method = self.method(message);
+        let reply: Reply = self.call(|topic| {
+            message.encoded(topic, |bytes| self.client.call(method, bytes, options))
+        })?;
+        Ok(Position { epoch: self.epoch(), sequence: sequence(&reply)? })
+    }
+
+    pub(super) fn submit(&self, message: &Publication<'_>) -> Result<Pending, Error> {
+        let (method, options) = (self.method(message), CallOptions::default());
+        message.encoded(self.handle(), |bytes| self.client.submit(method, bytes, &options))
+    }
+
+    pub(super) fn stats(&self) -> Result<TopicStats, Error> {
+        let reply = self.call(|topic| {
+            let mut request = Vec::with_capacity(8);
+            api::Topic { topic }.encode(&mut request);
+            self.client.call(&self.methods.stats, &request, &CallOptions::default())
+        })?;
+        let api::Stats { published, subscriptions, waiting } = api::Stats::decode(&reply)?;
+        Ok(TopicStats { published, subscriptions, waiting })
+    }
+}
+
+fn open(
+    client: &Client,
+    methods: &Methods,
+    name: &str,
+    asked: Option<TopicOptions>,
+) -> Result<api::Opened, Error> {
+    let mut request = Vec::new();
+    let slots = asked.map_or(0, |options| options.slots);
+    let options = asked.unwrap_or_default();
+    let (policy, patience) = match options.policy {
+        Policy::Overwrite => (api::OVERWRITE, Duration::ZERO),
+        Policy::Block { patience } => (api::BLOCK, patience),
+        Policy::Reject => (api::REJECT, Duration::ZERO),
+    };
+    let asked = api::Open {
+        slots,
+        payload_bytes: fits(options.payload_bytes, "payload_bytes")?,
+        blocks: 0,
+        block_bytes: 0,
+        patience_ms: fits(patience.as_millis(), "the patience in milliseconds")?,
+        policy,
+        name,
+    };
+    asked.encode(&mut request);
+    let reply = client.call(&methods.open, &request, &CallOptions::default())?;
+    Ok(api::Opened::decode(&reply)?)
+}
+
+fn fits<T: TryInto<u32> + std::fmt::Display + Copy>(value: T, what: &str) -> Result<u32, Error> {
+    value.try_into().map_err(|_| Error::invalid(format!("{what}: {value} is above {}", u32::MAX)))
+}

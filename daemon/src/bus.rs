@@ -1,0 +1,207 @@
+//! Topics in segments: how logs reach the sessions that read them, and how those are woken.
+//!
+//! The sequencer is the core's ([`ringfence_core::bus`]). Here are its logs (`topic` segments, which
+//! only the daemon writes), the sessions that may read them, and the words by which a session's
+//! subscriptions sleep (SPEC P8). Invariants: a session is known here from before its first call
+//! until its poller has let go of it; nothing here waits for a client.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use ringfence_core::bus::{Carrier, Elsewhere, Limits, Right, Topic};
+use ringfence_protocol::error::{Error, ErrorCode};
+use ringfence_protocol::geometry::Geometry;
+use ringfence_protocol::layout::{down, up};
+use ringfence_protocol::memory::Memory as _;
+use ringfence_protocol::names::SegmentKind;
+use ringfence_protocol::region::Region;
+use ringfence_protocol::sys::futex;
+use ringfence_protocol::sys::segment::Segment;
+use ringfence_protocol::sys::window::Access;
+use ringfence_protocol::wire::DaemonMessage;
+
+use crate::config::Config;
+use crate::segments::Segments;
+use crate::session::Session;
+
+/// The engine, as this daemon has it.
+pub(crate) type Engine = ringfence_core::bus::Engine<Post>;
+
+/// The engine of a daemon that runs for the first time in this epoch.
+pub(crate) fn engine(config: &Config, epoch: u64, segments: Segments, ears: Arc<Ears>) -> Engine {
+    let limits = Limits {
+        topics: config.bus.topics_max as usize,
+        subscriptions: config.bus.subscriptions_per_topic as usize,
+        bytes: config.bus.bytes_max,
+    };
+    let logs = Mutex::default();
+    Engine::new(epoch, limits, Post { segments, logs, ears })
+}
+
+/// A session, as far as its subscriptions need it.
+struct Ear {
+    session: Arc<Session>,
+    /// Its first lane.
+    up: Region,
+    down: Region,
+    cursors: usize,
+    /// The odd value of `listening` that was acted upon last.
+    acted: AtomicU32,
+    /// What `news` holds; stores of two pollers may cross, a value is never stored twice.
+    news: AtomicU32,
+}
+
+impl Ear {
+    /// The fence between what was published and this look is the caller's (SPEC P2).
+    fn wake(&self) {
+        let listening = self.up.load_u32(up::LISTENING);
+        let sleeps = listening & 1 == 1 && self.acted.load(Ordering::Relaxed) != listening;
+        if !sleeps || self.acted.swap(listening, Ordering::Relaxed) == listening {
+            return;
+        }
+        let news = self.news.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        self.down.store_u32(down::NEWS, news);
+        futex::wake(self.down.futex(down::NEWS), u32::MAX);
+        if listening & 2 != 0 {
+            self.session.wake_by_byte();
+        }
+    }
+}
+
+/// One subscription of a session.
+struct Reader {
+    ear: Arc<Ear>,
+    subscription: u32,
+}
+
+impl Elsewhere for Reader {
+    fn session(&self) -> u64 {
+        self.ear.session.id
+    }
+
+    fn cursor(&self) -> u64 {
+        // Of a truncated segment this is 0, which the topic takes for nothing new.
+        let at = self.ear.cursors + self.subscription as usize * 8;
+        self.ear.up.load_acquire(at)
+    }
+
+    fn wake(&self) {
+        self.ear.wake();
+    }
+
+    fn cut_off(&self, at: u64) {
+        let told = DaemonMessage::CutOff { subscription: self.subscription, sequence: at };
+        if self.ear.session.tell(&told, &[]).is_err() {
+            // Who cannot be told must not go on as if nothing had happened.
+            self.ear.session.hang_up();
+        }
+        self.ear.wake();
+    }
+}
+
+/// Which sessions may read logs, and the logs.
+pub(crate) struct Post {
+    segments: Segments,
+    /// Own each log's name, and reopen it for who reads.
+    logs: Mutex<HashMap<String, Segment>>,
+    ears: Arc<Ears>,
+}
+
+/// The sessions of a daemon, as its bus knows them.
+pub(crate) struct Ears {
+    uid: u32,
+    by_session: RwLock<HashMap<u64, Arc<Ear>>>,
+    /// Has a session of a user ever been here who may not do everything?
+    strangers: AtomicBool,
+}
+
+impl Ears {
+    pub(crate) fn new(uid: u32) -> Arc<Self> {
+        let (by_session, strangers) = (RwLock::default(), AtomicBool::new(false));
+        Arc::new(Self { uid, by_session, strangers })
+    }
+
+    /// A session has its first lane.
+    pub(crate) fn enter(
+        &self,
+        session: &Arc<Session>,
+        geometry: Geometry,
+        (up, down): (Region, Region),
+    ) {
+        let ear = Ear {
+            session: Arc::clone(session),
+            up,
+            down,
+            cursors: geometry.up().cursors,
+            acted: AtomicU32::new(0),
+            news: AtomicU32::new(0),
+        };
+        if !self.may_do_all(session.uid) {
+            self.strangers.store(true, Ordering::Relaxed);
+        }
+        self.by_session.write().insert(session.id, Arc::new(ear));
+    }
+
+    /// It is over.
+    pub(crate) fn leave(&self, session: u64) {
+        self.by_session.write().remove(&session);
+    }
+
+    fn may_do_all(&self, uid: u32) -> bool {
+        uid == self.uid || uid == 0
+    }
+
+    fn find(&self, session: u64) -> Result<Arc<Ear>, Error> {
+        let gone = || Error::new(ErrorCode::SessionKilled, "the session is over");
+        self.by_session.read().get(&session).cloned().ok_or_else(gone)
+    }
+}
+
+impl Carrier for Post {
+    type Memory = Region;
+
+    fn memory(&self, topic: &str, len: usize) -> Result<Region, Error> {
+        let made = self.segments.make(SegmentKind::Topic, len, Access::ReadWrite);
+        let (segment, region) = made.map_err(|error| {
+            let text = format!("{error}: use fewer or smaller slots, or make /dev/shm larger");
+            Error::new(ErrorCode::OutOfMemory, text)
+        })?;
+        self.logs.lock().insert(topic.to_owned(), segment);
+        Ok(region)
+    }
+
+    #[inline]
+    fn check(&self, session: u64, topic: &str, right: Right) -> Result<(), Error> {
+        if !self.ears.strangers.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let uid = self.ears.find(session)?.session.uid;
+        if self.ears.may_do_all(uid) {
+            return Ok(());
+        }
+        let text =
+            format!("user {uid} may not {right} topic `{topic}`: its daemon runs as another");
+        Err(Error::new(ErrorCode::PermissionDenied, text))
+    }
+
+    fn hand_over(&self, session: u64, topic: &Topic<Region>) -> Result<(), Error> {
+        let io = |error: String| Error::new(ErrorCode::Io, error);
+        let logs = self.logs.lock();
+        let segment = logs.get(topic.name()).ok_or_else(|| io("the log has no name".to_owned()))?;
+        let fd = segment.reopen_read_only().map_err(|error| io(error.to_string()))?;
+        let len = topic.geometry().bytes() as u64;
+        let told = DaemonMessage::Topic { topic: topic.number(), len };
+        self.ears.find(session)?.session.tell(&told, &[fd.as_fd()])
+    }
+
+    fn reach(&self, session: u64, subscription: u32) -> Result<Box<dyn Elsewhere>, Error> {
+        Ok(Box::new(Reader { ear: self.ears.find(session)?, subscription }))
+    }
+
+    fn session_ended(&self, session: u64) {
+        self.ears.leave(session);
+    }
+}

@@ -1,0 +1,289 @@
+//! Topics between processes: the real client against the real daemon.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use ringfence::{
+    Client, ErrorCode, Event, Keep, Policy, Publication, Start, Subscription, Topic, TopicOptions,
+};
+
+use crate::daemon::{Daemon, PATIENCE, until};
+
+const WITH_BUS: &[&str] = &["--engines", "system,bus"];
+
+fn start() -> Daemon {
+    Daemon::start(WITH_BUS)
+}
+
+fn client(daemon: &Daemon) -> Client {
+    Client::builder().socket(daemon.socket()).connect().unwrap()
+}
+
+fn options(policy: Policy, slots: u32) -> TopicOptions {
+    TopicOptions { policy, slots, payload_bytes: 64 }
+}
+
+fn publish(topic: &Topic, number: u64) -> u64 {
+    let payload = [number, !number].map(u64::to_le_bytes).concat();
+    topic.publish(&Publication::new(&payload).type_id(number as u16)).unwrap().sequence
+}
+
+fn publish_all(topic: &Topic, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        publish(topic, number);
+    }
+}
+
+fn number(event: Event) -> u64 {
+    let Event::Message(message) = event else { panic!("{event:?}") };
+    let words: Vec<u64> = message
+        .payload
+        .chunks_exact(8)
+        .map(|word| u64::from_le_bytes(word.try_into().unwrap()))
+        .collect();
+    assert_eq!((words[1], message.envelope.type_id), (!words[0], words[0] as u16));
+    words[0]
+}
+
+fn next(subscription: &Subscription) -> u64 {
+    number(subscription.recv(Some(PATIENCE)).unwrap())
+}
+
+#[test]
+fn what_one_process_publishes_others_receive_in_one_order() {
+    let daemon = start();
+    let (one, two) = (client(&daemon), client(&daemon));
+    let topic = one.topic("t", options(Policy::Overwrite, 1024)).unwrap();
+    let readers = [client(&daemon), client(&daemon)];
+    let subscriptions = readers.each_ref().map(|reader| {
+        reader.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap()
+    });
+    assert_eq!(topic.stats().unwrap().subscriptions, 2);
+    let other = two.find_topic("t").unwrap();
+    assert_eq!(other.options(), topic.options());
+    std::thread::scope(|scope| {
+        scope.spawn(|| publish_all(&topic, 0..100));
+        scope.spawn(|| publish_all(&other, 100..200));
+    });
+    let heard = subscriptions.each_ref().map(|s| (0..200).map(|_| next(s)).collect::<Vec<_>>());
+    assert_eq!(heard[0], heard[1], "one order");
+    let of_one: Vec<u64> = heard[0].iter().copied().filter(|n| *n < 100).collect();
+    assert_eq!(of_one, (0..100).collect::<Vec<_>>(), "each publisher's own order");
+    assert!(subscriptions[0].recv(Some(Duration::ZERO)).is_err());
+    assert_eq!(subscriptions[0].counts().received, 200);
+}
+
+#[test]
+fn whoever_sleeps_is_woken_by_a_publish_and_by_close() {
+    let daemon = start();
+    let (publisher, reader) = (client(&daemon), client(&daemon));
+    let topic = publisher.topic("t", options(Policy::Overwrite, 8)).unwrap();
+    let subscription =
+        reader.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    for round in 0..20 {
+        std::thread::scope(|scope| {
+            let receiver = scope.spawn(|| next(&subscription));
+            // Some rounds find it spinning, some asleep.
+            std::thread::sleep(Duration::from_millis(round % 4 * 3));
+            publish(&topic, round);
+            assert_eq!(receiver.join().unwrap(), round);
+        });
+    }
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| subscription.recv(None));
+        std::thread::sleep(Duration::from_millis(20));
+        subscription.close();
+        assert!(receiver.join().unwrap().is_err());
+    });
+    until("the daemon forgets the subscription", || topic.stats().unwrap().subscriptions == 0);
+}
+
+#[test]
+fn a_lapped_reader_learns_exactly_how_many_it_missed_and_harms_nobody() {
+    let daemon = start();
+    let (publisher, slow, quick) = (client(&daemon), client(&daemon), client(&daemon));
+    let topic = publisher.topic("t", options(Policy::Overwrite, 8)).unwrap();
+    let lagging = slow.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    let present = quick.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    for n in 0..100 {
+        publish(&topic, n);
+        assert_eq!(next(&present), n);
+    }
+    let Event::Overtaken { missed } = lagging.recv(Some(PATIENCE)).unwrap() else {
+        panic!("it missed something")
+    };
+    let rest: Vec<u64> = (missed..100).map(|_| next(&lagging)).collect();
+    assert_eq!(rest, (missed..100).collect::<Vec<_>>());
+    let counts = lagging.counts();
+    assert_eq!(counts.received + counts.missed, 100);
+    assert_eq!((present.counts().received, present.counts().missed), (100, 0));
+}
+
+#[test]
+fn late_joiners_start_where_they_say() {
+    let daemon = start();
+    let client = client(&daemon);
+    let topic = client.topic("t", options(Policy::Overwrite, 64)).unwrap();
+    let third = (0..10).map(|n| {
+        let payload = [n, !n].map(u64::to_le_bytes).concat();
+        topic.publish(&Publication::new(&payload).type_id(n as u16)).unwrap()
+    });
+    let positions: Vec<_> = third.collect();
+    let from = |start| topic.subscribe(start, Keep::InLog);
+    assert_eq!(next(&from(Start::Oldest).unwrap()), 0);
+    assert_eq!(next(&from(Start::At(positions[3])).unwrap()), 3);
+    assert!(from(Start::Newest).unwrap().recv(Some(Duration::ZERO)).is_err());
+    let mut elsewhere = positions[3];
+    elsewhere.epoch += 1;
+    assert_eq!(from(Start::At(elsewhere)).unwrap_err().code(), ErrorCode::InvalidArgument);
+}
+
+#[test]
+fn ids_travel_and_wrong_calls_are_told_why() {
+    let daemon = start();
+    let client = client(&daemon);
+    let topic = client.topic("t", options(Policy::Overwrite, 8)).unwrap();
+    let unheard = topic.publish(&Publication::new(b"x").must_be_heard()).unwrap_err();
+    assert_eq!(unheard.code(), ErrorCode::NoSubscribers);
+    let subscription = topic.subscribe(Start::Newest, Keep::InLog).unwrap();
+    let (trace, correlation) = (1 << 100 | 7, 9 << 64);
+    topic.publish(&Publication::new(b"x").trace(trace).correlation(correlation)).unwrap();
+    let Event::Message(message) = subscription.recv(Some(PATIENCE)).unwrap() else { panic!() };
+    assert_eq!((message.envelope.trace, message.envelope.correlation), (trace, correlation));
+    assert_eq!(message.envelope.publisher, client.info().session);
+    let long = topic.publish(&Publication::new(&[0; 65])).unwrap_err();
+    assert_eq!(long.code(), ErrorCode::TooLarge);
+    assert!(long.to_string().contains("65") && long.to_string().contains("64"), "{long}");
+    let unknown = client.find_topic("u").unwrap_err();
+    assert!(unknown.code() == ErrorCode::UnknownTopic && unknown.to_string().contains('t'));
+    let other = client.topic("t", options(Policy::Reject, 8)).unwrap_err();
+    assert_eq!(other.code(), ErrorCode::AlreadyExists);
+}
+
+#[test]
+fn reject_refuses_what_a_reader_would_miss() {
+    let daemon = start();
+    let (publisher, reader) = (client(&daemon), client(&daemon));
+    let topic = publisher.topic("t", options(Policy::Reject, 4)).unwrap();
+    let subscription =
+        reader.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    publish_all(&topic, 0..4);
+    let refused = topic.publish(&Publication::new(b"x")).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Backpressure);
+    assert_eq!(next(&subscription), 0);
+    publish(&topic, 4);
+    assert_eq!((1..5).map(|_| next(&subscription)).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    // Nobody waits for one who has left.
+    drop(subscription);
+    publish_all(&topic, 0..20);
+}
+
+#[test]
+fn block_waits_for_room_and_loses_nothing() {
+    let daemon = start();
+    let (publisher, reader) = (client(&daemon), client(&daemon));
+    let topic = publisher.topic("t", options(Policy::Block { patience: PATIENCE }, 4)).unwrap();
+    let subscription =
+        reader.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| publish_all(&topic, 0..200));
+        let waits = || topic.stats().unwrap().waiting == 1;
+        until("a publish waits", waits);
+        assert_eq!(
+            (0..200).map(|_| next(&subscription)).collect::<Vec<_>>(),
+            Vec::from_iter(0..200)
+        );
+    });
+    assert_eq!(subscription.counts().missed, 0);
+}
+
+#[test]
+fn a_laggard_of_a_blocking_topic_is_cut_off_and_told() {
+    let daemon = start();
+    let (publisher, slow, quick) = (client(&daemon), client(&daemon), client(&daemon));
+    let patience = Duration::from_millis(30);
+    let topic = publisher.topic("t", options(Policy::Block { patience }, 4)).unwrap();
+    let laggard = slow.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    let present = quick.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    for n in 0..20 {
+        publish(&topic, n);
+        assert_eq!(next(&present), n);
+    }
+    let end = loop {
+        match laggard.recv(Some(PATIENCE)) {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(end.code(), ErrorCode::CutOff, "{end}");
+    assert_eq!(topic.stats().unwrap().subscriptions, 1);
+}
+
+#[test]
+fn a_stopped_subscriber_changes_nobody_elses_counts() {
+    let daemon = start();
+    let (publisher, reader) = (client(&daemon), client(&daemon));
+    let topic = publisher.topic("t", options(Policy::Overwrite, 1024)).unwrap();
+    let present = reader.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    // One that subscribes, and whose process then never reads again.
+    let stopped =
+        client(&daemon).find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    let started = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let heard = scope.spawn(|| {
+            started.wait();
+            (0..5000).map(|_| next(&present)).collect::<Vec<_>>()
+        });
+        started.wait();
+        for n in 0..5000 {
+            // So that the present one is never lapped by this test itself.
+            until("it keeps up", || n < present.counts().received + 1000);
+            publish(&topic, n);
+        }
+        assert_eq!(heard.join().unwrap(), Vec::from_iter(0..5000));
+    });
+    assert_eq!(stopped.counts().received, 0);
+}
+
+#[test]
+fn a_daemon_that_starts_anew_has_the_same_topic_again() {
+    let mut daemon = start();
+    let (publisher, reader) = (client(&daemon), client(&daemon));
+    let topic = publisher.topic("t", options(Policy::Overwrite, 8)).unwrap();
+    let subscription = reader.topic("t", options(Policy::Overwrite, 8)).unwrap();
+    let subscription = subscription.subscribe(Start::Newest, Keep::InLog).unwrap();
+    publish(&topic, 1);
+    daemon.kill_and_restart(WITH_BUS);
+    assert_eq!(next(&subscription), 1, "what was published before is still there");
+    let gone = subscription.recv(Some(PATIENCE)).unwrap_err();
+    assert_eq!(gone.code(), ErrorCode::DaemonRestarted, "{gone}");
+    let published = Instant::now();
+    while topic.publish(&Publication::new(&[0; 16])).is_err() {
+        assert!(published.elapsed() < PATIENCE);
+    }
+    let again = loop {
+        match subscription.recv(Some(PATIENCE)) {
+            Ok(Event::Message(message)) => break message,
+            Ok(event) => panic!("{event:?}"),
+            Err(error) => assert_eq!(error.code(), ErrorCode::DaemonRestarted, "{error}"),
+        }
+    };
+    assert_eq!(again.position.sequence, 0, "of another epoch");
+}
+
+#[test]
+fn a_dead_subscriber_and_a_dead_daemon_leave_nothing() {
+    let mut daemon = start();
+    let publisher = client(&daemon);
+    let topic = publisher.topic("t", options(Policy::Reject, 4)).unwrap();
+    let reader = client(&daemon);
+    let subscription =
+        reader.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    reader.close();
+    until("its subscription is gone", || topic.stats().unwrap().subscriptions == 0);
+    publish_all(&topic, 0..10);
+    drop(subscription);
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(daemon.wait(), Some(0));
+    assert_eq!(daemon.names(), Vec::<String>::new());
+}
