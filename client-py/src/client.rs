@@ -14,7 +14,7 @@ use ringfence::{Error, Spin};
 
 use crate::error::raise;
 use crate::wait::{self, Limit};
-use crate::{batch, buffer, method};
+use crate::{batch, buffer, method, topic};
 
 /// A connection to a daemon. Any thread may use it.
 #[pyclass(frozen, subclass, weakref, module = "ringfence._core")]
@@ -100,6 +100,19 @@ impl Client {
     /// A method of an engine; looked up at its first use.
     fn _method(&self, engine: String, name: String) -> method::Method {
         method::Method::new(self.inner.clone(), engine, name)
+    }
+
+    /// The topic of this name; made if there is none and `slots` are given.
+    fn _topic(
+        &self,
+        py: Python<'_>,
+        name: String,
+        slots: Option<u32>,
+        payload_bytes: usize,
+        policy: &str,
+        patience: f64,
+    ) -> PyResult<topic::Topic> {
+        topic::Topic::open(py, &self.inner, name, slots, payload_bytes, (policy, patience))
     }
 
     /// Memory for so many bytes that the daemon reads where they are filled.

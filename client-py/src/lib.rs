@@ -13,6 +13,7 @@ mod method;
 mod pack;
 mod pending;
 mod target;
+mod topic;
 mod topology;
 mod unpack;
 mod wait;
@@ -36,6 +37,8 @@ mod _core {
     use crate::pack::Layout;
     #[pymodule_export]
     use crate::pending::Pending;
+    #[pymodule_export]
+    use crate::topic::{Counts, Message, Position, Subscription, Topic, TopicStats};
     #[pymodule_export]
     use crate::topology::Topology;
 

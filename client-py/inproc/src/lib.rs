@@ -21,6 +21,8 @@ mod pack;
 #[path = "../../src/pending.rs"]
 mod pending;
 mod target;
+#[path = "../../src/topic.rs"]
+mod topic;
 #[path = "../../src/unpack.rs"]
 mod unpack;
 #[path = "../../src/wait.rs"]

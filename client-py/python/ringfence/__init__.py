@@ -10,7 +10,17 @@ from __future__ import annotations
 
 from ._client import Client
 from ._connect import connect, find_daemon
-from ._core import Pending, __version__, copied_bytes
+from ._core import (
+    Counts,
+    Message,
+    Pending,
+    Position,
+    Topic,
+    TopicStats,
+    TopicSubscription,
+    __version__,
+    copied_bytes,
+)
 from ._engine import Engine, Method
 from ._errors import (
     Backpressure,
@@ -64,6 +74,7 @@ __all__ = [
     "Client",
     "Collection",
     "CollectionStats",
+    "Counts",
     "Daemon",
     "DaemonRestarted",
     "DaemonStalled",
@@ -73,9 +84,11 @@ __all__ = [
     "ForkedSession",
     "Hits",
     "Loan",
+    "Message",
     "Method",
     "Pending",
     "PermissionDenied",
+    "Position",
     "RemoteError",
     "RemoteFileNotFoundError",
     "RemoteKeyError",
@@ -93,6 +106,9 @@ __all__ = [
     "SessionKilled",
     "Stats",
     "Subscription",
+    "Topic",
+    "TopicStats",
+    "TopicSubscription",
     "Vectors",
     "__version__",
     "aio",

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-    from ._core import Pending
+    from ._core import Pending, Topic
     from ._daemon import Daemon, Stats
     from ._loan import Loan
-    from ._types import Timeout
+    from ._types import Policy, Timeout
     from ._vectors import Vectors
 
 
@@ -66,6 +66,33 @@ class ClientMethods(_Base):
     def engines(self) -> list[str]:
         """The names of the daemon's engines."""
         return [name for name, _, _ in self._engines()]
+
+    def topic(
+        self,
+        name: str,
+        *,
+        slots: int = 1024,
+        payload_bytes: int = 192,
+        policy: Policy = "overwrite",
+        patience: float = 1.0,
+    ) -> Topic:
+        """The topic of this name: messages that many publish and many read, in one order. It is made
+        if there is none; if there is one that was made otherwise, that is a ``ValueError``::
+
+            ticks = client.topic("market.ticks", payload_bytes=64)
+            with ticks.subscribe() as subscription:
+                ticks.publish(b"101500")
+                subscription.recv().data            # b"101500"
+
+        ``slots``: messages that its log holds, a power of two. ``payload_bytes``: bytes of the longest
+        payload. ``policy``: what happens when a subscription is slow: ``"overwrite"`` (it misses
+        messages and learns how many), ``"block"`` (a publish waits, ``patience`` seconds at most; then
+        the subscription is cut off) or ``"reject"`` (the publish raises ``Backpressure``)."""
+        return self._topic(name, slots, payload_bytes, policy, patience)
+
+    def find_topic(self, name: str) -> Topic:
+        """The topic of this name, however it was made; a ``KeyError`` if there is none."""
+        return self._topic(name, None, 0, "overwrite", 0.0)
 
     def stats(self, *, timeout: Timeout = ...) -> Stats:
         """The daemon as it sees itself: uptime, sessions, calls, ``leased_bytes``, ..."""

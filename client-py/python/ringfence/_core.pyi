@@ -44,6 +44,9 @@ class Client:
         """Lets go of the daemon. Later calls raise; a second `close` does nothing."""
 
     def _is_closed(self) -> bool: ...
+    def _topic(
+        self, name: str, slots: int | None, payload_bytes: int, policy: str, patience: float
+    ) -> Topic: ...
     def _loan(self, len: int) -> Loan: ...
     def _method(self, engine: str, name: str) -> Method: ...
     def _info(self) -> tuple[str | None, str | None, int, int, int, str, bool, bool, bool]: ...
@@ -214,3 +217,181 @@ def copied_bytes() -> int:
     """Bytes of payloads over 64 KiB that the clients of this process have copied so far."""
 
 def error_table() -> list[tuple[int, str, str, str]]: ...
+
+@final
+class Position:
+    """Where a message stands: the daemon's run, and its number in the topic there."""
+
+    def __new__(cls, epoch: int, sequence: int) -> Self: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def sequence(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __lt__(self, other: Position, /) -> bool: ...
+    def __le__(self, other: Position, /) -> bool: ...
+    def __gt__(self, other: Position, /) -> bool: ...
+    def __ge__(self, other: Position, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Message:
+    """A message that was received."""
+
+    @property
+    def data(self) -> bytes:
+        """The payload."""
+
+    @property
+    def position(self) -> Position:
+        """Where it stands in its topic."""
+
+    @property
+    def type_id(self) -> int:
+        """What the payload is: a number of the message schema."""
+
+    @property
+    def timestamp(self) -> int:
+        """When it got its position: nanoseconds since 1970."""
+
+    @property
+    def publisher(self) -> int:
+        """The session that published it; 0 in process."""
+
+    @property
+    def trace(self) -> int:
+        """The publisher's trace id; 0 is none."""
+
+    @property
+    def correlation(self) -> int:
+        """What it answers or belongs to; 0 is nothing."""
+
+    @property
+    def missed(self) -> int:
+        """Messages that were overwritten right before it, and are lost to this subscription."""
+
+@final
+class TopicStats:
+    """How a topic stands."""
+
+    @property
+    def published(self) -> int:
+        """Messages published so far."""
+
+    @property
+    def subscriptions(self) -> int:
+        """Subscriptions that are open."""
+
+    @property
+    def waiting(self) -> int:
+        """Publishes that wait for room."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleMethodOverride]
+
+@final
+class Counts:
+    """What became of the messages since a subscription's start: together all that was published."""
+
+    @property
+    def received(self) -> int:
+        """Handed out."""
+
+    @property
+    def missed(self) -> int:
+        """Overwritten before they were read, or published and not read when it was cut off."""
+
+    @property
+    def dropped(self) -> int:
+        """Read, and dropped from its buffer or instead of entering it."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleMethodOverride]
+
+@final
+class Topic:
+    """A topic: messages that many publish and many read, in one order. Any thread may use it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def slots(self) -> int:
+        """Messages that its log holds."""
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of the longest payload."""
+
+    @property
+    def policy(self) -> Literal["overwrite", "block", "reject"]:
+        """What happens when a subscription is slow: "overwrite", "block" or "reject"."""
+
+    @property
+    def patience(self) -> float:
+        """How long a publish waits under "block", in seconds."""
+
+    def publish(
+        self,
+        payload: Buffer | _Array,
+        /,
+        *,
+        type_id: int = 0,
+        trace: int = 0,
+        correlation: int = 0,
+        must_be_heard: bool = False,
+        timeout: float | None | EllipsisType = ...,
+    ) -> Position:
+        """Publishes a message and gives its place: whoever looks from now on finds it there.
+
+        `must_be_heard`: it is an error if nobody has subscribed."""
+
+    def subscribe(
+        self,
+        start: Literal["newest", "oldest"] | Position | None = None,
+        *,
+        drop_oldest: int | None = None,
+        drop_newest: int | None = None,
+    ) -> TopicSubscription:
+        """Subscribes. `start` is "newest" (from the next message on), "oldest" (what the log still holds)
+        or a `Position`. What is not handed out stays in the topic's log, or in a buffer of so many
+        messages (`drop_oldest=` or `drop_newest=`), filled at each receive."""
+
+    def stats(self) -> TopicStats:
+        """How it stands."""
+
+@final
+class TopicSubscription:
+    """A subscription. Any thread may use it, one at a time receives."""
+
+    @property
+    def topic(self) -> str:
+        """The topic's name."""
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the messages since its start."""
+
+    def recv(self, *, timeout: float | None | EllipsisType = ...) -> Message:
+        """The next message; waits for it, `timeout` seconds at most (`None` is for ever), then raises
+        `CallTimeout`."""
+
+    def recv_batch(
+        self, max: int = 100, *, timeout: float | None | EllipsisType = ...
+    ) -> list[Message]:
+        """Up to `max` messages: waits until there are so many, `timeout` seconds at most. An empty list
+        if none came."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Message:
+        """Waits for ever; ends when the subscription is closed."""
+
+    def close(self) -> None:
+        """Ends it. Whoever receives from it is woken; when this returns nothing more is received."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any, /) -> None: ...

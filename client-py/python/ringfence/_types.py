@@ -15,5 +15,8 @@ Metric = Literal["l2", "cosine", "dot"]
 """How distance is measured, smaller is nearer: ``l2`` is the *squared* Euclidean distance,
 ``cosine`` is 1 - cos(a, b), ``dot`` is 1 - a.b."""
 
+Policy = Literal["overwrite", "block", "reject"]
+"""What happens to a publish when a subscription is slow."""
+
 Outcome = Literal["not_started", "unknown"]
 """What is known about a call that got no answer."""

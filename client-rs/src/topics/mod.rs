@@ -34,6 +34,7 @@ use self::remote::RemoteTopic;
 pub use self::subscription::Subscription;
 use crate::client::Client;
 use crate::error::Error;
+use crate::method::Method;
 use crate::options::CallOptions;
 use crate::pending::Pending;
 use crate::way::Way;
@@ -152,6 +153,36 @@ impl Topic {
         }
     }
 
+    /// For bindings that wait in their own way: the call that publishes this message. `None` in process.
+    #[doc(hidden)]
+    pub fn request<T>(
+        &self,
+        message: &Publication<'_>,
+        send: impl FnOnce(&Client, &Method, &[u8]) -> T,
+    ) -> Option<T> {
+        match &self.inner {
+            Inner::Remote(remote) => Some(remote.request(message, send)),
+            #[cfg(feature = "inproc")]
+            Inner::Inproc(_) => None,
+        }
+    }
+
+    /// The position that such a call has answered.
+    #[doc(hidden)]
+    pub fn position(&self, reply: &[u8]) -> Result<Position, Error> {
+        Ok(Position { epoch: self.epoch(), sequence: publish::sequence(reply)? })
+    }
+
+    /// After such a call has failed because the daemon has started anew.
+    #[doc(hidden)]
+    pub fn open_again(&self) -> Result<(), Error> {
+        match &self.inner {
+            Inner::Remote(remote) => remote.open_again(),
+            #[cfg(feature = "inproc")]
+            Inner::Inproc(_) => Ok(()),
+        }
+    }
+
     /// Publishes without waiting for the answer, whose value is a sequence: see [`published`](Self::published).
     ///
     /// # Errors
@@ -183,8 +214,7 @@ impl Topic {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub fn published(&self, pending: Pending) -> Result<Position, Error> {
-        let reply = pending.wait()?;
-        Ok(Position { epoch: self.epoch(), sequence: publish::sequence(&reply)? })
+        self.position(&pending.wait()?)
     }
 
     /// Subscribes.

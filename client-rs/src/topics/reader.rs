@@ -180,6 +180,9 @@ impl Reader {
         if let Some(event) = self.look(attached)? {
             return Ok(event);
         }
+        if time.is_none() {
+            return Err(time.over());
+        }
         let mut patience = Patience::new(self.topic.client.spin());
         loop {
             let step = patience.step();

@@ -106,7 +106,7 @@ impl RemoteTopic {
 
     /// The daemon does not know the handle: it has started anew. Opens the topic there.
     #[cold]
-    fn open_again(&self) -> Result<(), Error> {
+    pub(super) fn open_again(&self) -> Result<(), Error> {
         let opened = open(&self.client, &self.methods, &self.shared.name, self.shared.asked)?;
         *self.shared.opened.lock() = opened;
         Ok(())
@@ -139,6 +139,16 @@ impl RemoteTopic {
             message.encoded(topic, |bytes| self.client.call(method, bytes, options))
         })?;
         Ok(Position { epoch: self.epoch(), sequence: sequence(&reply)? })
+    }
+
+    #[inline]
+    pub(super) fn request<T>(
+        &self,
+        message: &Publication<'_>,
+        send: impl FnOnce(&Client, &Method, &[u8]) -> T,
+    ) -> T {
+        let method = self.method(message);
+        message.encoded(self.handle(), |bytes| send(&self.client, method, bytes))
     }
 
     pub(super) fn submit(&self, message: &Publication<'_>) -> Result<Pending, Error> {

@@ -176,6 +176,11 @@ impl Time {
         self.until
     }
 
+    /// Is nothing to be waited for at all?
+    pub(super) fn is_none(self) -> bool {
+        self.timeout == Some(Duration::ZERO)
+    }
+
     /// What is left of it.
     pub(super) fn left(self) -> Duration {
         let left = |until: Instant| until.saturating_duration_since(Instant::now());

@@ -1,0 +1,485 @@
+//! The native classes of topics: publish, subscribe, messages.
+//!
+//! `ringfence.Topic` and `ringfence.Subscription` are these themselves, so that no Python frame stands
+//! between a caller and a message. Whoever waits has let go of the interpreter, and hears signals. It
+//! does *not* know what payloads mean.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use ringfence::{Error, ErrorCode, Event, Keep, Policy, Publication, Start, TopicOptions};
+
+use crate::buffer;
+use crate::error::raise;
+use crate::wait::{self, Limit};
+
+/// How long a receive waits if its caller does not say: as every other call.
+const RECEIVE: Duration = Duration::from_secs(30);
+
+/// Events that one step of a batch takes.
+const STEP: usize = 64;
+
+/// Where a message stands: the daemon's run, and its number in the topic there.
+#[pyclass(frozen, eq, ord, hash, module = "ringfence", get_all)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Position {
+    epoch: u64,
+    sequence: u64,
+}
+
+#[pymethods]
+impl Position {
+    #[new]
+    fn new(epoch: u64, sequence: u64) -> Self {
+        Self { epoch, sequence }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Position(epoch={}, sequence={})", self.epoch, self.sequence)
+    }
+}
+
+impl Position {
+    fn of(position: ringfence::Position) -> Self {
+        Self { epoch: position.epoch, sequence: position.sequence }
+    }
+}
+
+/// A message that was received.
+#[pyclass(frozen, module = "ringfence", get_all)]
+pub(crate) struct Message {
+    /// The payload.
+    data: Py<PyBytes>,
+    /// Where it stands in its topic.
+    position: Py<Position>,
+    /// What the payload is: a number of the message schema.
+    type_id: u16,
+    /// When it got its position: nanoseconds since 1970.
+    timestamp: u64,
+    /// The session that published it; 0 in process.
+    publisher: u64,
+    /// The publisher's trace id; 0 is none.
+    trace: u128,
+    /// What it answers or belongs to; 0 is nothing.
+    correlation: u128,
+    /// Messages that were overwritten right before it, and are lost to this subscription.
+    missed: u64,
+}
+
+#[pymethods]
+impl Message {
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let len = self.data.bind(py).as_bytes().len();
+        let (position, type_id) = (self.position.get(), self.type_id);
+        format!("<message {} of type {type_id}, {len} bytes>", position.sequence)
+    }
+}
+
+/// How a topic stands.
+#[pyclass(frozen, eq, module = "ringfence", get_all)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TopicStats {
+    /// Messages published so far.
+    published: u64,
+    /// Subscriptions that are open.
+    subscriptions: u64,
+    /// Publishes that wait for room.
+    waiting: u64,
+}
+
+#[pymethods]
+impl TopicStats {
+    fn __repr__(&self) -> String {
+        let Self { published, subscriptions, waiting } = self;
+        format!(
+            "TopicStats(published={published}, subscriptions={subscriptions}, waiting={waiting})"
+        )
+    }
+}
+
+/// What became of the messages since a subscription's start: together all that was published.
+#[pyclass(frozen, eq, module = "ringfence", get_all)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Handed out.
+    received: u64,
+    /// Overwritten before they were read, or published and not read when it was cut off.
+    missed: u64,
+    /// Read, and dropped from its buffer or instead of entering it.
+    dropped: u64,
+}
+
+#[pymethods]
+impl Counts {
+    fn __repr__(&self) -> String {
+        let Self { received, missed, dropped } = self;
+        format!("Counts(received={received}, missed={missed}, dropped={dropped})")
+    }
+}
+
+/// A topic: messages that many publish and many read, in one order. Any thread may use it.
+#[pyclass(frozen, weakref, module = "ringfence")]
+pub(crate) struct Topic {
+    topic: ringfence::Topic,
+}
+
+impl Topic {
+    /// The topic of this name; made if there is none and `slots` are given.
+    pub(crate) fn open(
+        py: Python<'_>,
+        client: &ringfence::Client,
+        name: String,
+        slots: Option<u32>,
+        payload_bytes: usize,
+        (policy, patience): (&str, f64),
+    ) -> PyResult<Self> {
+        let policy = parse_policy(policy, patience)?;
+        let client = client.clone();
+        let topic = wait::aside_or_raise(py, move || match slots {
+            Some(slots) => client.topic(&name, TopicOptions { policy, slots, payload_bytes }),
+            None => client.find_topic(&name),
+        })?;
+        Ok(Self { topic })
+    }
+
+    fn publish_bytes(
+        &self,
+        py: Python<'_>,
+        message: &Publication<'_>,
+        timeout: Limit,
+    ) -> PyResult<ringfence::Position> {
+        let options = timeout.options();
+        let send = |client: &ringfence::Client, method: &ringfence::Method, bytes: &[u8]| {
+            wait::call(py, client, method, bytes, &options)
+        };
+        match self.topic.request(message, send) {
+            None => {
+                let published = py.detach(|| self.topic.publish(message));
+                wait::or_raise(py, published)
+            }
+            Some(reply) => wait::or_raise(py, self.topic.position(&reply?)),
+        }
+    }
+}
+
+#[pymethods]
+impl Topic {
+    /// Its name.
+    #[getter]
+    fn name(&self) -> &str {
+        self.topic.name()
+    }
+
+    /// Messages that its log holds.
+    #[getter]
+    fn slots(&self) -> u32 {
+        self.topic.options().slots
+    }
+
+    /// Bytes of the longest payload.
+    #[getter]
+    fn payload_bytes(&self) -> usize {
+        self.topic.options().payload_bytes
+    }
+
+    /// What happens when a subscription is slow: "overwrite", "block" or "reject".
+    #[getter]
+    fn policy(&self) -> &'static str {
+        match self.topic.options().policy {
+            Policy::Overwrite => "overwrite",
+            Policy::Block { .. } => "block",
+            Policy::Reject => "reject",
+        }
+    }
+
+    /// How long a publish waits under "block", in seconds.
+    #[getter]
+    fn patience(&self) -> f64 {
+        match self.topic.options().policy {
+            Policy::Block { patience } => patience.as_secs_f64(),
+            _ => 0.0,
+        }
+    }
+
+    /// Publishes a message and gives its place: whoever looks from now on finds it there.
+    ///
+    /// `must_be_heard`: it is an error if nobody has subscribed.
+    #[pyo3(signature = (payload, /, *, type_id = 0, trace = 0, correlation = 0, must_be_heard = false,
+        timeout = Limit::DEFAULT))]
+    #[allow(clippy::too_many_arguments)] // named ones in Python
+    fn publish(
+        &self,
+        py: Python<'_>,
+        payload: &Bound<'_, PyAny>,
+        type_id: u16,
+        trace: u128,
+        correlation: u128,
+        must_be_heard: bool,
+        timeout: Limit,
+    ) -> PyResult<Position> {
+        let copy;
+        let bytes = match payload.cast::<PyBytes>() {
+            Ok(bytes) => bytes.as_bytes(),
+            Err(_) => {
+                copy = buffer::to_vec(payload, "payload")?;
+                &copy
+            }
+        };
+        let message =
+            Publication::new(bytes).type_id(type_id).trace(trace).correlation(correlation);
+        let message = if must_be_heard { message.must_be_heard() } else { message };
+        let published = match self.publish_bytes(py, &message, timeout) {
+            Err(error) if is_unknown_topic(py, &error) => {
+                let topic = self.topic.clone();
+                wait::aside_or_raise(py, move || topic.open_again())?;
+                self.publish_bytes(py, &message, timeout)
+            }
+            published => published,
+        };
+        published.map(Position::of)
+    }
+
+    /// Subscribes. `start` is "newest" (from the next message on), "oldest" (what the log still holds)
+    /// or a `Position`. What is not handed out stays in the topic's log, or in a buffer of so many
+    /// messages (`drop_oldest=` or `drop_newest=`), filled at each receive.
+    #[pyo3(signature = (start = None, *, drop_oldest = None, drop_newest = None))]
+    fn subscribe(
+        &self,
+        py: Python<'_>,
+        start: Option<&Bound<'_, PyAny>>,
+        drop_oldest: Option<usize>,
+        drop_newest: Option<usize>,
+    ) -> PyResult<Subscription> {
+        let start = start.map_or(Ok(Start::Newest), parse_start)?;
+        let keep = match (drop_oldest, drop_newest) {
+            (None, None) => Keep::InLog,
+            (Some(buffer), None) => Keep::DropOldest { buffer },
+            (None, Some(buffer)) => Keep::DropNewest { buffer },
+            (Some(_), Some(_)) => {
+                let text = "a buffer drops its oldest messages or the newest: give one of the two";
+                return Err(PyValueError::new_err(text));
+            }
+        };
+        let topic = self.topic.clone();
+        let subscription = wait::aside_or_raise(py, move || topic.subscribe(start, keep))?;
+        Ok(Subscription { subscription, missed: Mutex::new(0) })
+    }
+
+    /// How it stands.
+    fn stats(&self, py: Python<'_>) -> PyResult<TopicStats> {
+        let topic = self.topic.clone();
+        let stats = wait::aside_or_raise(py, move || topic.stats())?;
+        let ringfence::TopicStats { published, subscriptions, waiting } = stats;
+        Ok(TopicStats { published, subscriptions, waiting })
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<ringfence.Topic {:?}>", self.name())
+    }
+}
+
+/// A subscription. Any thread may use it, one at a time receives.
+#[pyclass(frozen, weakref, module = "ringfence", name = "TopicSubscription")]
+pub(crate) struct Subscription {
+    subscription: ringfence::Subscription,
+    /// Missed since the last message that was handed out.
+    missed: Mutex<u64>,
+}
+
+impl Subscription {
+    /// The message of an event; what was missed is said with the next message.
+    fn take(&self, py: Python<'_>, event: Event) -> PyResult<Option<Message>> {
+        let message = match event {
+            Event::Overtaken { missed } => {
+                *self.missed.lock() += missed;
+                return Ok(None);
+            }
+            Event::Message(message) => message,
+        };
+        let envelope = message.envelope;
+        Ok(Some(Message {
+            data: PyBytes::new(py, &message.payload).unbind(),
+            position: Py::new(py, Position::of(message.position))?,
+            type_id: envelope.type_id,
+            timestamp: envelope.timestamp,
+            publisher: envelope.publisher,
+            trace: envelope.trace,
+            correlation: envelope.correlation,
+            missed: std::mem::take(&mut *self.missed.lock()),
+        }))
+    }
+
+    /// The next message within the time; `None` if there is none.
+    fn next(&self, py: Python<'_>, limit: Option<Duration>) -> PyResult<Option<Message>> {
+        // Most messages are there already: the interpreter is kept for these.
+        let mut found = self.subscription.recv_until_signal(Duration::ZERO);
+        loop {
+            match found {
+                Ok(event) => {
+                    if let Some(message) = self.take(py, event)? {
+                        return Ok(Some(message));
+                    }
+                    found = self.subscription.recv_until_signal(Duration::ZERO);
+                }
+                Err(Error::NoMessage { .. }) => {
+                    let waited = wait::until(py, limit, |slice| {
+                        match self.subscription.recv_until_signal(slice) {
+                            Err(Error::NoMessage { .. }) => None,
+                            found => Some(found),
+                        }
+                    })?;
+                    match waited {
+                        Some(waited) => found = waited,
+                        None => return Ok(None),
+                    }
+                }
+                Err(error) => return Err(raise(py, &error)),
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Subscription {
+    /// The topic's name.
+    #[getter]
+    fn topic(&self) -> &str {
+        self.subscription.topic()
+    }
+
+    /// The next message; waits for it, `timeout` seconds at most (`None` is for ever), then raises
+    /// `CallTimeout`.
+    #[pyo3(signature = (*, timeout = Limit::DEFAULT))]
+    fn recv(&self, py: Python<'_>, timeout: Limit) -> PyResult<Message> {
+        let limit = timeout.or(Some(RECEIVE));
+        match self.next(py, limit)? {
+            Some(message) => Ok(message),
+            None => Err(raise(py, &Error::NoMessage { within: limit.unwrap_or_default() })),
+        }
+    }
+
+    /// Up to `max` messages: waits until there are so many, `timeout` seconds at most. An empty list
+    /// if none came.
+    #[pyo3(signature = (max = 100, *, timeout = Limit::DEFAULT))]
+    fn recv_batch(&self, py: Python<'_>, max: usize, timeout: Limit) -> PyResult<Vec<Message>> {
+        let limit = timeout.or(Some(RECEIVE));
+        let started = std::time::Instant::now();
+        let mut batch = Vec::new();
+        while batch.len() < max {
+            let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
+            let step = (max - batch.len()).min(STEP);
+            let events = wait::until(py, left, |slice| {
+                match self.subscription.recv_batch(step, Some(slice)) {
+                    Ok(events) if events.is_empty() => None,
+                    events => Some(events),
+                }
+            })?;
+            match events {
+                None => break,
+                Some(Err(error)) if batch.is_empty() => return Err(raise(py, &error)),
+                // Said again by the next call.
+                Some(Err(_)) => break,
+                Some(Ok(events)) => {
+                    for event in events {
+                        batch.extend(self.take(py, event)?);
+                    }
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// Waits for ever; ends when the subscription is closed.
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Message>> {
+        match self.next(py, None) {
+            Err(error) if is_closed(py, &error) => Ok(None),
+            found => found,
+        }
+    }
+
+    /// What became of the messages since its start.
+    #[getter]
+    fn counts(&self) -> Counts {
+        let ringfence::Counts { received, missed, dropped } = self.subscription.counts();
+        Counts { received, missed, dropped }
+    }
+
+    /// Ends it. Whoever receives from it is woken; when this returns nothing more is received.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.subscription.close());
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (exc_type, exc_value, traceback, /))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exc_type: &Bound<'_, PyAny>,
+        exc_value: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) {
+        let _ = (exc_type, exc_value, traceback);
+        self.close(py);
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<ringfence.TopicSubscription to {:?}>", self.topic())
+    }
+}
+
+fn parse_policy(policy: &str, patience: f64) -> PyResult<Policy> {
+    match policy {
+        "overwrite" => Ok(Policy::Overwrite),
+        "reject" => Ok(Policy::Reject),
+        "block" => Duration::try_from_secs_f64(patience)
+            .map(|patience| Policy::Block { patience })
+            .map_err(|_| PyValueError::new_err(format!("patience is {patience}: give seconds"))),
+        other => Err(PyValueError::new_err(format!(
+            "policy is {other:?}; it can be \"overwrite\", \"block\" or \"reject\""
+        ))),
+    }
+}
+
+fn parse_start(start: &Bound<'_, PyAny>) -> PyResult<Start> {
+    // A position of either extension.
+    let part = |name: &str| start.getattr(name).and_then(|part| part.extract::<u64>());
+    if let (Ok(epoch), Ok(sequence)) = (part("epoch"), part("sequence")) {
+        return Ok(Start::At(ringfence::Position { epoch, sequence }));
+    }
+    match start.extract::<&str>() {
+        Ok("newest") => Ok(Start::Newest),
+        Ok("oldest") => Ok(Start::Oldest),
+        Ok(other) => Err(PyValueError::new_err(format!(
+            "start is {other:?}; it can be \"newest\", \"oldest\" or a Position"
+        ))),
+        Err(_) => Err(PyTypeError::new_err(format!(
+            "start must be \"newest\", \"oldest\" or a Position, not {}",
+            start.get_type().name()?
+        ))),
+    }
+}
+
+fn has_code(py: Python<'_>, error: &PyErr, code: ErrorCode) -> bool {
+    let number = error.value(py).getattr("code").and_then(|code| code.extract::<u16>());
+    number.is_ok_and(|number| number == code.as_u16())
+}
+
+#[cold]
+fn is_unknown_topic(py: Python<'_>, error: &PyErr) -> bool {
+    has_code(py, error, ErrorCode::UnknownTopic)
+}
+
+#[cold]
+fn is_closed(py: Python<'_>, error: &PyErr) -> bool {
+    has_code(py, error, ErrorCode::InvalidArgument)
+}
