@@ -131,7 +131,7 @@ def test_services_of_one_node_share_the_bus_of_the_process(file: Path) -> None:
         one.publish(Note(1))
         bare.publish(Note(2))
         assert [inbox.get(timeout=20) for _ in range(2)] == [Note(1), Note(2)]
-        assert repr(one) == "<ringfence.Runtime in process, 0 subscriptions>"
+        assert repr(one) == "<ringfence.Runtime on this process's bus, 0 subscriptions>"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ mod pack;
 mod pending;
 #[path = "../src/target.rs"]
 mod target;
+#[path = "../../src/topic.rs"]
+mod topic;
 #[path = "../../src/unpack.rs"]
 mod unpack;
 #[path = "../../src/wait.rs"]
@@ -116,8 +118,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(globals.unbind())
     })?;
 
-    let doubled = topic("type.1401")?.subscribe(Start::Newest, Keep::InLog)?;
-    let readings = topic("type.1400")?;
+    let doubled = topic_of("type.1401")?.subscribe(Start::Newest, Keep::InLog)?;
+    let readings = topic_of("type.1400")?;
     let publishers: Vec<_> = (0..THREADS)
         .map(|n| {
             let readings = readings.clone();
@@ -144,7 +146,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// A topic that Python has made.
-fn topic(name: &str) -> Result<Topic, String> {
+fn topic_of(name: &str) -> Result<Topic, String> {
     let topics = bus::bus_of_process().topics();
     topics.into_iter().find(|topic| topic.name() == name).ok_or(format!("there is no topic {name}"))
 }

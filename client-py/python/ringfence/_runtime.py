@@ -56,10 +56,6 @@ class Received(Protocol):
 
 M = TypeVar("M", bound=Received)
 
-# One process, one bus: whoever comes first says what its messages are.
-_digest_of_process: list[bytes] = []
-_digest_lock = threading.Lock()
-
 
 class _Dispatcher(threading.Thread):
     """A thread that calls a callback."""
@@ -99,7 +95,12 @@ class Subscription(Generic[M]):
     def _dispatch(self) -> None:
         more = True
         while more:
-            payloads, missed, more = self._receiver.recv()
+            try:
+                payloads, missed, more = self._receiver.recv()
+            except Exception:
+                self.errors += 1
+                _log.exception("a subscription to %s has ended", self._cls.__name__)
+                return
             self.missed += missed
             for payload in payloads:
                 self._deliver(payload)
@@ -134,13 +135,14 @@ class Runtime:
     TradeTick(price=101.5)
 
     ``schema_digest`` is ``SCHEMA_DIGEST`` of generated classes (bytes, or as hexadecimal text): all
-    runtimes of a process that name one must name the same.
+    runtimes of a bus that name one must name the same.
 
     ``topology_path`` and ``service_name`` say who this is and where the others are; both or neither:
 
-    :raises ValueError: only one of them, or a digest that is another than this process's.
+    :raises ValueError: only one of them, or a digest that is another than the bus's.
     :raises RuntimeError: the topology is wrong or has no such service (the text lists those there are),
         or others are reached in a way that this version does not have.
+    :raises DaemonUnavailable: others are reached by the daemon, and there is none.
     """
 
     def __init__(
@@ -151,7 +153,11 @@ class Runtime:
     ) -> None:
         self._carrier = _carrier.choose(topology_path, service_name)
         if schema_digest is not None:
-            _agree(schema_digest)
+            try:
+                _agree(self._carrier, schema_digest)
+            except BaseException:
+                self._carrier.close()
+                raise
         self._pid = os.getpid()
         self._topics: dict[int, Topic] = {}
         self._subscriptions: list[Subscription[Any]] = []
@@ -225,23 +231,20 @@ class Runtime:
     def __repr__(self) -> str:
         if self.closed:
             return "<ringfence.Runtime, closed>"
-        return f"<ringfence.Runtime {self._carrier.name}, {len(self._subscriptions)} subscriptions>"
+        return f"<ringfence.Runtime on {self._carrier.bus}, {len(self._subscriptions)} subscriptions>"
 
 
-def _agree(schema_digest: bytes | str) -> None:
-    """Holds the process to one schema."""
+def _agree(carrier: _carrier.Carrier, schema_digest: bytes | str) -> None:
+    """Holds everybody on a bus to one schema."""
     if isinstance(schema_digest, str):
         schema_digest = bytes.fromhex(schema_digest)
     digest = bytes(schema_digest)
     if len(digest) != 32:
         raise ValueError(f"a schema digest has 32 bytes, not {len(digest)}")
-    with _digest_lock:
-        if not _digest_of_process:
-            _digest_of_process.append(digest)
-        known = _digest_of_process[0]
+    known = carrier.schema(digest)
     if known != digest:
         raise ValueError(
-            f"schema digest mismatch: this process's bus has {known.hex()}, given was {digest.hex()}; "
+            f"schema digest mismatch: {carrier.bus} has {known.hex()}, given was {digest.hex()}; "
             "make all classes from one contracts.yaml: ringfence codegen contracts.yaml --lang python"
         )
 
