@@ -193,7 +193,6 @@ except ImportError as error:
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (lambda: mycelium.UnixTransport("/tmp/x.sock", bytes(32)), "UnixTransport"),
         (lambda: mycelium.TcpTransport("localhost", 9091, bytes(32)), "TcpTransport"),
         (lambda: mycelium.SharedMemoryTransport.create("/x", bytes(32)), "SharedMemoryTransport"),
         (lambda: mycelium.SharedMemoryTransport.open("/x", bytes(32)), "SharedMemoryTransport"),

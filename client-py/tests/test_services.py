@@ -15,7 +15,7 @@ import pytest
 
 import ringfence as rf
 from conftest import eventually, run_python
-from ringfence.compat.mycelium import MessageBus
+from ringfence.compat.mycelium import MessageBus, UnixTransport
 from ringfence.messages import U64, Message, message
 from ringfence.testing import PrivateDaemon, private_daemon
 
@@ -298,6 +298,43 @@ def test_a_bus_by_its_earlier_names(own: PrivateDaemon, file: Path) -> None:
         cleaned = bus.subscriber(Clean)
         bus.publisher_to("preprocessor", Raw).publish(Raw(21))
         assert cleaned.recv(timeout=30) == Clean(42)
+
+
+def test_a_transport_by_its_earlier_name(own: PrivateDaemon, file: Path) -> None:
+    """Its path is the daemon's socket; nothing is said of services."""
+    transport = UnixTransport(own.socket, bytes(32))
+    with pytest.raises(RuntimeError, match=r"call connect\(\) first"):
+        transport.publisher(Raw)
+    transport.connect()
+    with running(file, "preprocessor", PREPROCESSOR):
+        cleaned = transport.subscriber(Clean)
+        transport.publisher(Raw).publish(Raw(4))
+        assert cleaned.recv(timeout=30) == Clean(8)
+    with pytest.raises(ValueError, match="schema digest mismatch: the daemon's bus"):
+        UnixTransport(own.socket, b"\1" * 32).connect()
+    transport.close()
+    transport.close()
+
+
+def test_the_daemon_can_be_named(
+    own: PrivateDaemon, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox: queue.Queue[Raw] = queue.Queue()
+    with rf.Runtime(topology_path=file, service_name="collector") as found:
+        monkeypatch.setenv("RINGFENCE_TARGET", "inproc:")
+        with (
+            rf.Runtime(topology_path=file, service_name="collector", target=own.socket) as named,
+            rf.Runtime(target=str(own.socket)) as bare,
+        ):
+            bare.subscribe(Raw, inbox.put)
+            for number, runtime in enumerate((found, named, bare)):
+                runtime.publish(Raw(number))
+            assert [inbox.get(timeout=30).number for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(RuntimeError, match="inproc: has no processes in it"):
+            rf.Runtime(topology_path=file, service_name="collector")
+    file.write_text('nodes = [{name = "a", services = ["s"]}]')
+    with pytest.raises(ValueError, match="s meets nobody in a daemon: leave target out"):
+        rf.Runtime(topology_path=file, service_name="s", target=own.socket)
 
 
 def test_a_forked_child_is_told(own: PrivateDaemon, file: Path) -> None:

@@ -8,14 +8,13 @@ way and arrives once. What messages are made of no carrier knows.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING, Protocol
 
 from ._errors import DaemonRestarted, DaemonStalled, DaemonUnavailable
 
 if TYPE_CHECKING:
-    import os
-
     from ringfence_inproc._inproc import Topic as NativeTopic
 
     from ._core import Topic as DaemonTopic
@@ -165,10 +164,15 @@ class ByDaemon:
 
     bus = "the daemon's bus"
 
-    def __init__(self, service: str) -> None:
-        from ._connect import connect
+    def __init__(self, target: str | os.PathLike[str] | None, service: str | None) -> None:
+        from ._connect import INPROC, connect
 
-        self._client = connect(name=service)
+        if os.fspath(target or os.environ.get("RINGFENCE_TARGET", "")).startswith(INPROC):
+            raise RuntimeError(
+                f"the target {INPROC} has no processes in it that could meet: name a daemon, or put all "
+                "services on one node without an endpoint"
+            )
+        self._client = connect(target, name=service)
 
     def topic(self, type_id: int, longest: int) -> Topic:
         topic = self._client.topic(f"type.{type_id}", slots=_slots(longest), payload_bytes=longest)
@@ -190,15 +194,18 @@ class ByDaemon:
 
 
 def choose(
-    topology_path: str | os.PathLike[str] | None = None, service_name: str | None = None
+    topology_path: str | os.PathLike[str] | None = None,
+    service_name: str | None = None,
+    target: str | os.PathLike[str] | None = None,
 ) -> Carrier:
-    """The carrier that reaches all services of a topology from this one; without one the process's own bus.
+    """The carrier that reaches all services of a topology from this one; without one the bus of the
+    daemon that was named, else the process's own.
 
-    :raises ValueError: one of the two is missing.
+    :raises ValueError: one of the first two is missing, or nobody meets in the daemon that was named.
     :raises RuntimeError: the topology is wrong, has no such service, or a way that is not built yet.
     :raises DaemonUnavailable: they meet in the daemon, and there is none."""
     if topology_path is None and service_name is None:
-        return InProcess()
+        return InProcess() if target is None else ByDaemon(target, None)
     if topology_path is None or service_name is None:
         raise ValueError("topology_path and service_name go together: give both or neither")
     from .topology import load
@@ -209,7 +216,9 @@ def choose(
         if way.kind in ("unix", "tcp"):
             raise RuntimeError(_needs_bridge(service_name, other, way))
     if any(way.kind == "shm" for way in ways.values()):
-        return ByDaemon(service_name)
+        return ByDaemon(target, service_name)
+    if target is not None:
+        raise ValueError(f"service {service_name} meets nobody in a daemon: leave target out")
     return InProcess()
 
 

@@ -137,9 +137,12 @@ class Runtime:
     ``schema_digest`` is ``SCHEMA_DIGEST`` of generated classes (bytes, or as hexadecimal text): all
     runtimes of a bus that name one must name the same.
 
-    ``topology_path`` and ``service_name`` say who this is and where the others are; both or neither:
+    ``topology_path`` and ``service_name`` say who this is and where the others are; both or neither.
+    ``target`` names the daemon where they meet, as for :func:`ringfence.connect`; without a topology
+    this is a door to the bus of that daemon.
 
-    :raises ValueError: only one of them, or a digest that is another than the bus's.
+    :raises ValueError: only one of the two, a digest that is another than the bus's, or a daemon where
+        nobody meets.
     :raises RuntimeError: the topology is wrong or has no such service (the text lists those there are),
         or others are reached in a way that this version does not have.
     :raises DaemonUnavailable: others are reached by the daemon, and there is none.
@@ -150,8 +153,10 @@ class Runtime:
         schema_digest: bytes | str | None = None,
         topology_path: str | os.PathLike[str] | None = None,
         service_name: str | None = None,
+        *,
+        target: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._carrier = _carrier.choose(topology_path, service_name)
+        self._carrier = _carrier.choose(topology_path, service_name, target)
         if schema_digest is not None:
             try:
                 _agree(self._carrier, schema_digest)

@@ -1,8 +1,8 @@
 """``mycelium`` by its names: ``from ringfence.compat.mycelium import MessageBus``.
 
 No logic of its own: a bus is a :class:`ringfence.Runtime`, a publisher its ``publish``, a subscriber a
-queue that its ``subscribe`` fills. What had a socket or a file of its own between two programs goes
-through the daemon here, so those transports say what to use instead.
+queue that its ``subscribe`` fills. A Unix transport is a connection to a daemon. What had a port or a
+file of its own between two programs goes through the daemon here, so those say what to use instead.
 """
 
 from __future__ import annotations
@@ -139,10 +139,38 @@ def _instead(name: str, why: str) -> NoReturn:
 
 
 class UnixTransport:
-    """A socket between a program and a bridge, which Ringfence does not have: it raises."""
+    """A connection to a daemon. The path is that of its control socket."""
 
-    def __init__(self, path: str | os.PathLike[str], schema_digest: bytes, **_: Any) -> None:
-        _instead("UnixTransport", "programs of one machine meet in its daemon, not at a socket of their own")
+    def __init__(self, path: str | os.PathLike[str], schema_digest: bytes | str | None = None) -> None:
+        self._path = path
+        self._digest = schema_digest
+        self._runtime: Runtime | None = None
+
+    def connect(self) -> None:
+        """Connects. A second time does nothing.
+
+        :raises DaemonUnavailable: there is no daemon.
+        :raises ValueError: its bus has another schema."""
+        if self._runtime is None:
+            self._runtime = Runtime(self._digest, target=self._path)
+
+    def publisher(self, message_cls: type[M]) -> Publisher[M]:
+        """Publishes messages of this class to whoever subscribes at the same daemon."""
+        return Publisher(self._connected(), message_cls)
+
+    def subscriber(self, message_cls: type[M]) -> Subscriber[M]:
+        """Messages of this class, from whoever publishes at the same daemon."""
+        return Subscriber(self._connected(), message_cls)
+
+    def close(self) -> None:
+        """Ends its subscribers. A second time does nothing."""
+        if self._runtime is not None:
+            self._runtime.close()
+
+    def _connected(self) -> Runtime:
+        if self._runtime is None:
+            raise RuntimeError("the transport is not connected: call connect() first")
+        return self._runtime
 
 
 class TcpTransport:
