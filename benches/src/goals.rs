@@ -110,10 +110,11 @@ struct Goal {
     bounds: fn(&RunFigures) -> Bounds,
 }
 
-const GOALS: [Goal; 8] = [
+const GOALS: [Goal; 9] = [
     Goal { id: "P1", text: "a Rust call costs little more than the cache line", bounds: p1 },
     Goal { id: "P2", text: "a Python call costs its in-process twin and a cache line", bounds: p2 },
     Goal { id: "P3", text: "rates hold, with one client and with a crowd", bounds: p3 },
+    Goal { id: "P4", text: "a message costs little more than a call", bounds: p4 },
     Goal { id: "P5", text: "large payloads cost what copying them costs", bounds: p5 },
     Goal { id: "P6", text: "a search through the daemon is as fast as in process", bounds: p6 },
     Goal { id: "P7", text: "an idle daemon costs nothing, and wakes quickly", bounds: p7 },
@@ -169,6 +170,14 @@ fn p3(run: &RunFigures) -> Bounds {
         rate("rust-echo-many", rust, 20.0),
         percent("8 busy clients of what 1 gets", eight / one * 100.0, AtLeast(85.0)),
         rate("python-echo-many", python, 5.0),
+    ])
+}
+
+fn p4(run: &RunFigures) -> Bounds {
+    let (limit, bus, many) = (run.case(LIMIT)?, run.case("bus")?, run.case("bus-many")?);
+    Ok(vec![
+        times("bus p50 / limit p50", bus.p50_ns, limit.p50_ns, 1.5),
+        rate("bus-many", many, 10.0),
     ])
 }
 

@@ -28,6 +28,7 @@ use crate::pending::Entry;
 use crate::remote::Remote;
 use crate::reply::{Lease, Reply};
 use crate::session::{Death, Opened, Ring, Session};
+use crate::topics::Tally;
 
 /// The answer of a call.
 pub(crate) type Answer = Result<Reply, Error>;
@@ -43,6 +44,8 @@ pub(crate) enum Owner {
     Entry(Arc<Entry>),
     /// One item of the batch `key`.
     Item { key: u32, index: u32 },
+    /// A message that was posted: its answer is only counted.
+    Post(Arc<Tally>),
 }
 
 /// Request memory of an open call.
@@ -367,6 +370,15 @@ impl Lane {
     fn give_to(&mut self, owner: Owner, header: Header, remote: &Arc<Remote>) {
         match owner {
             Owner::Free | Owner::Nobody => self.discard(header),
+            Owner::Post(tally) if header.status == 0 => {
+                self.discard(header);
+                tally.published();
+            }
+            Owner::Post(tally) => {
+                if let Err(error) = self.take(header, remote) {
+                    tally.failed(error);
+                }
+            }
             Owner::Entry(entry) => entry.set(self.take(header, remote)),
             Owner::Item { key, index } => match self.batch(key) {
                 Some(results) => results.set(index, self.take(header, remote)),
@@ -467,6 +479,9 @@ impl Lane {
             let error = || Err(death.error(self.ring.was_claimed(place.ticket), pid));
             match std::mem::replace(&mut place.owner, Owner::Free) {
                 Owner::Free | Owner::Nobody => {}
+                Owner::Post(tally) => {
+                    tally.failed(death.error(self.ring.was_claimed(place.ticket), pid));
+                }
                 Owner::Entry(entry) => entry.set(error()),
                 Owner::Item { key, index } => {
                     let batch = self.batches.iter().find(|batch| batch.0 == key);

@@ -75,7 +75,7 @@ pub use ringfence_protocol::{
     board as board_rows, contract, dynamic, error as remote_error, message, schema,
 };
 pub use services::vectors;
-pub use topics::{Publication, Subscription, Topic, TopicStats};
+pub use topics::{Publication, Publisher, Subscription, Topic, TopicStats};
 
 /// For our own command line: the binary that a client starts where no daemon runs.
 #[doc(hidden)]

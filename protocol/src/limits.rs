@@ -87,8 +87,11 @@ pub const LOG_STRIDE_STEP: u32 = 64;
 /// Bytes of one slot of a broadcast log by default.
 pub const DEFAULT_LOG_STRIDE: u32 = 256;
 
-/// Blocks of the arena of one broadcast log. None yet: layout 1.0 has no messages in blocks (SPEC B9).
-pub const LOG_BLOCKS: std::ops::RangeInclusive<u32> = 0..=0;
+/// Blocks of the arena of one broadcast log. Without any, a message is at most as long as its slot.
+pub const LOG_BLOCKS: std::ops::RangeInclusive<u32> = 0..=65_536;
+
+/// Bytes of one such block: a multiple of [`BLOCK_BYTES`] in this range.
+pub const LOG_BLOCK_BYTES: std::ops::RangeInclusive<u32> = 4096..=268_435_456;
 
 /// Messages of a subscription's own buffer.
 pub const BUFFERED: std::ops::RangeInclusive<usize> = 1..=1 << 16;

@@ -67,6 +67,10 @@ pub trait Memory {
     #[inline(always)]
     fn prefetch_write(&self, _at: usize) {}
 
+    /// Asks for the cache line at `at` as one that will be read. A hint: it changes nothing.
+    #[inline(always)]
+    fn prefetch_read(&self, _at: usize) {}
+
     /// Loads a word, then fences: what was stored before the Release store of the value found is
     /// visible afterwards. Two steps, because Rust allows only Relaxed loads on read-only pages.
     #[inline]

@@ -12,8 +12,8 @@ use ringfence_protocol::log::{Envelope, LogGeometry, LogReader, LogWriter, Posit
 use ringfence_protocol::memory::{Heap, Memory};
 use ringfence_protocol::region::Region;
 
-/// Few slots, so that the writer laps; large ones, so that a copy takes long.
-const GEOMETRY: LogGeometry = LogGeometry { slots: 8, stride: 1024, blocks: 0 };
+/// Few slots and blocks, so that the writer laps; large ones, so that a copy takes long.
+const GEOMETRY: LogGeometry = LogGeometry { slots: 8, stride: 1024, blocks: 3, block_bytes: 8192 };
 const FIRST: u64 = u64::MAX - 3;
 /// Messages to be accepted while the writer laps.
 const ACCEPTED: u64 = if cfg!(debug_assertions) { 10_000 } else { 100_000 };
@@ -53,6 +53,12 @@ impl<M: Memory> Memory for Forgetful<M> {
     fn write(&self, at: usize, bytes: &[u8]) {
         self.0.write(at, bytes);
     }
+    fn read_block(&self, at: usize, out: &mut [u8]) {
+        self.0.read_block(at, out);
+    }
+    fn write_block(&self, at: usize, bytes: &[u8]) {
+        self.0.write_block(at, bytes);
+    }
 }
 
 /// What a reader saw of a writer that never waits for it.
@@ -65,15 +71,21 @@ struct Seen {
     end: u64,
 }
 
+/// Every other message is too long for a slot.
+fn length(number: u64) -> usize {
+    let most = if number.is_multiple_of(2) { 900 } else { 8000 };
+    most - (number % 64) as usize
+}
+
 /// A message is one byte repeated, as often as its number says; the number is the trace id, too.
 fn message(number: u64, payload: &mut [u8]) -> (Envelope, &[u8]) {
-    let payload = &mut payload[..900 - (number % 64) as usize];
+    let payload = &mut payload[..length(number)];
     payload.fill(number as u8);
     (Envelope { trace: number.into(), publisher: number, ..Envelope::default() }, payload)
 }
 
 fn is_whole(number: u64, envelope: &Envelope, payload: &[u8]) -> bool {
-    payload.len() == 900 - (number % 64) as usize
+    payload.len() == length(number)
         && payload.iter().all(|byte| *byte == number as u8)
         && (envelope.trace, envelope.publisher) == (number.into(), number)
 }
@@ -85,10 +97,13 @@ fn race<M: Memory + Clone + Send>(memory: M, enough: impl Fn(&Seen) -> bool) -> 
     let (stop, done) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut payload = [0; 1024];
+            let mut payload = [0; 8192];
             for number in 0..WRITTEN {
                 let (envelope, bytes) = message(number, &mut payload);
-                writer.write(envelope, bytes).unwrap();
+                writer.write(envelope, bytes, |_| false).unwrap();
+                if number % 3 == 0 {
+                    writer.prepare();
+                }
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }

@@ -3,6 +3,7 @@
 //! if it has one, a role in `serve`.
 
 pub mod bulk;
+pub mod bus;
 pub mod futex;
 pub mod idle;
 pub mod limit;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Box<dyn Case>> {
     let daemon = ringfence::Shared::default();
     cases.extend(ringfence::all(&daemon));
     cases.extend(many::all(&daemon));
+    cases.extend(bus::all(&daemon));
     cases.extend(python::all(&daemon));
     cases.extend(idle::all(&daemon));
     cases.extend(bulk::all(&daemon));

@@ -76,7 +76,8 @@ pub(super) fn serve(place: &str, role: Role) -> Result<(), BenchError> {
         Role::AsShipped => ringfenced::Daemon::builder().builtin_engines(),
         Role::Bench => {
             config.polling.cpus = Some(vec![SERVER_CORE as u32]);
-            with_engines()?
+            config.engines.enable = vec!["system".into(), "bus".into()];
+            with_engines()?.builtin_engines()
         }
     };
     let daemon = builder.build(config).map_err(|error| broken(error.to_string()))?;

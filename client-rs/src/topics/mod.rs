@@ -21,6 +21,7 @@
 
 mod ears;
 mod publish;
+mod publisher;
 mod reader;
 mod remote;
 mod subscription;
@@ -29,6 +30,8 @@ use ringfence_protocol::log::{Keep, Position, Start, TopicOptions};
 
 pub(crate) use self::ears::Ears;
 pub use self::publish::Publication;
+pub use self::publisher::Publisher;
+pub(crate) use self::publisher::Tally;
 pub(crate) use self::remote::Methods as BusMethods;
 use self::remote::RemoteTopic;
 pub use self::subscription::Subscription;
@@ -215,6 +218,16 @@ impl Topic {
     /// As [`publish`](Self::publish).
     pub fn published(&self, pending: Pending) -> Result<Position, Error> {
         self.position(&pending.wait()?)
+    }
+
+    /// Publishes many messages one after another, without waiting for each.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        match &self.inner {
+            Inner::Remote(remote) => Publisher::remote(remote.clone()),
+            #[cfg(feature = "inproc")]
+            Inner::Inproc(topic) => Publisher::inproc(topic.clone()),
+        }
     }
 
     /// Subscribes.

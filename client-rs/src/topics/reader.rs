@@ -20,7 +20,7 @@ use ringfence_protocol::message::Message;
 use ringfence_protocol::region::Region;
 use ringfence_protocol::sys::fork::ForkStamp;
 use ringfence_protocol::sys::futex::{self, Wait, Word};
-use ringfence_protocol::wait::{Patience, Step};
+use ringfence_protocol::wait::{Lull, Patience, Step};
 
 use super::remote::RemoteTopic;
 use super::subscription::Time;
@@ -56,6 +56,8 @@ struct Attached {
     policy: Policy,
     /// What is said again and again after it was cut off.
     cut_off: Option<Error>,
+    /// Until the next message usually comes: a look takes the line away from who writes it.
+    lull: Lull,
 }
 
 impl Reader {
@@ -177,35 +179,52 @@ impl Reader {
     }
 
     fn wait(&self, attached: &mut Attached, time: Time, signals: bool) -> Result<Event, Error> {
+        if !time.is_none() {
+            attached.lull.sit_out();
+        }
         if let Some(event) = self.look(attached)? {
+            attached.lull.found_after(0);
             return Ok(event);
         }
         if time.is_none() {
             return Err(time.over());
         }
         let mut patience = Patience::new(self.topic.client.spin());
+        let mut looks = 0;
         loop {
             let step = patience.step();
-            if step != Step::Look && time.left().is_zero() {
-                return Err(time.over());
-            }
-            if step == Step::Park {
-                match self.sleep(attached, time.left().min(SLICE)) {
-                    Wait::Interrupted if signals => return Err(time.over()),
-                    Wait::Woken | Wait::Changed => patience.reset(),
-                    Wait::TimedOut | Wait::Interrupted => attached.session.poll(),
+            looks += 1;
+            if step != Step::Look {
+                if time.left().is_zero() {
+                    return Err(time.over());
                 }
-                if self.closed.load(SeqCst) {
-                    return Err(Error::Closed);
+                if step == Step::Park && self.fall_asleep(attached, time, signals)? {
+                    patience.reset();
                 }
             }
             if let Some(event) = self.look(attached)? {
+                attached.lull.found_after(looks);
                 return Ok(event);
             }
+            // Only after what is left of the log.
             if step != Step::Look {
                 self.check_session(attached)?;
             }
         }
+    }
+
+    /// Was it woken?
+    fn fall_asleep(&self, attached: &Attached, time: Time, signals: bool) -> Result<bool, Error> {
+        let slept = self.sleep(attached, time.left().min(SLICE));
+        match slept {
+            Wait::Interrupted if signals => return Err(time.over()),
+            Wait::TimedOut | Wait::Interrupted => attached.session.poll(),
+            Wait::Woken | Wait::Changed => {}
+        }
+        if self.closed.load(SeqCst) {
+            return Err(Error::Closed);
+        }
+        Ok(matches!(slept, Wait::Woken | Wait::Changed))
     }
 
     /// The daemon that it was attached to may be gone, which was said: attaches to the next one.
@@ -229,16 +248,17 @@ impl Reader {
         let Attached { session, number, inbox, policy, .. } = attached;
         let is_open = || !self.closed.load(Relaxed);
         let mut lapped = false;
-        let filled = inbox.fill(is_open, |counts, cursor| {
-            self.missed.fetch_add(counts.missed, Relaxed);
-            self.dropped.fetch_add(counts.dropped, Relaxed);
-            lapped |= counts.missed > 0;
+        let found = inbox.next(is_open, |counts, cursor| {
+            if counts != Counts::default() {
+                self.missed.fetch_add(counts.missed, Relaxed);
+                self.dropped.fetch_add(counts.dropped, Relaxed);
+                lapped |= counts.missed > 0;
+            }
             if *policy != Policy::Overwrite {
                 session.ears.advance(*number, cursor);
             }
         });
-        filled.map_err(|fault| Error::Protocol { what: fault.to_string() })?;
-        let event = inbox.pop();
+        let event = found.map_err(|fault| Error::Protocol { what: fault.to_string() })?;
         if matches!(policy, Policy::Block { .. }) {
             self.tell_room(attached);
             if lapped || event.is_none() {
@@ -356,7 +376,8 @@ fn attach(topic: &RemoteTopic, start: Start, keep: Keep) -> Result<Attached, Err
         let at = Position { epoch: session.epoch, sequence };
         log.seek(Start::At(at)).map_err(|wrong| Error::Protocol { what: wrong.to_string() })?;
         let (inbox, policy) = (Inbox::new(log, keep), topic.options().policy);
-        Ok(Attached { session: session.clone(), number, inbox, policy, cut_off: None })
+        let (session, lull) = (session.clone(), Lull::default());
+        Ok(Attached { session, number, inbox, policy, cut_off: None, lull })
     });
     if attached.is_err() {
         session.ears.give_number(number);

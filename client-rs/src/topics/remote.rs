@@ -141,6 +141,11 @@ impl RemoteTopic {
         Ok(Position { epoch: self.epoch(), sequence: sequence(&reply)? })
     }
 
+    /// How long a publish may take.
+    pub(super) fn publish_timeout(&self, options: &CallOptions) -> Option<Duration> {
+        self.methods.publish.timeout(options.timeout)
+    }
+
     #[inline]
     pub(super) fn request<T>(
         &self,

@@ -13,8 +13,10 @@ pub struct LogGeometry {
     pub slots: u32,
     /// Bytes of a slot.
     pub stride: u32,
-    /// Blocks of the arena.
+    /// Blocks of the arena; with none no message is longer than a slot.
     pub blocks: u32,
+    /// Bytes of a block; 0 if there are none.
+    pub block_bytes: u32,
 }
 
 /// Why sizes are refused.
@@ -48,9 +50,20 @@ pub enum LogGeometryError {
         /// How many were asked for.
         blocks: u32,
     },
+    /// Bytes of a block out of range.
+    #[error(
+        "blocks of {block_bytes} bytes: use a multiple of {} from {} to {}, and 0 without blocks",
+        limits::BLOCK_BYTES,
+        limits::LOG_BLOCK_BYTES.start(),
+        limits::LOG_BLOCK_BYTES.end()
+    )]
+    BlockBytes {
+        /// How many were asked for.
+        block_bytes: u32,
+    },
     /// All together are too many bytes.
     #[error(
-        "a log of {bytes} bytes: at most {} are allowed, use fewer or smaller slots",
+        "a log of {bytes} bytes: at most {} are allowed, use fewer or smaller slots and blocks",
         limits::LOG_BYTES
     )]
     Bytes {
@@ -61,12 +74,13 @@ pub enum LogGeometryError {
 
 impl Default for LogGeometry {
     fn default() -> Self {
-        Self { slots: limits::DEFAULT_LOG_SLOTS, stride: limits::DEFAULT_LOG_STRIDE, blocks: 0 }
+        let (slots, stride) = (limits::DEFAULT_LOG_SLOTS, limits::DEFAULT_LOG_STRIDE);
+        Self { slots, stride, blocks: 0, block_bytes: 0 }
     }
 }
 
 impl LogGeometry {
-    /// Slots that hold payloads of so many bytes, with ids or without.
+    /// Slots that hold payloads of so many bytes, with ids or without, and no blocks.
     ///
     /// # Errors
     /// [`LogGeometryError`] with the numbers.
@@ -77,7 +91,7 @@ impl LogGeometry {
             .and_then(|bytes| bytes.checked_next_multiple_of(limits::LOG_STRIDE_STEP))
             .unwrap_or(u32::MAX)
             .max(*limits::LOG_STRIDES.start());
-        Self { slots, stride, blocks: 0 }.validated()
+        Self { slots, stride, blocks: 0, block_bytes: 0 }.validated()
     }
 
     /// The same sizes, if they are within limits.
@@ -85,7 +99,7 @@ impl LogGeometry {
     /// # Errors
     /// [`LogGeometryError`] with the numbers.
     pub fn validated(self) -> Result<Self, LogGeometryError> {
-        let Self { slots, stride, blocks } = self;
+        let Self { slots, stride, blocks, block_bytes } = self;
         if !slots.is_power_of_two() || !limits::LOG_SLOTS.contains(&slots) {
             return Err(LogGeometryError::Slots { slots });
         }
@@ -95,6 +109,11 @@ impl LogGeometry {
         }
         if !limits::LOG_BLOCKS.contains(&blocks) {
             return Err(LogGeometryError::Blocks { blocks });
+        }
+        let is_block = block_bytes.is_multiple_of(limits::BLOCK_BYTES as u32)
+            && limits::LOG_BLOCK_BYTES.contains(&block_bytes);
+        if (blocks > 0 && !is_block) || (blocks == 0 && block_bytes != 0) {
+            return Err(LogGeometryError::BlockBytes { block_bytes });
         }
         if self.bytes() > limits::LOG_BYTES {
             return Err(LogGeometryError::Bytes { bytes: self.bytes() });
@@ -106,6 +125,13 @@ impl LogGeometry {
     #[must_use]
     pub const fn payload_bytes(self) -> usize {
         self.stride as usize - slot::REST
+    }
+
+    /// Bytes of the longest payload, in a slot or in a block.
+    #[must_use]
+    pub const fn message_bytes(self) -> usize {
+        let (slot, block) = (self.payload_bytes(), self.block_bytes as usize);
+        if slot > block { slot } else { block }
     }
 
     /// Offset of the slot that a position lies in.
@@ -122,10 +148,16 @@ impl LogGeometry {
         end.next_multiple_of(limits::BLOCK_BYTES)
     }
 
+    /// Offset of a block; of the end, if there are no more.
+    #[must_use]
+    pub const fn block(self, block: u32) -> usize {
+        self.arena() + block as usize * self.block_bytes as usize
+    }
+
     /// Bytes of the log.
     #[must_use]
     pub const fn bytes(self) -> usize {
-        self.arena() + self.blocks as usize * limits::BLOCK_BYTES
+        self.block(self.blocks)
     }
 }
 
@@ -135,17 +167,41 @@ mod tests {
 
     #[test]
     fn sizes_outside_are_refused_with_their_number() {
-        let with = |slots, stride, blocks| LogGeometry { slots, stride, blocks }.validated();
+        let all = |slots, stride, blocks, block_bytes| {
+            LogGeometry { slots, stride, blocks, block_bytes }.validated()
+        };
+        let with = |slots, stride| all(slots, stride, 0, 0);
         for slots in [0, 1, 3, 1 << 21, u32::MAX] {
-            assert_eq!(with(slots, 256, 0), Err(LogGeometryError::Slots { slots }));
+            assert_eq!(with(slots, 256), Err(LogGeometryError::Slots { slots }));
         }
         for stride in [0, 64, 80, 200, 65_600, u32::MAX] {
-            assert_eq!(with(2, stride, 0), Err(LogGeometryError::Stride { stride }));
+            assert_eq!(with(2, stride), Err(LogGeometryError::Stride { stride }));
         }
-        assert_eq!(with(2, 128, 1), Err(LogGeometryError::Blocks { blocks: 1 }));
+        let blocks = 65_537;
+        assert_eq!(all(2, 128, blocks, 4096), Err(LogGeometryError::Blocks { blocks }));
+        for (blocks, block_bytes) in
+            [(0, 4096), (1, 0), (1, 2048), (1, 4097), (1, 512 << 20), (1, u32::MAX)]
+        {
+            let refused = Err(LogGeometryError::BlockBytes { block_bytes });
+            assert_eq!(all(2, 128, blocks, block_bytes), refused);
+        }
         let bytes = (256 + (1_usize << 36)).next_multiple_of(4096);
-        assert_eq!(with(1 << 20, 1 << 16, 0), Err(LogGeometryError::Bytes { bytes }));
-        assert!(with(2, 128, 0).is_ok() && LogGeometry::default().validated().is_ok());
+        assert_eq!(with(1 << 20, 1 << 16), Err(LogGeometryError::Bytes { bytes }));
+        let bytes = 4096 + (1 << 30);
+        assert_eq!(all(2, 128, 4, 256 << 20), Err(LogGeometryError::Bytes { bytes }));
+        assert!(with(2, 128).is_ok() && LogGeometry::default().validated().is_ok());
+    }
+
+    #[test]
+    fn blocks_lie_behind_the_slots_and_take_what_slots_do_not() {
+        let sizes = LogGeometry { slots: 2, stride: 128, blocks: 3, block_bytes: 8192 };
+        let starts = [0, 1, 2, 3].map(|block| sizes.block(block));
+        assert_eq!(starts, [4096, 12_288, 20_480, 28_672]);
+        assert_eq!((sizes.arena(), sizes.bytes()), (starts[0], starts[3]));
+        assert_eq!((sizes.payload_bytes(), sizes.message_bytes()), (64, 8192));
+        let wide = LogGeometry { stride: 65_536, ..sizes };
+        assert_eq!(wide.message_bytes(), 65_472);
+        assert_eq!(LogGeometry::default().message_bytes(), 192);
     }
 
     #[test]

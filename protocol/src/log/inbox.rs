@@ -137,6 +137,42 @@ impl<M: Memory> Inbox<M> {
         Ok(())
     }
 
+    /// The next event, if there is one: what is stored, or what the log holds. See [`fill`](Self::fill).
+    ///
+    /// # Errors
+    /// As [`fill`](Self::fill).
+    #[inline]
+    pub fn next(
+        &mut self,
+        may_go_on: impl Fn() -> bool,
+        mut moved: impl FnMut(Counts, u64),
+    ) -> Result<Option<Event>, LogFault> {
+        if self.buffer.reads_ahead() || !self.buffer.is_empty() {
+            self.fill(may_go_on, moved)?;
+            return Ok(self.buffer.pop());
+        }
+        if !may_go_on() {
+            return Ok(None);
+        }
+        // Nothing is stored: straight from the log, into memory that the message keeps.
+        let read = self.log.read(&mut self.payload);
+        let (counts, event) = match &read {
+            Ok(Read::Nothing) => return Ok(None),
+            Ok(Read::Overtaken { missed }) => {
+                let counts = Counts { missed: *missed, ..Counts::default() };
+                (counts, Some(Event::Overtaken { missed: *missed }))
+            }
+            Ok(Read::Message { position, envelope }) => {
+                let payload = std::mem::take(&mut self.payload).into_boxed_slice();
+                let message = Message { position: *position, envelope: *envelope, payload };
+                (Counts::default(), Some(Event::Message(message)))
+            }
+            Err(_) => (Counts { missed: 1, ..Counts::default() }, None),
+        };
+        moved(counts, self.log.position().sequence);
+        read.map(|_| event)
+    }
+
     /// `false`: there is nothing.
     fn read_one(&mut self, moved: &mut impl FnMut(Counts, u64)) -> Result<bool, LogFault> {
         let read = self.log.read(&mut self.payload);

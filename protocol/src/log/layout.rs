@@ -8,10 +8,11 @@
 //!   slots        u32   a power of two                             24
 //!   stride       u32   bytes of a slot                            28
 //!   blocks       u32   of the arena                               32
+//!   block_bytes  u32   bytes of a block                           36
 //! by the writer
 //!   next         u64   position of the next message: a hint      128
 //! ring           slots                                           256
-//! arena          blocks of 4096 bytes
+//! arena          blocks                   the next multiple of 4096
 //! ```
 //!
 //! A slot; everything but `seq` is stored between O and Q (`log/mod.rs`):
@@ -20,7 +21,7 @@
 //!   0  seq          u64   p + 1: the message at p is here. p: it is being written
 //!   8  len          u32   payload bytes
 //!  12  type_id      u16   what the payload is
-//!  14  flags        u16   1: ids stand before the payload
+//!  14  flags        u16   1: ids stand before the payload. 2: the payload is in a block
 //!  16  timestamp    u64   CLOCK_REALTIME in ns, when the message got its position
 //!  24  publisher    u64   session that published it
 //!  32  payload            up to the end of the slot; or, with flag 1:
@@ -28,6 +29,8 @@
 //!  48  correlation  u128  what it answers or belongs to, the publisher's; 0 = none
 //!  64  payload            up to the end of the slot
 //! ```
+//!
+//! With flag 2 {block u32, generation u32} stand in place of the payload.
 //!
 //! A message of up to 32 bytes without ids is one cache line, one of up to 96 is two.
 
@@ -45,7 +48,7 @@ pub mod header {
     pub const FIRST: usize = 16;
     /// `slots` and `stride`.
     pub const SLOTS: usize = 24;
-    /// `blocks`.
+    /// `blocks` and `block_bytes`.
     pub const BLOCKS: usize = 32;
     /// Position of the next message: away from what every reader loads once, and from the slots.
     pub const NEXT: usize = LINE;
@@ -72,6 +75,8 @@ pub mod slot {
 
 /// Flag: a trace or a correlation id stands before the payload.
 pub(super) const IDS: u16 = 1;
+/// Flag: the payload is in a block.
+pub(super) const BLOCK: u16 = 2;
 
 /// Words of the head, between `seq` and the body.
 pub(super) const HEAD_WORDS: usize = (slot::BODY - slot::LEN) / 8;
@@ -114,12 +119,17 @@ impl Head {
         Self { len, flags: if has_ids { IDS } else { 0 }, envelope }
     }
 
+    /// The head of the same payload in a block.
+    pub(super) const fn in_block(self) -> Self {
+        Self { flags: self.flags | BLOCK, ..self }
+    }
+
     #[inline]
     pub(super) const fn has(self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 
-    /// Offset of the payload in the slot.
+    /// Offset in the slot of the payload, or of what stands in its place.
     #[inline]
     pub(super) const fn payload(self) -> usize {
         if self.has(IDS) { slot::REST } else { slot::BODY }
@@ -184,13 +194,14 @@ mod tests {
         }
     }
 
-    const HEADER: [(&str, usize); 7] = [
+    const HEADER: [(&str, usize); 8] = [
         ("magic", header::MAGIC),
         ("epoch", header::EPOCH),
         ("first", header::FIRST),
         ("slots", header::SLOTS),
         ("stride", header::SLOTS + 4),
         ("blocks", header::BLOCKS),
+        ("block_bytes", header::BLOCKS + 4),
         ("next", header::NEXT),
     ];
     const SLOT: [(&str, usize); 8] = [

@@ -14,16 +14,29 @@
 //!   O  seq = p, then fence(Release)          ->   P  fence(Acquire), then seq again   a copy is whole
 //!   Q  seq = p + 1           Release store   ->   R  load, fence(Acquire)             a message's words
 //!   S  next                  Release store   ->   T  load, fence(Acquire)             all below is there
+//!   W  seq = q + S; fence(SeqCst); look at the holds
+//!                                                 X  hold; fence(SeqCst); seq again
+//!   Z  hold: load, fence(Acquire)            <-   Y  hold = 0, Release store          a block may be reused
 //! ```
 //!
 //! O pairs with P: a reader that copied a word stored behind the writer's fence sees, after its own
 //! fence, at least the `seq` stored before the writer's (Rust reference, `fence`, fence-fence
 //! synchronisation; the argument of a sequence lock). Without the step O, 376 075 of 20 million
-//! accepted reads were torn (measured with a small program; `tests/log.rs` shows it anew).
+//! accepted reads were torn (measured with a small program; `tests/log.rs` shows it anew). The store
+//! of O may stand long before its fence ([`LogWriter::prepare`]): what counts is that no word of the
+//! message is stored before both.
+//!
+//! A message that fits no slot lies in a block of the log's arena. Before a block is used
+//! again the slot of its message q says what it will say a lap later, that q + S is being written: so
+//! a reader that copies from the block finds out by P as it does for a slot. (W's fence is O's here.)
+//! One that reads in place holds the block first. Of the fences W and X one is the first in their
+//! total order, so either the reader sees the new `seq` and gives the hold back, or the writer sees
+//! the hold and leaves the block alone.
 //!
 //! What it does not do: wake anybody, decide who may publish, hold up a publisher for a slow reader
-//! (ringfence-core, `bus`), carry messages larger than a slot.
+//! (ringfence-core, `bus`), know who may hold how much.
 
+mod blocks;
 mod buffer;
 mod geometry;
 mod inbox;
@@ -36,12 +49,13 @@ mod writer;
 
 use std::fmt;
 
+pub use blocks::{BlockUse, Holds};
 pub use geometry::{LogGeometry, LogGeometryError};
 pub use inbox::{BufferError, Counts, Event, Inbox, Keep, Message};
 pub use layout::{Envelope, header, slot};
 pub use options::{Policy, TopicOptions};
-pub use reader::{LogError, LogFault, LogReader, Read, SeekError, Start};
-pub use writer::{LogWriter, TooLong};
+pub use reader::{InPlace, LogError, LogFault, LogReader, Read, SeekError, Start};
+pub use writer::{LogWriter, TooLong, WriteError};
 
 /// Where a message stands: its number within the life of one daemon. A daemon that starts anew has
 /// another epoch, so no position ever names two messages.

@@ -1,12 +1,14 @@
 //! A reader of a log, with a place of its own.
 //!
 //! It trusts the writer, and still checks lengths: whatever stands in the memory, it never panics,
-//! never reads outside a slot and never allocates more than a slot's payload. It never waits: where
-//! there is nothing it says so.
+//! never reads outside a slot or a block and never allocates more than the log's longest payload. It
+//! never waits: where there is nothing it says so.
 
+use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 
-use super::layout::{Envelope, Head, IDS, header, slot};
+use super::blocks::BlockUse;
+use super::layout::{BLOCK, Envelope, Head, IDS, header, slot};
 use super::{LogGeometry, LogGeometryError, Position};
 use crate::memory::Memory;
 
@@ -37,8 +39,8 @@ pub enum LogError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogFault {
-    /// SPEC B8: the payload would not fit the slot.
-    #[error("message {sequence} has {len} bytes in a slot that holds {max}")]
+    /// SPEC B8: the payload would not fit its slot or block.
+    #[error("message {sequence} has {len} bytes in {max}")]
     Length {
         /// Where.
         sequence: u64,
@@ -54,6 +56,16 @@ pub enum LogFault {
         sequence: u64,
         /// The flags.
         flags: u16,
+    },
+    /// SPEC B9: there is no such block.
+    #[error("message {sequence} is in block {block} of {blocks}")]
+    Block {
+        /// Where.
+        sequence: u64,
+        /// Zero-based block.
+        block: u32,
+        /// Blocks of the log.
+        blocks: u32,
     },
 }
 
@@ -98,7 +110,7 @@ pub enum SeekError {
 pub enum Read {
     /// No message yet.
     Nothing,
-    /// A message; its payload was copied.
+    /// A message; its payload was copied, if it is not read in place.
     Message {
         /// Where it stands.
         position: Position,
@@ -106,11 +118,30 @@ pub enum Read {
         envelope: Envelope,
     },
     /// The writer has lapped the reader, which now stands at the oldest message that is left, or
-    /// half a log later where it was lapped twice in a row.
+    /// in the middle of what is left where it was lapped twice in a row.
     Overtaken {
         /// How many messages lie between where it stood and where it stands.
         missed: u64,
     },
+}
+
+/// The payload of a message in a block that is read where it lies: whole and unchanged until the
+/// hold is given back.
+#[derive(Debug)]
+pub struct InPlace<H> {
+    /// The caller's: gives the hold back when it is dropped.
+    pub hold: H,
+    /// Offset in the log's memory.
+    pub at: usize,
+    /// Bytes.
+    pub len: usize,
+}
+
+/// Where a payload is.
+#[derive(Clone, Copy)]
+enum Place {
+    Slot { at: usize },
+    Block(BlockUse),
 }
 
 /// A reader's side.
@@ -141,9 +172,10 @@ impl<M: Memory> LogReader<M> {
             return Err(LogError::NotALog { found });
         }
         let sizes = memory.load(header::SLOTS);
-        let blocks = memory.load(header::BLOCKS) as u32;
-        let geometry = LogGeometry { slots: sizes as u32, stride: (sizes >> 32) as u32, blocks };
-        let geometry = geometry.validated()?;
+        let arena = memory.load(header::BLOCKS);
+        let [(slots, stride), (blocks, block_bytes)] =
+            [sizes, arena].map(|word| (word as u32, (word >> 32) as u32));
+        let geometry = LogGeometry { slots, stride, blocks, block_bytes }.validated()?;
         if memory.len() < geometry.bytes() {
             return Err(LogError::Small { len: memory.len(), needed: geometry.bytes() });
         }
@@ -175,8 +207,32 @@ impl<M: Memory> LogReader<M> {
     /// Sequence of the oldest message that is left.
     #[must_use]
     pub fn oldest(&self) -> u64 {
-        let (end, slots) = (self.end(), u64::from(self.geometry.slots));
+        let end = self.end();
+        self.skip_gone(self.last_lap(end), end)
+    }
+
+    /// Where the last lap before `end` began: nothing older is left.
+    fn last_lap(&self, end: u64) -> u64 {
+        let slots = u64::from(self.geometry.slots);
         if end.wrapping_sub(self.first) <= slots { self.first } else { end.wrapping_sub(slots) }
+    }
+
+    /// The first of the messages from `from` to `end` that is not gone. Of a lap at most, whatever
+    /// stands in the memory.
+    fn skip_gone(&self, from: u64, end: u64) -> u64 {
+        let mut lap = (0..u64::from(self.geometry.slots)).map(|ahead| from.wrapping_add(ahead));
+        let is_left = |sequence: &u64| {
+            let seq = self.memory.load(self.geometry.slot(*sequence) + slot::SEQ);
+            *sequence == end || !self.is_over(seq, *sequence)
+        };
+        lap.find(is_left).unwrap_or(from.wrapping_add(self.geometry.slots.into()))
+    }
+
+    /// Does `seq` say that its slot holds, or gets, a later message than this? Below it are: written,
+    /// being written, and an earlier lap's; in the log of an honest writer nothing lies between.
+    fn is_over(&self, seq: u64, sequence: u64) -> bool {
+        let ahead = seq.wrapping_sub(sequence) as i64;
+        ahead >= i64::from(self.geometry.slots)
     }
 
     /// Goes elsewhere.
@@ -210,70 +266,123 @@ impl<M: Memory> LogReader<M> {
     /// # Errors
     /// [`LogFault`]: a message that makes no sense; the reader has gone past it.
     pub fn read(&mut self, payload: &mut Vec<u8>) -> Result<Read, LogFault> {
+        self.read_held(payload, |_, _| None::<Infallible>).map(|(read, _)| read)
+    }
+
+    /// As [`read`](Self::read), but a payload in a block is read where it lies if the caller can
+    /// `hold` it: given the block's use and the payload's length it stores a hold
+    /// ([`Holds::store`](super::Holds::store)) and returns what gives it back when it is dropped, which
+    /// is at once where the hold came too late. If it returns `None` the payload is copied.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_held<H>(
+        &mut self,
+        payload: &mut Vec<u8>,
+        hold: impl FnOnce(BlockUse, usize) -> Option<H>,
+    ) -> Result<(Read, Option<InPlace<H>>), LogFault> {
         let at = self.geometry.slot(self.next);
         let ready = self.next.wrapping_add(1);
+        // A message of two lines comes in one step: both are on their way before the first is looked at.
+        self.memory.prefetch_read(at + slot::REST);
         // R, pairs with Q.
         let seq = self.memory.load_acquire(at + slot::SEQ);
         if seq != ready {
-            return Ok(self.not_here(seq));
+            return Ok((self.not_here(seq), None));
         }
-        let mut head = Head::from_words(self.memory.load_words(at + slot::LEN));
-        if head.has(IDS) {
-            head = head.with_ids(self.memory.load_words(at + slot::BODY));
+        let head = self.head(at);
+        let (place, len) = (self.place(at, head), head.len as usize);
+        let held = match place {
+            Ok(Place::Block(of)) => hold(of, len).map(|hold| (of, hold)),
+            _ => None,
+        };
+        if held.is_some() {
+            // X, pairs with W: either we see that the block is reused, or the writer sees the hold.
+            // It is P for the head.
+            self.memory.fence(Ordering::SeqCst);
+        } else {
+            self.copy(place, len, payload);
+            // P, pairs with O: if a word of the copy is newer, so is `seq`.
+            self.memory.fence(Ordering::Acquire);
         }
-        let len = head.len as usize;
-        if len <= self.geometry.payload_bytes() {
-            payload.resize(len, 0);
-            self.memory.read(at + head.payload(), payload);
-        }
-        // P, pairs with O: if a word of the copy is newer, so is `seq`.
-        self.memory.fence(Ordering::Acquire);
         let seq = self.memory.load(at + slot::SEQ);
         if seq != ready {
-            return Ok(self.not_here(seq));
+            return Ok((self.not_here(seq), None));
         }
         let position = self.position();
         (self.next, self.lapped) = (ready, false);
-        self.check(head, position.sequence)?;
-        Ok(Read::Message { position, envelope: head.envelope })
+        place?;
+        let at = |of: BlockUse| self.geometry.block(of.block);
+        let in_place = held.map(|(of, hold)| InPlace { hold, at: at(of), len });
+        Ok((Read::Message { position, envelope: head.envelope }, in_place))
     }
 
-    fn check(&self, head: Head, sequence: u64) -> Result<(), LogFault> {
-        let Head { len, flags, .. } = head;
-        if flags & !IDS != 0 {
+    fn head(&self, at: usize) -> Head {
+        let head = Head::from_words(self.memory.load_words(at + slot::LEN));
+        if head.has(IDS) {
+            return head.with_ids(self.memory.load_words(at + slot::BODY));
+        }
+        head
+    }
+
+    /// Where the payload is. What it says counts only if the copy of the head is whole.
+    fn place(&self, at: usize, head: Head) -> Result<Place, LogFault> {
+        let (sequence, Head { len, flags, .. }) = (self.next, head);
+        if flags & !(IDS | BLOCK) != 0 {
             return Err(LogFault::Flags { sequence, flags });
         }
-        let max = self.geometry.payload_bytes();
+        let at = at + head.payload();
+        let (place, max) = if head.has(BLOCK) {
+            let of = BlockUse::from_word(self.memory.load(at));
+            let (block, blocks) = (of.block, self.geometry.blocks);
+            if block >= blocks {
+                return Err(LogFault::Block { sequence, block, blocks });
+            }
+            (Place::Block(of), self.geometry.block_bytes as usize)
+        } else {
+            (Place::Slot { at }, self.geometry.payload_bytes())
+        };
         if len as usize > max {
             return Err(LogFault::Length { sequence, len, max });
         }
-        Ok(())
+        Ok(place)
+    }
+
+    fn copy(&self, place: Result<Place, LogFault>, len: usize, payload: &mut Vec<u8>) {
+        let Ok(place) = place else { return };
+        payload.resize(len, 0);
+        match place {
+            Place::Slot { at } => self.memory.read(at, payload),
+            Place::Block(of) => self.memory.read_block(self.geometry.block(of.block), payload),
+        }
     }
 
     /// What a `seq` means that is not the one of the next message.
     #[cold]
     fn not_here(&mut self, seq: u64) -> Read {
-        let slots = u64::from(self.geometry.slots);
-        let ahead = seq.wrapping_sub(self.next);
-        // Being written, or an earlier lap's; in the log of an honest writer nothing lies between.
-        if ahead < slots || ahead as i64 <= 0 {
+        if !self.is_over(seq, self.next) {
             return Read::Nothing;
         }
-        // The slot holds q, or gets it: no multiple of the slots away is p + 1.
-        let held = if ahead.is_multiple_of(slots) { seq } else { seq.wrapping_sub(1) };
-        let missed_at_least = held.wrapping_add(1).wrapping_sub(slots).wrapping_sub(self.next);
-        let missed_by_hint = self.end().wrapping_sub(slots).wrapping_sub(self.next);
-        let mut missed = match missed_by_hint as i64 {
-            beyond if beyond > missed_at_least as i64 => missed_by_hint,
-            _ => missed_at_least,
-        };
+        let slots = u64::from(self.geometry.slots);
+        // The slot holds q, or will hold it: when, a withdrawn message does not say (B9). Then what it
+        // held before is certain.
+        let is_written = !seq.wrapping_sub(self.next).is_multiple_of(slots);
+        let held = seq.wrapping_sub(if is_written { 1 } else { slots });
+        let ahead = |sequence: u64| sequence.wrapping_sub(self.next) as i64;
+        let by_slot = ahead(held.wrapping_add(1).wrapping_sub(slots));
+        let end = self.end();
+        let least = by_slot.max(ahead(self.last_lap(end))).max(1);
+        let mut to = self.next.wrapping_add(least as u64);
         // The oldest message is the next to be overwritten: who lost that race once tends to lose it
         // again (a writer at full speed on two busy cores, one run each: 10 598 of 40 million messages
         // read without this step, 200 008 of 32 million with it).
         if std::mem::replace(&mut self.lapped, true) {
-            missed = missed.wrapping_add(slots / 2);
+            let left = end.wrapping_sub(to) as i64;
+            to = to.wrapping_add(left.max(0) as u64 / 2);
         }
-        self.next = self.next.wrapping_add(missed);
+        to = self.skip_gone(to, end);
+        let missed = to.wrapping_sub(self.next);
+        self.next = to;
         Read::Overtaken { missed }
     }
 }

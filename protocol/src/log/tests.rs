@@ -15,7 +15,9 @@ use crate::sys::mapping::{Mapping, Options};
 use crate::sys::segment::Segment;
 use crate::sys::testing::{outcome, segment_name, spawn_child};
 
-const GEOMETRY: LogGeometry = LogGeometry { slots: 8, stride: 128, blocks: 0 };
+mod blocks;
+
+const GEOMETRY: LogGeometry = LogGeometry { slots: 8, stride: 128, blocks: 0, block_bytes: 0 };
 const EPOCH: u64 = 7;
 
 fn log(first: u64) -> LogWriter<Heap> {
@@ -33,7 +35,7 @@ fn reader(writer: &LogWriter<Heap>) -> LogReader<Heap> {
 /// A message that says its own number, counted from the first.
 fn write(writer: &mut LogWriter<impl Memory>, number: u64) -> Position {
     let payload = vec![number as u8; (number % 65) as usize];
-    writer.write(envelope(number), &payload).unwrap()
+    writer.write(envelope(number), &payload, |_| false).unwrap()
 }
 
 /// Every other message has ids.
@@ -76,26 +78,30 @@ proptest! {
     #[test]
     fn every_message_is_read_or_counted_as_missed(
         first in firsts(),
-        steps in prop::collection::vec((0u8..6, 0usize..3, 0u64..20), 1..300),
+        steps in prop::collection::vec((0u8..7, 0usize..3, 0u64..20), 1..300),
     ) {
         let mut writer = log(first);
         let mut readers = [0; 3].map(|_| (reader(&writer), 0_u64, false));
-        let mut written = 0_u64;
+        let (mut written, mut prepared) = (0_u64, 0);
         for (step, which, amount) in steps {
             let (reader, expected, lapped) = &mut readers[which];
             match step {
                 0 | 1 => for _ in 0..amount {
                     let position = write(&mut writer, written);
                     prop_assert_eq!(position.sequence, first.wrapping_add(written));
-                    written += 1;
+                    (written, prepared) = (written + 1, 0);
                 },
                 2 => {
                     reader.seek(Start::Oldest).unwrap();
-                    (*expected, *lapped) = (written.saturating_sub(8), false);
+                    (*expected, *lapped) = (written.saturating_sub(8 - prepared), false);
                 }
                 3 => {
                     reader.seek(Start::Newest).unwrap();
                     (*expected, *lapped) = (written, false);
+                }
+                4 => {
+                    writer.prepare();
+                    prepared = 1;
                 }
                 _ => for _ in 0..amount {
                     match next(reader, first) {
@@ -107,7 +113,7 @@ proptest! {
                         Read::Overtaken { missed } => {
                             *expected += missed;
                             prop_assert!(missed > 0);
-                            let left = if *lapped { 4 } else { 8 };
+                            let left = if *lapped { 4 } else { 8 - prepared };
                             prop_assert_eq!(*expected, written - left, "as little as possible");
                             *lapped = true;
                         }
@@ -119,9 +125,12 @@ proptest! {
 
     /// A position given by this log is found again or told to be gone; all others are errors.
     #[test]
-    fn a_position_is_found_gone_or_an_error(first in firsts(), written in 0u64..40, asked: u64, near in 0u64..64) {
+    fn a_position_is_found_gone_or_an_error(first in firsts(), written in 0u64..40, asked: u64, near in 0u64..64, prepared: bool) {
         let mut writer = log(first);
         write_all(&mut writer, 0..written);
+        if prepared {
+            writer.prepare();
+        }
         let mut reader = reader(&writer);
         for sequence in [asked, first.wrapping_add(near)] {
             let asked = Position { epoch: EPOCH, sequence };
@@ -132,7 +141,7 @@ proptest! {
                     prop_assert_eq!(error, SeekError::NotYet { asked, next: first.wrapping_add(written) });
                 }
                 Ok(()) => {
-                    let oldest = written.saturating_sub(8);
+                    let oldest = written.saturating_sub(8 - u64::from(prepared));
                     match next(&mut reader, first) {
                         Read::Nothing => prop_assert_eq!(number, written),
                         Read::Overtaken { missed } => prop_assert_eq!(number + missed, oldest),
@@ -248,13 +257,32 @@ fn a_message_that_is_being_written_is_neither_the_old_nor_the_new_one() {
     assert_eq!(next(&mut early, 0), Read::Nothing);
 }
 
+/// Prepared for the next message the oldest is gone, and nothing else has changed.
+#[test]
+fn a_prepared_log_holds_one_message_less() {
+    for first in [0, u64::MAX - 3] {
+        let mut writer = log(first);
+        write_all(&mut writer, 0..8);
+        let (mut late, mut early) = (reader(&writer), reader(&writer));
+        early.seek(Start::Newest).unwrap();
+        writer.prepare();
+        writer.prepare();
+        assert_eq!(reader(&writer).position().sequence, first.wrapping_add(1));
+        assert_eq!(next(&mut late, first), Read::Overtaken { missed: 1 });
+        assert!(matches!(next(&mut late, first), Read::Message { .. }), "overtaken once only");
+        assert_eq!(next(&mut early, first), Read::Nothing);
+        write(&mut writer, 8);
+        assert!(matches!(next(&mut early, first), Read::Message { .. }));
+    }
+}
+
 #[test]
 fn a_payload_that_does_not_fit_is_refused_with_the_numbers_and_writes_nothing() {
     let mut writer = log(0);
-    let refused = writer.write(Envelope::default(), &[1; 65]);
-    assert_eq!(refused, Err(TooLong { len: 65, max: 64 }));
+    let refused = writer.write(Envelope::default(), &[1; 65], |_| false);
+    assert_eq!(refused, Err(TooLong { len: 65, max: 64 }.into()));
     assert_eq!(next(&mut reader(&writer), 0), Read::Nothing);
-    assert_eq!(writer.write(Envelope::default(), &[1; 64]).unwrap().sequence, 0);
+    assert_eq!(writer.write(Envelope::default(), &[1; 64], |_| false).unwrap().sequence, 0);
 }
 
 /// A whole message that makes no sense is an error of its own, and the reader goes on behind it.
@@ -267,6 +295,7 @@ fn lengths_and_flags_are_checked() {
         (u32::MAX.into(), Fault::Length { sequence: 0, len: u32::MAX, max: 64 }),
         (1 << 63, Fault::Flags { sequence: 0, flags: 1 << 15 }),
         (5 << 48, Fault::Flags { sequence: 0, flags: 5 }),
+        (2 << 48, Fault::Block { sequence: 0, block: 0, blocks: 0 }),
     ];
     for (value, fault) in cases {
         let mut writer = log(0);

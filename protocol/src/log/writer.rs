@@ -1,22 +1,40 @@
 //! The one writer of a log.
 //!
-//! It never waits, never looks at a reader and never allocates. It knows nothing but what it wrote
-//! itself: no word of the log is read again.
+//! It never waits and never allocates. It knows nothing but what it wrote itself: no word of the log
+//! is read again. Of its readers it asks one thing, through its caller: whether they hold a block
+//! that it is about to reuse.
 
 use std::sync::atomic::Ordering;
 
+use super::blocks::{BlockUse, Blocks};
 use super::layout::{Envelope, Head, IDS, LINE_WORDS, header, slot};
 use super::{LogError, LogGeometry, Position};
 use crate::memory::{Memory, line_words};
 
-/// A payload does not fit a slot.
+/// A payload fits neither slot nor block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a payload of {len} bytes: this log takes {max}, make its slots larger")]
+#[error("a payload of {len} bytes: this log takes {max}, make its slots or blocks larger")]
 pub struct TooLong {
     /// Bytes of the payload.
     pub len: usize,
     /// Bytes that fit.
     pub max: usize,
+}
+
+/// Why a message was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// It is too long.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    /// It needs a block, and subscribers hold all of them.
+    #[error(
+        "subscribers hold all {held} blocks: publish again when messages were given back, or make more blocks"
+    )]
+    Held {
+        /// How many are held.
+        held: u32,
+    },
 }
 
 /// The writer's side.
@@ -27,6 +45,9 @@ pub struct LogWriter<M> {
     epoch: u64,
     /// Position of the next message.
     next: u64,
+    /// Does its slot say already that it is being written?
+    prepared: bool,
+    blocks: Blocks,
 }
 
 impl<M: Memory> LogWriter<M> {
@@ -48,10 +69,13 @@ impl<M: Memory> LogWriter<M> {
         memory.store(header::EPOCH, first.epoch);
         memory.store(header::FIRST, first.sequence);
         memory.store(header::SLOTS, sizes);
-        memory.store(header::BLOCKS, geometry.blocks.into());
+        let blocks = u64::from(geometry.blocks) | u64::from(geometry.block_bytes) << 32;
+        memory.store(header::BLOCKS, blocks);
         memory.store(header::NEXT, first.sequence);
         memory.store_release(header::MAGIC, header::MAGIC_VALUE);
-        Ok(Self { memory, geometry, epoch: first.epoch, next: first.sequence })
+        let (epoch, next) = (first.epoch, first.sequence);
+        let blocks = Blocks::new(geometry.blocks);
+        Ok(Self { memory, geometry, epoch, next, prepared: false, blocks })
     }
 
     /// Where the next message will stand.
@@ -72,28 +96,85 @@ impl<M: Memory> LogWriter<M> {
         &self.memory
     }
 
+    /// Says of the next message, ahead of time, that it is being written. Readers poll the line that
+    /// says so: stored now and not by the next [`write`](Self::write), a publish takes that line away
+    /// from them once and not twice.
+    ///
+    /// The oldest message is gone from now on, so a prepared log holds one less.
+    pub fn prepare(&mut self) {
+        if !self.prepared {
+            let at = self.geometry.slot(self.next);
+            // O, the store: its fence stands before the words of the message.
+            self.memory.store(at + slot::SEQ, self.next);
+            self.memory.prefetch_write(at + slot::REST);
+            self.prepared = true;
+        }
+    }
+
+    /// Asks for the lines of the next message's slot, if it is known before its content is.
+    #[inline]
+    pub fn expect(&self) {
+        let at = self.geometry.slot(self.next);
+        self.memory.prefetch_write(at + slot::REST);
+        self.memory.prefetch_write(at + slot::SEQ);
+    }
+
     /// Writes a message over the oldest one. Its position: whoever looks from now on finds it there.
+    /// One that does not fit a slot takes the oldest block, and the message that was in it is gone;
+    /// blocks that somebody `holds` are passed over, but their messages are gone, too.
     ///
     /// # Errors
-    /// [`TooLong`]; nothing was written.
-    pub fn write(&mut self, envelope: Envelope, payload: &[u8]) -> Result<Position, TooLong> {
-        let max = self.geometry.payload_bytes();
-        if payload.len() > max {
-            return Err(TooLong { len: payload.len(), max });
+    /// [`WriteError`]; nothing was written.
+    pub fn write(
+        &mut self,
+        envelope: Envelope,
+        payload: &[u8],
+        holds: impl FnMut(BlockUse) -> bool,
+    ) -> Result<Position, WriteError> {
+        let (len, max) = (payload.len(), self.geometry.message_bytes());
+        if len > max {
+            return Err(TooLong { len, max }.into());
         }
+        let fits = len <= self.geometry.payload_bytes();
+        let block = if fits { None } else { Some(self.take_block(holds)?) };
         let position = self.next();
         let at = self.geometry.slot(position.sequence);
-        let head = Head::new(payload.len() as u32, envelope);
-        // O, pairs with P: who copies a word stored below sees this when it looks again.
-        self.memory.store(at + slot::SEQ, position.sequence);
+        let head = Head::new(len as u32, envelope);
+        // O, pairs with P: who copies a word stored below sees the mark when it looks again.
+        self.prepare();
         self.memory.fence(Ordering::Release);
-        self.fill(at, head, payload);
-        self.next = position.sequence.wrapping_add(1);
+        match block {
+            None => self.fill(at, head, payload),
+            Some(of) => {
+                self.memory.write_block(self.geometry.block(of.block), payload);
+                self.fill(at, head.in_block(), &of.word().to_le_bytes());
+            }
+        }
+        (self.next, self.prepared) = (position.sequence.wrapping_add(1), false);
         // Q, pairs with R: the words above happen before a reader sees this one.
         self.memory.store_release(at + slot::SEQ, self.next);
         // S, pairs with T: who joins finds all messages below.
         self.memory.store_release(header::NEXT, self.next);
         Ok(position)
+    }
+
+    fn take_block(
+        &mut self,
+        mut holds: impl FnMut(BlockUse) -> bool,
+    ) -> Result<BlockUse, WriteError> {
+        let Self { memory, geometry, next, blocks, .. } = self;
+        let slots = u64::from(geometry.slots);
+        let is_free = |sequence: u64, of| {
+            // If its slot is not reused yet, it says from now on that it is about to be. W, pairs
+            // with X: either a reader sees that after its hold, or we see its hold.
+            if next.wrapping_sub(sequence) <= slots {
+                let reused = sequence.wrapping_add(slots);
+                memory.store(geometry.slot(sequence) + slot::SEQ, reused);
+            }
+            memory.fence(Ordering::SeqCst);
+            !holds(of)
+        };
+        blocks.take(*next, is_free).ok_or(WriteError::Held { held: geometry.blocks })
     }
 
     /// Writes all of a slot but its `seq`. The first line comes last, right before `seq`: readers

@@ -3,23 +3,27 @@
 //! A log's payload is written while it is read, by design, so its words are loom atomics and not
 //! cells: a Relaxed load may return any value that the memory model allows, and what must not happen
 //! is that the reader accepts two words of different messages. Words that are the same in all
-//! messages are not modelled.
+//! messages are not modelled. What a reader holds is not written while it is read: where blocks are
+//! held their words are cells, and loom fails the model at two accesses that nothing orders.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU64, fence};
 use loom::thread;
+use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::log::{
-    Envelope, LogGeometry, LogReader, LogWriter, Position, Read, Start, header, slot,
+    Envelope, Holds, LogGeometry, LogReader, LogWriter, Position, Read, Start, header, slot,
 };
 use ringfence_protocol::memory::{Heap, Memory};
 
-use super::prove;
+use super::{RACE, prove};
 
-const GEOMETRY: LogGeometry = LogGeometry { slots: 2, stride: 128, blocks: 0 };
+const GEOMETRY: LogGeometry = LogGeometry { slots: 2, stride: 128, blocks: 1, block_bytes: 4096 };
+const LANE: Geometry = super::GEOMETRY;
 /// The models cross the end of the numbers.
 const FIRST: u64 = u64::MAX - 2;
 
@@ -35,6 +39,15 @@ enum Letter {
     R,
     S,
     T,
+    /// The store of `seq` that withdraws the message of a block.
+    WStore,
+    /// The fence behind it.
+    W,
+    /// Both fences of the writer: for a reader that copies, one is enough.
+    OAndW,
+    X,
+    Y,
+    Z,
 }
 
 /// Who accesses the memory.
@@ -44,10 +57,15 @@ enum Side {
     Reader,
 }
 
-/// A log's memory as one side sees it.
+enum Word {
+    Atomic(AtomicU64),
+    Cell(UnsafeCell<u64>),
+}
+
+/// A log's memory, or that of a session's holds, as one side sees it.
 #[derive(Clone)]
 struct LogMemory {
-    modelled: Rc<HashMap<usize, AtomicU64>>,
+    modelled: Rc<HashMap<usize, Word>>,
     others: Heap,
     /// Is the log still being made? Then nothing is left out.
     fresh: Rc<Cell<bool>>,
@@ -56,13 +74,19 @@ struct LogMemory {
 }
 
 impl LogMemory {
-    /// Sequence words, two words of a payload, one in each line of a slot, and the hint.
-    fn new(without: Option<Letter>) -> Self {
+    /// Sequence words, two words of a payload, one in each line of a slot or at both ends of a block,
+    /// and the hint. Are the blocks cells?
+    fn new(without: Option<Letter>, held: bool) -> Self {
         let of_slot = [slot::SEQ, slot::BODY, slot::REST];
         let slots = (0..2).flat_map(|at| of_slot.map(|word| GEOMETRY.slot(at) + word));
-        let words = slots.chain([header::NEXT]).map(|at| (at, AtomicU64::new(0)));
+        let words = slots.chain([header::NEXT]).map(|at| (at, Word::Atomic(AtomicU64::new(0))));
+        let of_block = [0, LONG - 8].map(|word| GEOMETRY.block(0) + word);
+        let block = of_block.map(|at| match held {
+            true => (at, Word::Cell(UnsafeCell::new(0))),
+            false => (at, Word::Atomic(AtomicU64::new(0))),
+        });
         Self {
-            modelled: Rc::new(words.collect()),
+            modelled: Rc::new(words.chain(block).collect()),
             others: Heap::new(GEOMETRY.bytes()),
             fresh: Rc::new(Cell::new(true)),
             side: Side::Writer,
@@ -70,12 +94,44 @@ impl LogMemory {
         }
     }
 
-    fn is_seq(at: usize) -> bool {
-        at != header::NEXT && (at - header::RING).is_multiple_of(GEOMETRY.stride as usize)
+    /// The first hold word of a session.
+    fn up(without: Option<Letter>, side: Side) -> Self {
+        let hold = (LANE.up().holds, Word::Atomic(AtomicU64::new(0)));
+        Self {
+            modelled: Rc::new(HashMap::from([hold])),
+            others: Heap::new(LANE.up().len),
+            fresh: Rc::new(Cell::new(false)),
+            side,
+            without,
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        self.modelled.contains_key(&LANE.up().holds)
+    }
+
+    fn is_seq(&self, at: usize) -> bool {
+        (0..2).any(|position| at == GEOMETRY.slot(position)) && !self.is_up()
+    }
+
+    /// Is this a store that is left out?
+    fn is_left_out(&self, at: usize) -> bool {
+        let withdraws = at == GEOMETRY.slot(FIRST);
+        self.is_seq(at)
+            && (self.is_without(Letter::OStore) || withdraws && self.is_without(Letter::WStore))
     }
 
     fn is_without(&self, letter: Letter) -> bool {
         self.without == Some(letter) && !self.fresh.get()
+    }
+
+    fn put(&self, at: usize, value: u64, order: Ordering) {
+        match self.modelled.get(&at) {
+            Some(Word::Atomic(word)) => word.store(value, order),
+            // SAFETY: loom fails the model before the access if another thread may be at the cell.
+            Some(Word::Cell(cell)) => cell.with_mut(|word| unsafe { *word = value }),
+            None => self.others.store(at, value),
+        }
     }
 }
 
@@ -86,26 +142,27 @@ impl Memory for LogMemory {
 
     fn load(&self, at: usize) -> u64 {
         match self.modelled.get(&at) {
-            Some(word) => word.load(Ordering::Relaxed),
+            Some(Word::Atomic(word)) => word.load(Ordering::Relaxed),
+            // SAFETY: loom fails the model before the access if another thread may write the cell.
+            Some(Word::Cell(cell)) => cell.with(|word| unsafe { *word }),
             None => self.others.load(at),
         }
     }
 
     fn store(&self, at: usize, value: u64) {
-        match self.modelled.get(&at) {
-            Some(_) if Self::is_seq(at) && self.is_without(Letter::OStore) => {}
-            Some(word) => word.store(value, Ordering::Relaxed),
-            None => self.others.store(at, value),
+        if !self.is_left_out(at) {
+            self.put(at, value, Ordering::Relaxed);
         }
     }
 
     fn store_release(&self, at: usize, value: u64) {
-        let letter = if at == header::NEXT { Letter::S } else { Letter::Q };
-        let order = if self.is_without(letter) { Ordering::Relaxed } else { Ordering::Release };
-        match self.modelled.get(&at) {
-            Some(word) => word.store(value, order),
-            None => self.others.store_release(at, value),
-        }
+        let letter = match at {
+            _ if self.is_up() => Letter::Y,
+            header::NEXT => Letter::S,
+            _ => Letter::Q,
+        };
+        let weakened = self.is_without(letter);
+        self.put(at, value, if weakened { Ordering::Relaxed } else { Ordering::Release });
     }
 
     fn load_u32(&self, _at: usize) -> u32 {
@@ -117,13 +174,18 @@ impl Memory for LogMemory {
     }
 
     fn fence(&self, order: Ordering) {
-        let letter = match self.side {
-            Side::Writer => Letter::OFence,
-            Side::Reader => Letter::P,
+        let letter = match (self.side, order) {
+            (Side::Writer, Ordering::Release) => Letter::OFence,
+            (Side::Writer, Ordering::SeqCst) => Letter::W,
+            (Side::Writer, _) => Letter::Z,
+            (Side::Reader, Ordering::SeqCst) => Letter::X,
+            (Side::Reader, _) => Letter::P,
         };
-        if !self.is_without(letter) {
-            fence(order);
+        let is_one_of_both = matches!(letter, Letter::OFence | Letter::W);
+        if is_one_of_both && self.is_without(Letter::OAndW) || self.is_without(letter) {
+            return;
         }
+        fence(order);
     }
 
     fn load_acquire(&self, at: usize) -> u64 {
@@ -140,18 +202,39 @@ type Log = (LogWriter<LogMemory>, LogReader<LogMemory>);
 
 /// A log with so many messages, and a reader at the first.
 fn log(messages: u64, without: Option<Letter>) -> Log {
-    let memory = LogMemory::new(without);
+    log_in(LogMemory::new(without, false), |writer| (0..messages).for_each(|_| write(writer)))
+}
+
+/// A log with what is written into it before anything is left out.
+fn log_in(memory: LogMemory, fill: impl FnOnce(&mut LogWriter<LogMemory>)) -> Log {
     let first = Position { epoch: 1, sequence: FIRST };
     let mut writer = LogWriter::create(memory.clone(), GEOMETRY, first).unwrap();
     let reader = LogReader::open(LogMemory { side: Side::Reader, ..memory.clone() }).unwrap();
-    (0..messages).for_each(|_| write(&mut writer));
+    fill(&mut writer);
     memory.fresh.set(false);
     (writer, reader)
 }
 
 /// A message that holds its position twice.
 fn write(writer: &mut LogWriter<LogMemory>) {
-    writer.write(Envelope::default(), &payload(writer.next().sequence)).unwrap();
+    writer.write(Envelope::default(), &payload(writer.next().sequence), |_| false).unwrap();
+}
+
+/// Bytes of a message that fits no slot.
+const LONG: usize = 72;
+
+/// The same in a block.
+fn long(sequence: u64) -> [u8; LONG] {
+    let mut payload = [0; LONG];
+    payload[..8].copy_from_slice(&sequence.to_le_bytes());
+    payload[LONG - 8..].copy_from_slice(&sequence.to_le_bytes());
+    payload
+}
+
+fn write_long(writer: &mut LogWriter<LogMemory>, up: &LogMemory) -> bool {
+    let payload = long(writer.next().sequence);
+    let holds = Holds::new(up, LANE);
+    writer.write(Envelope::default(), &payload, |of| holds.has(of.held_by(0))).is_ok()
 }
 
 fn payload(sequence: u64) -> [u8; 40] {
@@ -182,6 +265,24 @@ fn o_p_a_message_that_is_overwritten_meanwhile_is_not_accepted() {
         match read(&mut reader) {
             Read::Message { .. } | Read::Overtaken { missed: 1 } => {}
             other => panic!("{other:?}"),
+        }
+        writing.join().unwrap();
+    }
+    prove(model, TORN, &[Letter::OStore, Letter::OFence, Letter::P]);
+}
+
+/// As above, where the slot was marked before, without a fence of its own.
+#[test]
+fn o_p_a_message_whose_slot_was_prepared_is_not_accepted() {
+    fn model(without: Option<Letter>) {
+        let (mut writer, mut reader) = log(2, without);
+        let writing = thread::spawn(move || {
+            writer.prepare();
+            write(&mut writer);
+            writer.prepare();
+        });
+        for _ in 0..2 {
+            read(&mut reader);
         }
         writing.join().unwrap();
     }
@@ -219,4 +320,66 @@ fn s_t_what_lies_below_the_end_is_there() {
         writing.join().unwrap();
     }
     prove(model, LATE, &[Letter::S, Letter::T]);
+}
+
+/// The reader copies from the block that the writer reuses.
+#[test]
+fn w_p_a_block_that_is_reused_meanwhile_is_not_accepted() {
+    fn model(without: Option<Letter>) {
+        let up = LogMemory::up(without, Side::Writer);
+        let log = log_in(LogMemory::new(without, false), |writer| {
+            assert!(write_long(writer, &up));
+        });
+        let (mut writer, mut reader) = log;
+        let writing = thread::spawn(move || assert!(write_long(&mut writer, &up)));
+        let mut copied = Vec::new();
+        match reader.read(&mut copied).expect(TORN) {
+            Read::Message { .. } => assert_eq!(&*copied, &long(FIRST)[..], "{TORN}"),
+            Read::Overtaken { missed: 1 } => {}
+            other => panic!("{other:?}"),
+        }
+        writing.join().unwrap();
+    }
+    prove(model, TORN, &[Letter::WStore, Letter::OAndW, Letter::P]);
+}
+
+/// Gives a hold back when it is dropped, as clients do.
+struct Held<'u>(Holds<'u, LogMemory>);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.give_back(0);
+    }
+}
+
+/// The reader reads in place, the writer wants the block again, and asks twice.
+#[test]
+fn w_x_y_z_a_block_is_reused_only_while_nobody_reads_it_in_place() {
+    fn model(without: Option<Letter>) {
+        let asked = LogMemory::up(without, Side::Writer);
+        let up = LogMemory { side: Side::Reader, ..asked.clone() };
+        let log = log_in(LogMemory::new(without, true), |writer| {
+            assert!(write_long(writer, &asked));
+        });
+        let (mut writer, mut reader) = log;
+        let memory = writer.memory().clone();
+        let writing = thread::spawn(move || (0..2).any(|_| write_long(&mut writer, &asked)));
+        let read = reader.read_held(&mut Vec::new(), |of, _| {
+            let holds = Holds::new(&up, LANE);
+            holds.store(0, of.held_by(0));
+            Some(Held(holds))
+        });
+        match read.expect("the head is whole") {
+            (Read::Message { .. }, Some(in_place)) => {
+                let mut held = [0; LONG];
+                memory.read(in_place.at, &mut held);
+                assert_eq!((held, in_place.len), (long(FIRST), LONG));
+            }
+            (Read::Overtaken { missed: 1 }, None) => {}
+            (other, _) => panic!("{other:?}"),
+        }
+        writing.join().unwrap();
+    }
+    let letters = [Letter::WStore, Letter::W, Letter::X, Letter::Y, Letter::Z];
+    prove(model, RACE, &letters);
 }

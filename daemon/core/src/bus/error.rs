@@ -5,6 +5,7 @@ use std::time::Duration;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::log::{
     BufferError, LogError, LogFault, LogGeometryError, Position, SeekError, TooLong, TopicOptions,
+    WriteError,
 };
 
 use super::limits::NAME_BYTES;
@@ -79,9 +80,15 @@ pub enum TopicError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The payload is longer than the topic's slots.
+    /// The payload is longer than the topic takes.
     #[error(transparent)]
     TooLong(#[from] TooLong),
+    /// The payload needs a block of the topic's log, and subscribers hold them all.
+    #[error("subscribers hold all {held} blocks of the topic: publish again later")]
+    Held {
+        /// How many are held.
+        held: u32,
+    },
     /// [`Policy::Reject`](super::Policy::Reject): the slowest subscription has not read a message that
     /// would be overwritten.
     #[error(
@@ -99,6 +106,15 @@ pub enum PublishError {
     /// The bus was closed.
     #[error("the bus is closed")]
     Closed,
+}
+
+impl From<WriteError> for PublishError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::TooLong(long) => Self::TooLong(long),
+            WriteError::Held { held } => Self::Held { held },
+        }
+    }
 }
 
 /// Why there is no subscription.
@@ -184,7 +200,9 @@ impl PublishError {
     pub fn into_error(self) -> Error {
         let code = match self {
             PublishError::TooLong(_) => ErrorCode::TooLarge,
-            PublishError::Backpressure { .. } => ErrorCode::Backpressure,
+            PublishError::Backpressure { .. } | PublishError::Held { .. } => {
+                ErrorCode::Backpressure
+            }
             PublishError::NoSubscribers => ErrorCode::NoSubscribers,
             PublishError::Closed => ErrorCode::ShuttingDown,
         };

@@ -59,7 +59,10 @@ impl<M: Memory> Sequencer<M> {
             return Err(PublishError::Closed.into_error());
         }
         if state.queue.is_empty() && state.has_room(self.slots()) {
-            return self.write(&mut state, outgoing).map(Some).map_err(PublishError::into_error);
+            return self
+                .write(&mut state, outgoing, self.headlines.stamp())
+                .map(Some)
+                .map_err(PublishError::into_error);
         }
         let queued = Queued {
             outgoing: Outgoing { payload: &[], ..*outgoing },
@@ -99,7 +102,8 @@ impl<M: Memory> Sequencer<M> {
 
     fn answer(&self, state: &mut State<M>, queued: Queued) {
         let Queued { outgoing, payload, deferred, .. } = queued;
-        let written = self.write(state, &Outgoing { payload: &payload, ..outgoing });
+        let written =
+            self.write(state, &Outgoing { payload: &payload, ..outgoing }, self.headlines.stamp());
         let answer =
             written.map_err(PublishError::into_error).map(|Position { sequence, .. }| {
                 let mut reply = Vec::with_capacity(8);

@@ -135,8 +135,8 @@ impl<M: Memory> Subscription<M> {
             return Err(RecvError::Closed);
         }
         let is_open = || self.place.standing() == Standing::Open;
-        receiver.inbox.fill(is_open, |counts, cursor| self.moved(counts, cursor))?;
-        if let Some(event) = receiver.inbox.pop() {
+        let event = receiver.inbox.next(is_open, |counts, cursor| self.moved(counts, cursor))?;
+        if let Some(event) = event {
             let received = matches!(event, Event::Message(_)).into();
             self.place.count(Counts { received, ..Counts::default() });
             return Ok(Some(event));

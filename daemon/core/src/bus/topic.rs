@@ -18,7 +18,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use ringfence_protocol::error::Error;
@@ -29,7 +29,7 @@ use ringfence_protocol::log::{
 use ringfence_protocol::memory::{Heap, Memory};
 
 use super::error::{PublishError, SubscribeError, TopicError};
-use super::headlines::Headlines;
+use super::headlines::{Headlines, now};
 use super::options::Outgoing;
 use super::place::{Elsewhere, Place, Standing};
 use super::queue::Queue;
@@ -247,7 +247,7 @@ impl<M: Memory> Topic<M> {
     /// # Errors
     /// [`PublishError`]; nothing was written.
     pub fn publish(&self, outgoing: &Outgoing<'_>) -> Result<Position, PublishError> {
-        self.sequencer.publish(outgoing)
+        self.sequencer.publish(outgoing, now())
     }
 
     /// As [`publish`](Self::publish) of a call, which waits in the topic's queue where its policy says
@@ -262,7 +262,11 @@ impl<M: Memory> Topic<M> {
     ) -> Result<Option<Position>, Error> {
         match self.options().policy {
             Policy::Block { patience } => self.sequencer.publish_or_queue(outgoing, patience, call),
-            _ => self.publish(outgoing).map(Some).map_err(PublishError::into_error),
+            _ => {
+                let timestamp = self.sequencer.headlines.stamp();
+                let published = self.sequencer.publish(outgoing, timestamp);
+                published.map(Some).map_err(PublishError::into_error)
+            }
         }
     }
 
@@ -344,9 +348,14 @@ impl<M: Memory> Topic<M> {
         }
         // Pairs with the fence of a subscription that falls asleep (SPEC P2, P8).
         fence(Ordering::SeqCst);
-        let state = self.sequencer.state.lock();
+        let mut state = self.sequencer.state.lock();
         for elsewhere in state.places.iter().filter_map(|place| place.elsewhere()) {
             elsewhere.wake();
+        }
+        // What is published next changes the line that readers poll once and not twice. Not where every
+        // message in the log is counted on.
+        if self.options().policy == Policy::Overwrite {
+            state.writer.prepare();
         }
     }
 
@@ -374,9 +383,10 @@ impl<M: Memory> Sequencer<M> {
         self.geometry.slots
     }
 
-    fn publish(&self, outgoing: &Outgoing<'_>) -> Result<Position, PublishError> {
+    fn publish(&self, outgoing: &Outgoing<'_>, timestamp: u64) -> Result<Position, PublishError> {
         self.check_length(outgoing)?;
         let mut state = self.state.lock();
+        state.writer.expect();
         if state.closed {
             return Err(PublishError::Closed);
         }
@@ -385,7 +395,7 @@ impl<M: Memory> Sequencer<M> {
             Policy::Reject => self.refuse_if_behind(&mut state)?,
             Policy::Block { patience } => self.wait_for_room(&mut state, patience)?,
         }
-        self.write(&mut state, outgoing)
+        self.write(&mut state, outgoing, timestamp)
     }
 
     /// There is room.
@@ -393,11 +403,14 @@ impl<M: Memory> Sequencer<M> {
         &self,
         state: &mut State<M>,
         outgoing: &Outgoing<'_>,
+        timestamp: u64,
     ) -> Result<Position, PublishError> {
         if outgoing.must_be_heard && state.places.is_empty() {
             return Err(PublishError::NoSubscribers);
         }
-        let position = state.writer.write(stamped(outgoing), outgoing.payload)?;
+        // On the heap messages are copied, never held.
+        let position =
+            state.writer.write(stamped(outgoing, timestamp), outgoing.payload, |_| false)?;
         if state.sleepers > 0 {
             self.news.notify_all();
         }
@@ -558,10 +571,7 @@ impl<M: Memory> State<M> {
     }
 }
 
-fn stamped(outgoing: &Outgoing<'_>) -> Envelope {
+fn stamped(outgoing: &Outgoing<'_>, timestamp: u64) -> Envelope {
     let Outgoing { type_id, publisher, trace, correlation, .. } = *outgoing;
-    // A clock before 1970 reads 0, one after 2554 the largest number.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let timestamp = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
     Envelope { type_id, timestamp, publisher, trace, correlation }
 }

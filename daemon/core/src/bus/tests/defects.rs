@@ -106,7 +106,7 @@ fn defect_6_no_length_is_trusted() {
     let first = Position { epoch: 1, sequence: 0 };
     let mut log = LogWriter::create(Heap::new(geometry.bytes()), geometry, first).unwrap();
     for len in [65, 7 << 16, u32::MAX] {
-        let sequence = log.write(Envelope::default(), b"honest").unwrap().sequence;
+        let sequence = log.write(Envelope::default(), b"honest", |_| false).unwrap().sequence;
         log.memory().store(geometry.slot(sequence) + slot::LEN, len.into());
         let mut reader = LogReader::open(log.memory().clone()).unwrap();
         reader.seek(Start::At(Position { epoch: 1, sequence })).unwrap();

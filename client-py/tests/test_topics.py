@@ -1,0 +1,204 @@
+"""Topics between processes: publish, subscribe, policies, order, the end of either side."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import ringfence as rf
+from conftest import eventually
+from ringfence.testing import PrivateDaemon
+
+LONG = 20.0
+"""What nothing here takes, unless it hangs."""
+
+
+def name() -> str:
+    """A topic of a test's own: the daemon is shared."""
+    return f"t.{os.urandom(8).hex()}"
+
+
+def test_what_is_published_is_received_in_order(client: rf.Client) -> None:
+    topic = client.topic(name(), payload_bytes=64)
+    with topic.subscribe() as subscription:
+        places = [topic.publish(str(n).encode(), type_id=n) for n in range(50)]
+        messages = [subscription.recv(timeout=LONG) for _ in range(50)]
+    assert [m.data for m in messages] == [str(n).encode() for n in range(50)]
+    assert [m.position for m in messages] == places == sorted(places)
+    assert [m.type_id for m in messages] == list(range(50))
+    assert all(m.missed == 0 and m.timestamp > 10**18 for m in messages)
+    assert (subscription.counts.received, subscription.counts.missed) == (50, 0)
+
+
+def test_ids_and_any_buffer(client: rf.Client) -> None:
+    topic = client.topic(name())
+    subscription = topic.subscribe()
+    topic.publish(memoryview(bytearray(b"abc")), trace=2**127, correlation=2**64 + 1)
+    message = subscription.recv(timeout=LONG)
+    assert (message.data, message.trace, message.correlation) == (b"abc", 2**127, 2**64 + 1)
+    with pytest.raises(TypeError, match="buffer protocol"):
+        topic.publish("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(OverflowError):
+        topic.publish(b"", type_id=65536)
+
+
+def test_where_to_start(client: rf.Client) -> None:
+    topic = client.topic(name(), slots=8)
+    places = [topic.publish(bytes([n])) for n in range(6)]
+    assert topic.subscribe("oldest").recv(timeout=LONG).data == b"\x00"
+    assert topic.subscribe(places[4]).recv(timeout=LONG).data == b"\x04"
+    with pytest.raises(rf.CallTimeout, match="no message within 0"):
+        topic.subscribe("newest").recv(timeout=0)
+    with pytest.raises(ValueError, match="epoch"):
+        topic.subscribe(rf.Position(1, 2))
+    with pytest.raises(ValueError, match='"newest", "oldest" or a Position'):
+        topic.subscribe("first")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="not int"):
+        topic.subscribe(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_missed_messages_are_counted_exactly(client: rf.Client) -> None:
+    topic = client.topic(name(), slots=8)
+    subscription = topic.subscribe()
+    for n in range(100):
+        topic.publish(str(n).encode())
+    first = subscription.recv(timeout=LONG)
+    assert int(first.data) == first.missed > 0
+    rest = subscription.recv_batch(100, timeout=0.01)
+    assert [int(m.data) for m in rest] == list(range(first.missed + 1, 100))
+    counts = subscription.counts
+    assert counts.received + counts.missed == 100
+
+
+def test_buffers_of_a_subscription(client: rf.Client) -> None:
+    topic = client.topic(name(), slots=64)
+    oldest, newest = topic.subscribe(drop_oldest=4), topic.subscribe(drop_newest=4)
+    for n in range(10):
+        topic.publish(bytes([n]))
+    assert [m.data[0] for m in oldest.recv_batch(4, timeout=0.01)] == [6, 7, 8, 9]
+    assert [m.data[0] for m in newest.recv_batch(4, timeout=0.01)] == [0, 1, 2, 3]
+    assert (oldest.counts.dropped, newest.counts.dropped) == (6, 6)
+    with pytest.raises(ValueError, match="one of the two"):
+        topic.subscribe(drop_oldest=1, drop_newest=1)
+    with pytest.raises(ValueError, match="65536"):
+        topic.subscribe(drop_oldest=0)
+
+
+def test_batches_end_with_their_time(client: rf.Client) -> None:
+    topic = client.topic(name())
+    subscription = topic.subscribe()
+    assert subscription.recv_batch(100, timeout=0.01) == []
+    for n in range(150):
+        topic.publish(bytes([n]))
+    assert len(subscription.recv_batch(max=100, timeout=0.01)) == 100
+    assert len(subscription.recv_batch(max=100, timeout=0.01)) == 50
+
+
+def test_iteration_ends_with_close(client: rf.Client) -> None:
+    topic = client.topic(name())
+    subscription = topic.subscribe()
+    heard: list[bytes] = []
+    done = threading.Event()
+
+    def follow() -> None:
+        for message in subscription:
+            heard.append(message.data)
+            done.set()
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    topic.publish(b"one")
+    assert done.wait(LONG)
+    subscription.close()
+    thread.join(LONG)
+    assert not thread.is_alive()
+    assert heard == [b"one"]
+    with pytest.raises(rf.RingfenceError, match="closed"):
+        subscription.recv(timeout=0)
+
+
+def test_what_a_topic_is_and_what_it_refuses(client: rf.Client) -> None:
+    called = name()
+    topic = client.topic(called, slots=16, payload_bytes=64, policy="block", patience=0.25)
+    found = client.find_topic(called)
+    for same in (topic, found):
+        assert (same.name, same.slots, same.payload_bytes) == (called, 16, 64)
+        assert (same.policy, same.patience) == ("block", 0.25)
+    with pytest.raises(ValueError, match="exists"):
+        client.topic(called, slots=32)
+    with pytest.raises(KeyError, match=called):
+        client.find_topic("nobody.made.this")
+    with pytest.raises(ValueError, match="power of two"):
+        client.topic(name(), slots=3)
+    with pytest.raises(ValueError, match='"overwrite", "block" or "reject"'):
+        client.topic(name(), policy="drop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="65 bytes"):
+        topic.publish(bytes(65))
+    with pytest.raises(RuntimeError, match="nobody has subscribed"):
+        topic.publish(b"", must_be_heard=True)
+
+
+def test_policies(client: rf.Client) -> None:
+    reject = client.topic(name(), slots=4, policy="reject")
+    subscription = reject.subscribe()
+    for n in range(4):
+        reject.publish(bytes([n]))
+    with pytest.raises(rf.Backpressure, match="4 messages behind"):
+        reject.publish(b"")
+    assert subscription.recv(timeout=LONG).data == b"\x00"
+    reject.publish(b"\x04")
+
+    block = client.topic(name(), slots=4, policy="block", patience=LONG)
+    reader = block.subscribe()
+    publisher = threading.Thread(target=lambda: [block.publish(bytes([n])) for n in range(100)])
+    publisher.start()
+    assert [reader.recv(timeout=LONG).data[0] for _ in range(100)] == list(range(100))
+    publisher.join(LONG)
+
+    impatient = client.topic(name(), slots=4, policy="block", patience=0.02)
+    laggard = impatient.subscribe()
+    for n in range(10):
+        impatient.publish(bytes([n]))
+    with pytest.raises(RuntimeError, match="cut off"):
+        while True:
+            laggard.recv(timeout=LONG)
+
+
+PEER = """
+import sys
+import ringfence as rf
+
+client = rf.connect(sys.argv[1])
+topic = client.find_topic(sys.argv[2])
+subscription = topic.subscribe("oldest")
+print("ready", flush=True)
+for message in subscription:
+    print(message.position.sequence, message.data.decode(), flush=True)
+"""
+
+
+def test_another_process_receives_and_its_death_harms_nobody(daemon: PrivateDaemon) -> None:
+    called = name()
+    with daemon.connect() as client:
+        topic = client.topic(called, policy="reject", slots=64)
+        peer = subprocess.Popen(
+            [sys.executable, "-c", PEER, str(daemon.socket), called], stdout=subprocess.PIPE, text=True
+        )
+        assert peer.stdout is not None
+        try:
+            assert peer.stdout.readline() == "ready\n"
+            for n in range(1000):
+                topic.publish(str(n).encode(), timeout=LONG)
+                assert peer.stdout.readline() == f"{n} {n}\n"
+        finally:
+            peer.send_signal(signal.SIGKILL)
+            peer.wait()
+            peer.stdout.close()
+        eventually(lambda: topic.stats().subscriptions == 0, "the dead one is forgotten")
+        for n in range(1000):
+            topic.publish(b"nobody waits for the dead")

@@ -1,0 +1,121 @@
+//! Blocks of a log's arena, for messages that fit no slot.
+//!
+//! [`BlockUse`] names what a slot says of its block, [`Holds`] are the words by which the readers of
+//! a session keep blocks from being reused, [`Blocks`] is the writer's own book: nothing in it is
+//! read from memory that others see. A message has one block or none.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use crate::geometry::Geometry;
+use crate::layout::Hold;
+use crate::limits::HOLDS;
+use crate::memory::Memory;
+
+/// One use of a block. Blocks are used again, uses are not (but after 2^32 of them).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BlockUse {
+    /// Zero-based block.
+    pub block: u32,
+    /// How often the block was used before.
+    pub generation: u32,
+}
+
+impl BlockUse {
+    /// The hold by which this subscription of a session keeps it.
+    #[must_use]
+    pub const fn held_by(self, subscription: u8) -> Hold {
+        Hold { subscription, block: self.block, generation: self.generation }
+    }
+
+    pub(super) const fn word(self) -> u64 {
+        self.block as u64 | (self.generation as u64) << 32
+    }
+
+    pub(super) const fn from_word(word: u64) -> Self {
+        Self { block: word as u32, generation: (word >> 32) as u32 }
+    }
+}
+
+/// The hold words in a session's `up`. The client stores them, the daemon only asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Holds<'m, M> {
+    up: &'m M,
+    at: usize,
+}
+
+impl<'m, M: Memory> Holds<'m, M> {
+    /// Those of a session whose first lane this is.
+    #[must_use]
+    pub const fn new(up: &'m M, geometry: Geometry) -> Self {
+        Self { up, at: geometry.up().holds }
+    }
+
+    /// The client: stores a hold into a word that is free. It counts only after
+    /// [`LogReader::read_held`](super::LogReader::read_held) has looked at the slot once more.
+    pub fn store(&self, number: usize, hold: Hold) {
+        self.up.store(self.word(number), hold.word());
+    }
+
+    /// The client: what was held is not read any more.
+    pub fn give_back(&self, number: usize) {
+        // Y, pairs with Z: all reads of the block happen before its reuse.
+        self.up.store_release(self.word(number), 0);
+    }
+
+    /// The daemon: does this session hold it?
+    #[must_use]
+    pub fn has(&self, hold: Hold) -> bool {
+        let is_held = (0..HOLDS).any(|number| self.up.load(self.word(number)) == hold.word());
+        // Z, pairs with Y.
+        self.up.fence(Ordering::Acquire);
+        is_held
+    }
+
+    const fn word(&self, number: usize) -> usize {
+        assert!(number < HOLDS, "a session has fewer hold words");
+        self.at + number * 8
+    }
+}
+
+/// The writer's book of its blocks.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    /// The longest used first; one that was found held is as one used now.
+    by_age: VecDeque<Used>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Used {
+    of: BlockUse,
+    /// The message in it; `None` before its first use.
+    sequence: Option<u64>,
+}
+
+impl Blocks {
+    pub(super) fn new(count: u32) -> Self {
+        let unused = |block| Used { of: BlockUse { block, generation: 0 }, sequence: None };
+        Self { by_age: (0..count).map(unused).collect() }
+    }
+
+    /// Takes the oldest block that `is_free` once it is asked for its message and its use; each is
+    /// asked once. `None`: all are held.
+    pub(super) fn take(
+        &mut self,
+        sequence: u64,
+        mut is_free: impl FnMut(u64, BlockUse) -> bool,
+    ) -> Option<BlockUse> {
+        for _ in 0..self.by_age.len() {
+            let oldest = self.by_age.pop_front()?;
+            let Used { mut of, sequence: before } = oldest;
+            if before.is_some_and(|before| !is_free(before, of)) {
+                self.by_age.push_back(oldest);
+                continue;
+            }
+            of.generation = of.generation.wrapping_add(u32::from(before.is_some()));
+            self.by_age.push_back(Used { of, sequence: Some(sequence) });
+            return Some(of);
+        }
+        None
+    }
+}
