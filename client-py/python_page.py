@@ -44,6 +44,10 @@ MODULES = {
         "messages.py",
         "Typed messages: see [messages.md](messages.md).",
     ),
+    "ringfence.topology": (
+        "topology.py",
+        "Topologies: see [topology.md](topology.md).",
+    ),
     "ringfence.testing": (
         "testing.py",
         "A daemon for tests: see [testing.md](testing.md).",
@@ -54,6 +58,7 @@ NOT_CODE = {
     "__version__": "The version of the package, a string.",
     "aio": "The client for asyncio, below.",
     "messages": "Typed messages, below.",
+    "topology": "Topologies, below.",
     **{name: f"A field of this type: `Annotated[{'float' if name[0] == 'F' else 'int'}, Wire(...)]`."
        for name in ("F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "U256")},
 }

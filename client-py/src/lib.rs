@@ -14,6 +14,7 @@ mod pack;
 mod pending;
 mod target;
 mod topic;
+mod topology;
 mod unpack;
 mod wait;
 
@@ -38,6 +39,8 @@ mod _core {
     use crate::pending::Pending;
     #[pymodule_export]
     use crate::topic::{Counts, Message, Position, Subscription, Topic, TopicStats};
+    #[pymodule_export]
+    use crate::topology::Topology;
 
     /// Bytes of payloads over 64 KiB that the clients of this process have copied so far.
     #[pyfunction]

@@ -103,6 +103,23 @@ def test_messages_md_is_typed_and_run(tmp_path: Path) -> None:
     assert f"``{result.stdout.strip()}``" in (ROOT / page).read_text()
 
 
+def test_topology_md_is_typed_and_run() -> None:
+    """Its files are saved, its commands are typed, the rest of its Python is one program."""
+    page = "docs/topology.md"
+    with tempfile.TemporaryDirectory(prefix="rf-") as name:
+        work = Path(name)
+        for block in blocks(page, "toml") + blocks(page, "python"):
+            if file_name(block):
+                save(work, block)
+        with Shell(work, surroundings(work)) as shell:
+            for command, shown in commands(page):
+                shell.type(command, shown)
+        result = run_python(f"import os; os.chdir({name!r})\n{script(page)}")
+        assert (result.returncode, result.stderr) == (0, "")
+        sockets = work / "ringfence"
+        eventually(lambda: not list(sockets.glob("*/control.sock")), "its daemon leaves")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_tutorial_is_typed_as_it_stands() -> None:

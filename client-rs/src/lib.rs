@@ -45,6 +45,8 @@ mod submit;
 mod target;
 mod timers;
 mod topics;
+#[cfg(feature = "topology")]
+pub mod topology;
 mod wait;
 mod way;
 

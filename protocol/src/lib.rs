@@ -21,5 +21,7 @@ pub mod region;
 pub mod ring;
 pub mod schema;
 pub mod sys;
+#[cfg(feature = "topology")]
+pub mod topology;
 pub mod wait;
 pub mod wire;

@@ -116,3 +116,18 @@ pub const TYPE_DEPTH: usize = 8;
 
 /// Bytes of a contract, as a file and as canonical text.
 pub const CONTRACT_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of a topology, as a file.
+pub const TOPOLOGY_BYTES: usize = 1024 * 1024;
+
+/// Nodes of one topology.
+pub const TOPOLOGY_NODES: usize = 1024;
+
+/// Services of one topology.
+pub const TOPOLOGY_SERVICES: usize = 4096;
+
+/// Bytes of the name of a node or of a service.
+pub const TOPOLOGY_NAME_BYTES: usize = 64;
+
+/// Bytes of a host's name: what the DNS takes.
+pub const TOPOLOGY_HOST_BYTES: usize = 253;

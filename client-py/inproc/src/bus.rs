@@ -19,7 +19,7 @@ use ringfence::bus::{
 const MOST: usize = 100;
 
 /// The bus that all runtimes of this process share.
-fn bus_of_process() -> &'static bus::Bus {
+pub(crate) fn bus_of_process() -> &'static bus::Bus {
     static BUS: OnceLock<bus::Bus> = OnceLock::new();
     BUS.get_or_init(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

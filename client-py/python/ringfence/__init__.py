@@ -48,7 +48,7 @@ from ._waiting import as_completed, wait_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from . import aio, messages
+    from . import aio, messages, topology
     from ._codes import ErrorCode
     from ._daemon import Daemon, Stats
     from ._loan import Loan
@@ -118,11 +118,12 @@ __all__ = [
     "find_daemon",
     "message",
     "messages",
+    "topology",
     "wait_any",
 ]
 
 # Their modules import what `import ringfence` must not: numpy, `typing`, `enum`.
-_LAZY_MODULES = ("aio", "messages")
+_LAZY_MODULES = ("aio", "messages", "topology")
 _LAZY = {
     "Daemon": "_daemon",
     "ErrorCode": "_codes",

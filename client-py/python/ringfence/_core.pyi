@@ -186,6 +186,33 @@ class Loan:
     if sys.version_info >= (3, 12):
         def __buffer__(self, flags: SupportsIndex, /) -> memoryview: ...
 
+@final
+class Topology:
+    """A checked topology."""
+
+    def __new__(cls, path: str | os.PathLike[str]) -> Self:
+        """The topology that a file describes."""
+
+    def nodes(
+        self,
+    ) -> list[
+        tuple[str, Literal["none", "shm", "unix", "tcp"], str | None, int | None, list[str]]
+    ]:
+        """Its nodes in the order of the file."""
+
+    def warnings(self) -> list[str]:
+        """What is taken but has no effect."""
+
+    def node_of(self, service: str) -> str:
+        """The name of the node that a service lives on."""
+
+    def route(
+        self, from_service: str, to_service: str
+    ) -> tuple[
+        Literal["local", "shm", "unix", "tcp"], os.PathLike[str] | None, str | None, int | None
+    ]:
+        """The way from one service to another."""
+
 def copied_bytes() -> int:
     """Bytes of payloads over 64 KiB that the clients of this process have copied so far."""
 

@@ -1,8 +1,8 @@
-"""The bus inside this process: messages from whoever publishes them to whoever subscribes to them.
+"""The bus: messages from whoever publishes them to whoever subscribes to them.
 
-Its native half is in ``ringfence_inproc`` (``pip install ringfence[inproc]``). Each subscription has a
-thread of its own that calls its callback; no Python lock is held while it does, so a callback may
-publish, subscribe and close.
+Which way messages go is a carrier's affair (``_carrier``). Each subscription has a thread of its own
+that calls its callback; no Python lock is held while it does, so a callback may publish, subscribe and
+close.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from . import _carrier
 from ._errors import ForkedSession
 
 if TYPE_CHECKING:
@@ -21,21 +22,19 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import ClassVar, Self
 
-    from ringfence_inproc._inproc import Subscription as NativeSubscription
-    from ringfence_inproc._inproc import Topic
+    from ._carrier import Receiver, Topic
 
 __all__ = ["Runtime", "Subscription"]
 
 _log = logging.getLogger("ringfence")
+
+_CLOSED = "the runtime is closed: make another"
 
 UNSIZED_BYTES = 4096
 """The longest message of a class that does not say its ``SIZE``."""
 
 _LAST_WORDS_S = 0.5
 """How long the end of a process waits for a callback."""
-
-_LOG_BYTES = 1 << 20
-"""About what the log of a topic takes."""
 
 
 class Published(Protocol):
@@ -57,10 +56,6 @@ class Received(Protocol):
 
 M = TypeVar("M", bound=Received)
 
-# One process, one bus: whoever comes first says what its messages are.
-_digest_of_process: list[bytes] = []
-_digest_lock = threading.Lock()
-
 
 class _Dispatcher(threading.Thread):
     """A thread that calls a callback."""
@@ -70,10 +65,10 @@ class Subscription(Generic[M]):
     """Calls a callback for each message of one class, in order, in a thread of its own."""
 
     def __init__(
-        self, native: NativeSubscription, cls: type[M], callback: Callable[[M], object]
+        self, receiver: Receiver, cls: type[M], callback: Callable[[M], object]
     ) -> None:
         self._pid = os.getpid()
-        self._native = native
+        self._receiver = receiver
         self._cls = cls
         self._callback = callback
         self.received = 0
@@ -93,14 +88,19 @@ class Subscription(Generic[M]):
         second time does nothing; nor does it in a forked child, which has no such thread."""
         if os.getpid() != self._pid:
             return
-        self._native.close()
+        self._receiver.close()
         if not isinstance(threading.current_thread(), _Dispatcher):
             self._thread.join(timeout)
 
     def _dispatch(self) -> None:
         more = True
         while more:
-            payloads, missed, more = self._native.recv()
+            try:
+                payloads, missed, more = self._receiver.recv()
+            except Exception:
+                self.errors += 1
+                _log.exception("a subscription to %s has ended", self._cls.__name__)
+                return
             self.missed += missed
             for payload in payloads:
                 self._deliver(payload)
@@ -119,7 +119,7 @@ class Subscription(Generic[M]):
 
 
 class Runtime:
-    """This process's bus. All runtimes of a process share it; closing one ends its own subscriptions.
+    """A door to the bus. All runtimes of a process share one; closing a runtime ends its own subscriptions.
 
     >>> import ringfence as rf
     >>> from ringfence.messages import F64, Message, message
@@ -135,7 +135,17 @@ class Runtime:
     TradeTick(price=101.5)
 
     ``schema_digest`` is ``SCHEMA_DIGEST`` of generated classes (bytes, or as hexadecimal text): all
-    runtimes of a process that name one must name the same.
+    runtimes of a bus that name one must name the same.
+
+    ``topology_path`` and ``service_name`` say who this is and where the others are; both or neither.
+    ``target`` names the daemon where they meet, as for :func:`ringfence.connect`; without a topology
+    this is a door to the bus of that daemon.
+
+    :raises ValueError: only one of the two, a digest that is another than the bus's, or a daemon where
+        nobody meets.
+    :raises RuntimeError: the topology is wrong or has no such service (the text lists those there are),
+        or others are reached in a way that this version does not have.
+    :raises DaemonUnavailable: others are reached by the daemon, and there is none.
     """
 
     def __init__(
@@ -143,25 +153,17 @@ class Runtime:
         schema_digest: bytes | str | None = None,
         topology_path: str | os.PathLike[str] | None = None,
         service_name: str | None = None,
+        *,
+        target: str | os.PathLike[str] | None = None,
     ) -> None:
-        if (topology_path is None) != (service_name is None):
-            raise ValueError("topology_path and service_name go together: give both or neither")
-        if topology_path is not None:
-            raise RuntimeError(
-                "topologies need the bus of the daemon, which this version does not have: "
-                "leave topology_path and service_name out for the bus of this process"
-            )
-        try:
-            from ringfence_inproc._inproc import Topic
-        except ImportError as error:
-            raise ImportError(
-                "the bus of this process is in a second package: pip install 'ringfence[inproc]'",
-                name=error.name,
-            ) from error
+        self._carrier = _carrier.choose(topology_path, service_name, target)
         if schema_digest is not None:
-            _agree(schema_digest)
+            try:
+                _agree(self._carrier, schema_digest)
+            except BaseException:
+                self._carrier.close()
+                raise
         self._pid = os.getpid()
-        self._make_topic = Topic
         self._topics: dict[int, Topic] = {}
         self._subscriptions: list[Subscription[Any]] = []
         self.closed = False
@@ -191,6 +193,9 @@ class Runtime:
             raise TypeError("callback must be callable")
         subscription = Subscription(self._topic(cls).subscribe(), cls, callback)
         self._subscriptions.append(subscription)
+        if self.closed:  # meanwhile: by another thread, or in a signal handler
+            subscription.close(timeout=0)
+            raise RuntimeError(_CLOSED)
         return subscription
 
     def close(self, *, timeout: float | None = None) -> None:
@@ -200,10 +205,12 @@ class Runtime:
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
             subscription.close(timeout=timeout)
+        if os.getpid() == self._pid:
+            self._carrier.close()
 
     def _topic(self, cls: type[Any]) -> Topic:
         if self.closed:
-            raise RuntimeError("the runtime is closed: make another")
+            raise RuntimeError(_CLOSED)
         if os.getpid() != self._pid:
             raise ForkedSession("this runtime is the parent process's: make one in the child")
         number = getattr(cls, "TYPE_ID", None)
@@ -212,9 +219,7 @@ class Runtime:
         topic = self._topics.get(number)
         if topic is None:
             longest = int(getattr(cls, "SIZE", UNSIZED_BYTES))
-            # Powers of two, so that 64 to 4096 messages take about a mebibyte.
-            slots = min(max(1 << (_LOG_BYTES // (longest + 128)).bit_length() - 1, 64), 4096)
-            topic = self._topics[number] = self._make_topic(f"type.{number}", slots, longest)
+            topic = self._topics[number] = self._carrier.topic(number, longest)
         return topic
 
     def __enter__(self) -> Self:
@@ -231,23 +236,20 @@ class Runtime:
     def __repr__(self) -> str:
         if self.closed:
             return "<ringfence.Runtime, closed>"
-        return f"<ringfence.Runtime in process, {len(self._subscriptions)} subscriptions>"
+        return f"<ringfence.Runtime on {self._carrier.bus}, {len(self._subscriptions)} subscriptions>"
 
 
-def _agree(schema_digest: bytes | str) -> None:
-    """Holds the process to one schema."""
+def _agree(carrier: _carrier.Carrier, schema_digest: bytes | str) -> None:
+    """Holds everybody on a bus to one schema."""
     if isinstance(schema_digest, str):
         schema_digest = bytes.fromhex(schema_digest)
     digest = bytes(schema_digest)
     if len(digest) != 32:
         raise ValueError(f"a schema digest has 32 bytes, not {len(digest)}")
-    with _digest_lock:
-        if not _digest_of_process:
-            _digest_of_process.append(digest)
-        known = _digest_of_process[0]
+    known = carrier.schema(digest)
     if known != digest:
         raise ValueError(
-            f"schema digest mismatch: this process's bus has {known.hex()}, given was {digest.hex()}; "
+            f"schema digest mismatch: {carrier.bus} has {known.hex()}, given was {digest.hex()}; "
             "make all classes from one contracts.yaml: ringfence codegen contracts.yaml --lang python"
         )
 

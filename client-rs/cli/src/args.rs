@@ -53,6 +53,7 @@ pub(crate) enum Command {
     Schema(Schema),
     Stubs(Stubs),
     Codegen(Codegen),
+    Topology(TopologyFile),
     Completions(Completions),
     Man(Pages),
 }
@@ -254,6 +255,25 @@ pub(crate) struct Codegen {
 pub(crate) enum CodegenLanguage {
     Python,
     Rust,
+}
+
+/// Is a topology right, and which way do messages go?
+///
+/// A topology is a TOML file that says which service lives on which node, and how
+/// a node is reached; docs/topology.md has all that can stand in it. Its nodes are
+/// shown with their services. Code 65 and the line if it is wrong. No daemon is
+/// asked:
+///
+///   ringfence topology topology.toml --from strategy
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct TopologyFile {
+    /// The topology, such as topology.toml.
+    #[arg(value_name = "TOPOLOGY", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Also the way from this service to each other.
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) from: Option<String>,
 }
 
 /// Completions of this command line for a shell.

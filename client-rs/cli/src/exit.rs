@@ -33,7 +33,7 @@ const TABLE: &[(Exit, &str)] = &[
     (Exit::Ok, "fine, also if the reader of a pipe left early"),
     (Exit::Failed, "the call was made and failed: the engine says why"),
     (Exit::Usage, "the command line is wrong: a flag, a target, a method, an argument"),
-    (Exit::Data, "codegen: the contract is wrong; it says in which line"),
+    (Exit::Data, "the contract or topology is wrong; it says in which line"),
     (Exit::NoInput, "a file that an argument names cannot be read"),
     (Exit::Unavailable, "no daemon answers at the target, or it went away during the call"),
     (Exit::Internal, "one side broke its own rules: please report it"),

@@ -20,6 +20,7 @@ mod status;
 mod stubs;
 mod table;
 mod top;
+mod topology;
 mod values;
 
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Top(what) => top::run(&args.global, what),
         Command::Stubs(what) => stubs::run(&args.global, what),
         Command::Codegen(what) => codegen::run(&args.global, what),
+        Command::Topology(what) => topology::run(&args.global, what),
         Command::Completions(what) => pages::completions(&args.global, what),
         Command::Man(what) => pages::man(&args.global, what),
     };

@@ -1,7 +1,6 @@
 """``mycelium_native`` by its names: ``from ringfence.compat.mycelium_native import Runtime``.
 
-Message classes and ``SCHEMA_DIGEST``, which were ``mycelium_protocol``, are what ``ringfence codegen``
-makes of the same ``contracts.yaml``.
+Message classes and ``SCHEMA_DIGEST`` are in :mod:`ringfence.compat.mycelium_protocol`.
 """
 
 from __future__ import annotations

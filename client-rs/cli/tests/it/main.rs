@@ -14,3 +14,4 @@ mod schema;
 mod shell;
 mod status;
 mod top;
+mod topology;

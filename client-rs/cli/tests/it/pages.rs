@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::daemon::{Dir, Done, ringfence};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "status",
     "top",
     "ping",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 11] = [
     "schema",
     "stubs",
     "codegen",
+    "topology",
     "completions",
     "man",
 ];
