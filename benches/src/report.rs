@@ -17,7 +17,7 @@ mod plot;
 const METHOD: &str = "All cases take turns in one run, both sides pinned. A sample reaches from the \
 end of one operation to the end of the next by one reading of the time stamp counter, for the \
 limit as for all others; nothing is subtracted. Python cases are timed in batches of 100 calls, \
-the loop included, and *-many in batches of thousands: their p99 is one of batches. Cases with busy or silent clients \
+the loop included, and *-many in batches of thousands: their p99 is one of batches. A case that says so times each call. Cases with busy or silent clients \
 have a daemon of their own that nobody pinned. All runs are merged here; goals are judged run by \
 run.";
 

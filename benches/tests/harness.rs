@@ -151,7 +151,7 @@ fn a_wrong_answer_is_never_timed_and_spoils_nothing_else() {
 fn the_report_has_the_figures_and_the_reasons() {
     let (outcomes, _log) = outcomes(&[("limit", false), ("liar", true), ("other", false)]);
     let machine = Machine::read(&Clock::calibrate(), &PathBuf::from("python3"), 2);
-    let report = Report::new(machine, &outcomes, goals::judge(&[]));
+    let report = Report::new(machine, &outcomes, goals::judge(&goals::GOALS, &[]));
     let dir = std::env::temp_dir().join(format!("ringfence-benches-{}", std::process::id()));
     report.write(&dir).unwrap();
     let read = |name| std::fs::read_to_string(dir.join(name)).unwrap();
