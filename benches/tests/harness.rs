@@ -163,6 +163,7 @@ fn the_report_has_the_figures_and_the_reasons() {
     assert_eq!(json["cases"][2]["ratio_to_limit"]["p50"], 1.0);
     assert!(json["cases"][1]["reason"].as_str().unwrap().contains("wrong answer"));
     assert!(markdown.contains("| other |   70.0 |"), "{markdown}");
+    assert!(markdown.contains("| liar  |      - |"), "{markdown}");
     assert!(markdown.contains("liar: wrong answer"), "{markdown}");
     assert!(markdown.contains("P1   not measured"), "{markdown}");
     assert_eq!(json["figures"][0]["name"], "share");
