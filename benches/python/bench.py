@@ -39,23 +39,25 @@ class Skip(Exception):
     """The case cannot run here; the text says why."""
 
 
-def echo_timer(echo: Callable[[bytes], bytes]) -> Timer:
-    """Checks an echo, then returns what times it."""
+def echo_timer(
+    echo: Callable[[Any], Any], calls: int = CALLS, pack: Callable[[bytes], Any] = bytes
+) -> Timer:
+    """Checks an echo of what `pack` makes of 24 bytes, then returns what times it."""
     for number in range(CHECKED_CALLS):
         sent = number.to_bytes(24, "little")
-        got = echo(sent)
+        got = echo(pack(sent))
         if bytes(got) != sent:
             raise AssertionError(f"echo of {sent!r} answered {got!r}")
 
     def timer(samples: int) -> Samples:
-        payload = PAYLOAD
+        payload = pack(PAYLOAD)
         batches = []
         for _ in range(samples):
             start = perf_counter_ns()
-            for _ in repeat(None, CALLS):
+            for _ in repeat(None, calls):
                 echo(payload)
             batches.append(perf_counter_ns() - start)
-        return {"calls": CALLS, "ns": batches}
+        return {"calls": calls, "ns": batches}
 
     return timer
 

@@ -39,7 +39,8 @@ impl RunFigures {
         figures
     }
 
-    fn case(&self, name: &'static str) -> Result<&Summary, Missing> {
+    /// What a case took in this run.
+    pub fn case(&self, name: &'static str) -> Result<&Summary, Missing> {
         self.cases.get(name).ok_or(Missing(name))
     }
 
@@ -50,17 +51,18 @@ impl RunFigures {
 
 /// A case or figure that a goal needs and that was not measured.
 #[derive(Clone, Copy, Debug)]
-struct Missing(&'static str);
+pub struct Missing(&'static str);
 
 /// Something that must not exceed something, or must reach it.
-struct Bound {
+#[derive(Debug)]
+pub struct Bound {
     what: &'static str,
     value: f64,
     wanted: Wanted,
     unit: Unit,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Wanted {
     AtMost(f64),
     AtLeast(f64),
@@ -68,6 +70,12 @@ enum Wanted {
 use Wanted::{AtLeast, AtMost};
 
 impl Bound {
+    /// `value` takes at least that many times as long as `base`.
+    #[must_use]
+    pub fn at_least_times(what: &'static str, value: f64, base: f64, at_least: f64) -> Self {
+        Self { what, value: value / base, wanted: AtLeast(at_least), unit: Unit::Times }
+    }
+
     /// 0.1 is 10 % on the wrong side of the bound; negative is room left.
     fn excess(&self) -> f64 {
         match self.wanted {
@@ -77,7 +85,7 @@ impl Bound {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Unit {
     Times,
     Ns,
@@ -102,15 +110,22 @@ impl Unit {
     }
 }
 
-type Bounds = Result<Vec<Bound>, Missing>;
+/// What a goal asks of one run, or the case it misses there.
+pub type Bounds = Result<Vec<Bound>, Missing>;
 
-struct Goal {
-    id: &'static str,
-    text: &'static str,
-    bounds: fn(&RunFigures) -> Bounds,
+/// What is wanted of a run.
+#[derive(Debug)]
+pub struct Goal {
+    /// P1, P2, ...
+    pub id: &'static str,
+    /// In words.
+    pub text: &'static str,
+    /// In figures.
+    pub bounds: fn(&RunFigures) -> Bounds,
 }
 
-const GOALS: [Goal; 9] = [
+/// The goals that Ringfence's own cases have figures for.
+pub const GOALS: [Goal; 9] = [
     Goal { id: "P1", text: "a Rust call costs little more than the cache line", bounds: p1 },
     Goal { id: "P2", text: "a Python call costs its in-process twin and a cache line", bounds: p2 },
     Goal { id: "P3", text: "rates hold, with one client and with a crowd", bounds: p3 },
@@ -258,10 +273,10 @@ pub struct Verdict {
     pub line: String,
 }
 
-/// Judges every goal.
+/// Judges every one of `goals`.
 #[must_use]
-pub fn judge(runs: &[RunFigures]) -> Vec<Verdict> {
-    GOALS.iter().map(|goal| verdict(goal, runs)).collect()
+pub fn judge(goals: &[Goal], runs: &[RunFigures]) -> Vec<Verdict> {
+    goals.iter().map(|goal| verdict(goal, runs)).collect()
 }
 
 fn verdict(goal: &Goal, runs: &[RunFigures]) -> Verdict {
@@ -324,7 +339,7 @@ mod tests {
     fn p1_of(echoes_ns: &[f64]) -> Verdict {
         let run = |echo: &f64| figures(&[(LIMIT, 100.0), ("rust-echo", *echo), ("greeter", *echo)]);
         let runs: Vec<_> = echoes_ns.iter().map(run).collect();
-        judge(&runs).swap_remove(0)
+        judge(&GOALS, &runs).swap_remove(0)
     }
 
     #[test]
@@ -340,7 +355,7 @@ mod tests {
     #[test]
     fn one_bound_of_several_misses_the_goal() {
         let slow_greeter = [(LIMIT, 100.0), ("rust-echo", 120.0), ("greeter", 140.0)];
-        let verdict = judge(&[figures(&slow_greeter)]).swap_remove(0);
+        let verdict = judge(&GOALS, &[figures(&slow_greeter)]).swap_remove(0);
         assert_eq!(verdict.state, State::Missed, "{}", verdict.line);
     }
 
@@ -349,7 +364,20 @@ mod tests {
     }
 
     fn goal(id: &str, runs: &[RunFigures]) -> Verdict {
-        judge(runs).into_iter().find(|verdict| verdict.id == id).unwrap()
+        judge(&GOALS, runs).into_iter().find(|verdict| verdict.id == id).unwrap()
+    }
+
+    #[test]
+    fn a_rival_has_to_take_so_many_times_as_long() {
+        let rival = |run: &RunFigures| {
+            let (theirs, ours) = (run.case("theirs")?, run.case("ours")?);
+            Ok(vec![Bound::at_least_times("theirs / ours", theirs.p50_ns, ours.p50_ns, 3.0)])
+        };
+        let goals = [Goal { id: "P0", text: "far ahead", bounds: rival }];
+        let line = |theirs| judge(&goals, &[figures(&[("theirs", theirs), ("ours", 100.0)])]);
+        assert_eq!(line(310.0)[0].state, State::Met);
+        assert_eq!(line(270.0)[0].state, State::Missed);
+        assert!(line(270.0)[0].line.ends_with("theirs / ours 2.70x (>= 3.00x), missed by 10 %"));
     }
 
     #[test]
@@ -411,9 +439,9 @@ mod tests {
     #[test]
     fn a_goal_without_figures_is_neither_met_nor_missed() {
         for runs in [vec![], vec![figures(&[(LIMIT, 100.0)])]] {
-            let verdicts = judge(&runs);
+            let verdicts = judge(&GOALS, &runs);
             assert!(verdicts.iter().all(|verdict| verdict.state == State::NotMeasured));
         }
-        assert!(judge(&[figures(&[(LIMIT, 1.0)])])[0].line.contains("rust-echo"));
+        assert!(judge(&GOALS, &[figures(&[(LIMIT, 1.0)])])[0].line.contains("rust-echo"));
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! `harness` takes turns between the `cases`, `goals` judges what came out, `report` writes it
 //! down. A case that needs the other core runs its far half in a process of its own (`peer`).
-//! `raw` is the only file with unsafe code. Nobody imports this crate.
+//! `raw` is the only file with unsafe code. `cli` is what a program of such cases is. Nobody imports this
+//! crate but the rivals' package, `compare`.
 
 pub mod cases;
+pub mod cli;
 pub mod clock;
 pub mod error;
 pub mod goals;

@@ -63,13 +63,14 @@ pub struct Peer {
 impl Peer {
     /// Starts `exe serve ARGS...` and returns when it says that it is ready.
     pub fn spawn(exe: &Path, args: &[&str], stdin: Stdio) -> Result<Self, BenchError> {
-        let what = args.join(" ");
-        let child = Command::new(exe)
-            .arg("serve")
-            .args(args)
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(exe);
+        command.arg("serve").args(args).stdin(stdin);
+        Self::start(args.join(" "), command)
+    }
+
+    /// Starts another program that pins itself, dies with its parent and says that it is ready.
+    pub fn start(what: String, mut command: Command) -> Result<Self, BenchError> {
+        let child = command.stdout(Stdio::piped()).spawn()?;
         let mut peer = Self { what, child, ended: false };
         let mut line = String::new();
         if let Some(out) = peer.child.stdout.take() {

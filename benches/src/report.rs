@@ -17,7 +17,7 @@ mod plot;
 const METHOD: &str = "All cases take turns in one run, both sides pinned. A sample reaches from the \
 end of one operation to the end of the next by one reading of the time stamp counter, for the \
 limit as for all others; nothing is subtracted. Python cases are timed in batches of 100 calls, \
-the loop included, and *-many in batches of thousands: their p99 is one of batches. Cases with busy or silent clients \
+the loop included, and *-many in batches of thousands: their p99 is one of batches. A case that says so times each call. Cases with busy or silent clients \
 have a daemon of their own that nobody pinned. All runs are merged here; goals are judged run by \
 run.";
 
@@ -159,17 +159,24 @@ const HEADER: [&str; 9] = [
     "p99 / limit",
 ];
 
-/// All that was timed; a case without figures says why below it.
+/// All that was timed, or should have been: then the reason stands below the table.
 fn table(cases: &[CaseReport]) -> String {
-    let (measured, others): (Vec<_>, Vec<_>) = cases.iter().partition(|c| c.summary.is_some());
-    let mut rows = vec![HEADER.map(String::from).to_vec()];
-    rows.extend(measured.iter().map(|case| case.cells()));
-    let mut text = aligned(&rows);
     // What has figures that are no times has its say elsewhere.
-    for case in others.into_iter().filter(|case| case.reason.is_some() || case.scalars.is_empty()) {
-        text.push_str(&format!("\n{}\n", case.cells().join(": ")));
+    let told = |case: &&CaseReport| {
+        case.summary.is_some() || case.reason.is_some() || case.scalars.is_empty()
+    };
+    let mut rows = vec![HEADER.map(String::from).to_vec()];
+    let mut reasons = String::new();
+    for case in cases.iter().filter(told) {
+        let mut cells = case.cells();
+        if case.summary.is_none() {
+            reasons.push_str(&format!("\n{}\n", cells.join(": ")));
+            cells.truncate(1);
+            cells.resize(HEADER.len(), String::from("-"));
+        }
+        rows.push(cells);
     }
-    text
+    aligned(&rows) + &reasons
 }
 
 /// Rows, the first of which is the head, as a Markdown table whose columns are aligned.

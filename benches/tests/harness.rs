@@ -151,7 +151,7 @@ fn a_wrong_answer_is_never_timed_and_spoils_nothing_else() {
 fn the_report_has_the_figures_and_the_reasons() {
     let (outcomes, _log) = outcomes(&[("limit", false), ("liar", true), ("other", false)]);
     let machine = Machine::read(&Clock::calibrate(), &PathBuf::from("python3"), 2);
-    let report = Report::new(machine, &outcomes, goals::judge(&[]));
+    let report = Report::new(machine, &outcomes, goals::judge(&goals::GOALS, &[]));
     let dir = std::env::temp_dir().join(format!("ringfence-benches-{}", std::process::id()));
     report.write(&dir).unwrap();
     let read = |name| std::fs::read_to_string(dir.join(name)).unwrap();
@@ -163,6 +163,7 @@ fn the_report_has_the_figures_and_the_reasons() {
     assert_eq!(json["cases"][2]["ratio_to_limit"]["p50"], 1.0);
     assert!(json["cases"][1]["reason"].as_str().unwrap().contains("wrong answer"));
     assert!(markdown.contains("| other |   70.0 |"), "{markdown}");
+    assert!(markdown.contains("| liar  |      - |"), "{markdown}");
     assert!(markdown.contains("liar: wrong answer"), "{markdown}");
     assert!(markdown.contains("P1   not measured"), "{markdown}");
     assert_eq!(json["figures"][0]["name"], "share");

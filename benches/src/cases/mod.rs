@@ -69,11 +69,12 @@ pub fn serve(role: &str, segment: &str) -> Result<(), BenchError> {
 }
 
 /// Sends echoes of different content and compares what comes back.
-fn check_echo(
-    mut echo: impl FnMut(Payload) -> Result<Payload, BenchError>,
+pub fn check_echo<const WORDS: usize>(
+    mut echo: impl FnMut([u64; WORDS]) -> Result<[u64; WORDS], BenchError>,
 ) -> Result<(), BenchError> {
     for request in 0..CHECKED_REQUESTS {
-        let sent = [request, !request, request.wrapping_mul(0x9e37_79b9_7f4a_7c15)];
+        let number = |word: usize| request * WORDS as u64 + word as u64 + 1;
+        let sent = std::array::from_fn(|word| number(word).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let got = echo(sent)?;
         if got != sent {
             let (expected, got) = (format!("{sent:x?}"), format!("{got:x?}"));

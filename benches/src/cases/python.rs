@@ -74,13 +74,13 @@ impl Case for Python {
         let mut shared = self.driver.borrow_mut();
         let driver = match shared.as_mut() {
             Some(driver) => driver,
-            None => shared.insert(Driver::start(&context.python)?),
+            None => shared.insert(Driver::start(&context.python, Path::new(SCRIPT))?),
         };
-        driver.ask(&Request::Setup {
-            case: self.name,
-            target: own.as_deref().or(context.target.as_deref()),
-            library: library.as_deref(),
-        })?;
+        driver.setup(
+            self.name,
+            own.as_deref().or(context.target.as_deref()),
+            library.as_deref(),
+        )?;
         Ok(Box::new(Client { name: self.name, driver: Rc::clone(&self.driver), daemon }))
     }
 }
@@ -100,11 +100,7 @@ impl Runner for Client {
     fn run(&mut self, samples: usize, slice: &mut Slice) -> Result<(), BenchError> {
         let mut shared = self.driver.borrow_mut();
         let Some(driver) = shared.as_mut() else { return Ok(()) };
-        let batches = driver.ask(&Request::Run { case: self.name, samples })?;
-        for batch_ns in batches.ns {
-            slice.push_ps(batch_ns * 1_000 / batches.calls);
-        }
-        Ok(())
+        driver.run(self.name, samples, slice)
     }
 
     fn resume(&mut self) -> Result<(), BenchError> {
@@ -143,7 +139,8 @@ struct Batches {
 }
 
 /// A running interpreter. It ends when its input does, that is with us.
-struct Driver {
+#[derive(Debug)]
+pub struct Driver {
     child: Child,
     // None only while dropping.
     input: Option<ChildStdin>,
@@ -151,9 +148,10 @@ struct Driver {
 }
 
 impl Driver {
-    fn start(python: &Path) -> Result<Self, BenchError> {
+    /// Starts a script that serves as `python/bench.py` does.
+    pub fn start(python: &Path, script: &Path) -> Result<Self, BenchError> {
         let mut child = Command::new(python)
-            .arg(SCRIPT)
+            .arg(script)
             .arg(CLIENT_CORE.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -165,6 +163,25 @@ impl Driver {
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().ok_or_else(broken)?);
         Ok(Self { child, input, output })
+    }
+
+    /// Prepares a case and compares its answers.
+    pub fn setup(
+        &mut self,
+        case: &str,
+        target: Option<&str>,
+        library: Option<&Path>,
+    ) -> Result<(), BenchError> {
+        self.ask(&Request::Setup { case, target, library }).map(drop)
+    }
+
+    /// Times that many batches; a sample is one's time over its calls.
+    pub fn run(&mut self, case: &str, samples: usize, slice: &mut Slice) -> Result<(), BenchError> {
+        let batches = self.ask(&Request::Run { case, samples })?;
+        for batch_ns in batches.ns {
+            slice.push_ps(batch_ns * 1_000 / batches.calls);
+        }
+        Ok(())
     }
 
     fn ask(&mut self, request: &Request<'_>) -> Result<Batches, BenchError> {

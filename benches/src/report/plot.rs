@@ -59,7 +59,8 @@ fn draw_svg(path: &Path, curves: &[(&str, &[Point])]) -> Result<(), Box<dyn std:
     }
     let labels = chart.configure_series_labels();
     { labels }
-        .position(SeriesLabelPosition::UpperLeft)
+        // Curves only rise: there is room below their ends.
+        .position(SeriesLabelPosition::LowerRight)
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK)
         .draw()?;
