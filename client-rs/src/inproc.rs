@@ -116,7 +116,8 @@ fn memory_bytes() -> Result<u64, Error> {
 /// The built-in engines after `system`.
 fn builtin(state: Option<PathBuf>) -> Result<Registry, Error> {
     let mut registry = Registry::new();
-    for engine in ringfence_core::builtin(Allowance { state, memory_bytes: memory_bytes()? }) {
+    let allowance = Allowance { state, memory_bytes: memory_bytes()?, ..Allowance::default() };
+    for engine in ringfence_core::builtin(allowance) {
         registry.add(engine).map_err(wrong)?;
     }
     Ok(registry)
@@ -143,6 +144,7 @@ impl Inproc {
         system.add(Box::new(engine)).map_err(wrong)?;
         let encoded = wire::encode_catalogue(&catalogue);
         facts.set_catalogue(encoded.map_err(|error| Error::invalid(error.to_string()))?);
+        others.assembled(&catalogue);
         let serial = next_serial();
         let (waiting, closed) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { system, others, catalogue, serial, counts, waiting, closed })

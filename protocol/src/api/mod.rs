@@ -2,5 +2,6 @@
 //!
 //! These declarations are the single source of layouts, catalogue and digests.
 
+pub mod serving;
 pub mod system;
 pub mod vectors;
