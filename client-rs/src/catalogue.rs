@@ -20,7 +20,10 @@ use crate::way::Way;
 /// Engines that this library was compiled with.
 pub(crate) fn compiled_in() -> &'static [EngineSchema] {
     static SCHEMAS: OnceLock<Vec<EngineSchema>> = OnceLock::new();
-    SCHEMAS.get_or_init(|| vec![api::system::schema(), api::vectors::schema(), api::bus::schema()])
+    SCHEMAS.get_or_init(|| {
+        let (system, vectors) = (api::system::schema(), api::vectors::schema());
+        vec![system, vectors, api::bus::schema(), api::serving::schema()]
+    })
 }
 
 impl Remote {

@@ -15,6 +15,7 @@ mod address;
 mod error;
 mod load;
 mod schema;
+mod serving;
 pub mod settings;
 mod sources;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use address::MetricsAddress;
 pub use error::{ConfigError, Origin};
 pub use schema::json_schema;
+pub use serving::{Serving, ServingGrant};
 pub(crate) use settings::nearest;
 pub use sources::{FlagValue, Host, Sources};
 
@@ -69,6 +71,8 @@ pub struct Config {
     pub engines: Engines,
     /// What topics may take.
     pub bus: Bus,
+    /// Who may serve names.
+    pub serving: Serving,
     /// Where engines save what clients ask them to.
     pub state: State,
     /// Who may read the board.
@@ -164,6 +168,7 @@ pub(crate) const BUILTIN: &[&str] = &[
     #[cfg(feature = "vectors")]
     "vectors",
     "bus",
+    "serving",
 ];
 
 /// `[engines]`: what is served.
@@ -316,6 +321,7 @@ impl Config {
             workers: Workers::for_cores(host.cores),
             engines: Engines::default(),
             bus: Bus::default(),
+            serving: Serving::default(),
             state: State { dir: host.state_dir() },
             board: BoardAccess::default(),
             metrics: Metrics::default(),

@@ -178,6 +178,10 @@ impl Surroundings for Around<'_> {
         self.call.session.id
     }
 
+    fn uid(&self) -> Option<u32> {
+        Some(self.call.session.uid)
+    }
+
     fn defer(&self) -> Option<Deferred> {
         let again = self.deferred.replace(true);
         (!again).then(|| {
