@@ -102,17 +102,15 @@ impl Client {
         method::Method::new(self.inner.clone(), engine, name)
     }
 
-    /// The topic of this name; made if there is none and `slots` are given.
+    /// The topic of this name; made as it is asked for if there is none: slots, payload_bytes, blocks,
+    /// block_bytes, policy, patience.
     fn _topic(
         &self,
         py: Python<'_>,
         name: String,
-        slots: Option<u32>,
-        payload_bytes: usize,
-        policy: &str,
-        patience: f64,
+        asked: Option<topic::Asked>,
     ) -> PyResult<topic::Topic> {
-        topic::Topic::open(py, &self.inner, name, slots, payload_bytes, (policy, patience))
+        topic::Topic::open(py, &self.inner, name, asked)
     }
 
     /// Memory for so many bytes that the daemon reads where they are filled.

@@ -95,6 +95,14 @@ impl Elsewhere for Reader {
         Holds::new(&self.ear.up, self.ear.geometry).has(hold)
     }
 
+    fn holds_any(&self) -> bool {
+        let Ear { session, up, geometry, .. } = &*self.ear;
+        let process = nix::unistd::Pid::from_raw(session.pid);
+        // Of one that cannot be seen from here: it may live.
+        let is_gone = nix::sys::signal::kill(process, None) == Err(nix::errno::Errno::ESRCH);
+        !is_gone && Holds::new(up, *geometry).has_any(self.subscription as u8)
+    }
+
     fn wake(&self) {
         self.ear.wake();
     }

@@ -115,6 +115,12 @@ class Core:
         if type(answer) is AsyncCall:
             await self.wait(answer)
 
+    async def ready(self, timeout: Timeout = ...) -> None:
+        """Connected, with the catalogue of the present daemon."""
+        self.check()
+        if not self.native.knows():
+            await self.learn(timeout)
+
     async def engines(self) -> list[tuple[str, str, list[str]]]:
         self.check()
         if not self.native.knows():
@@ -122,9 +128,7 @@ class Core:
         return self.native._engines()
 
     async def call(self, method: NativeMethod, fields: dict[str, Any], timeout: Timeout) -> Any:
-        self.check()
-        if not self.native.knows():
-            await self.learn(timeout)
+        await self.ready(timeout)
         answer = self.native.call(method, fields, timeout=timeout)
         return await self.wait(answer) if type(answer) is AsyncCall else answer
 
@@ -132,9 +136,7 @@ class Core:
         self, engine: str, name: str, values: tuple[Any, ...], timeout: Timeout
     ) -> tuple[Any, ...]:
         """Calls a method with values in the order of its fields, for a tuple of the reply's."""
-        self.check()
-        if not self.native.knows():
-            await self.learn(timeout)
+        await self.ready(timeout)
         answer = self.native.invoke(self.method(engine, name), values, timeout=timeout)
         result: tuple[Any, ...] = await self.wait(answer) if type(answer) is AsyncCall else answer
         return result

@@ -73,6 +73,8 @@ class ClientMethods(_Base):
         *,
         slots: int = 1024,
         payload_bytes: int = 192,
+        blocks: int = 0,
+        block_bytes: int = 0,
         policy: Policy = "overwrite",
         patience: float = 1.0,
     ) -> Topic:
@@ -85,14 +87,16 @@ class ClientMethods(_Base):
                 subscription.recv().data            # b"101500"
 
         ``slots``: messages that its log holds, a power of two. ``payload_bytes``: bytes of the longest
-        payload. ``policy``: what happens when a subscription is slow: ``"overwrite"`` (it misses
+        payload that lies in a slot; longer ones, of up to ``block_bytes`` (a multiple of 4096), take one
+        of ``blocks`` blocks and are read where they lie, without a copy. ``policy``: what happens when a subscription is slow: ``"overwrite"`` (it misses
         messages and learns how many), ``"block"`` (a publish waits, ``patience`` seconds at most; then
         the subscription is cut off) or ``"reject"`` (the publish raises ``Backpressure``)."""
-        return self._topic(name, slots, payload_bytes, policy, patience)
+        asked = (slots, payload_bytes, blocks, block_bytes, policy, patience)
+        return self._topic(name, asked)
 
     def find_topic(self, name: str) -> Topic:
         """The topic of this name, however it was made; a ``KeyError`` if there is none."""
-        return self._topic(name, None, 0, "overwrite", 0.0)
+        return self._topic(name, None)
 
     def stats(self, *, timeout: Timeout = ...) -> Stats:
         """The daemon as it sees itself: uptime, sessions, calls, ``leased_bytes``, ..."""

@@ -33,9 +33,20 @@ if TYPE_CHECKING:
 
     from ._aio_vectors import Collection, Vectors
     from ._daemon import Daemon, Stats
-    from ._types import Spin, Timeout
+    from ._aio_topics import Topic, TopicSubscription
+    from ._types import Policy, Spin, Timeout
 
-__all__ = ["Client", "Collection", "Connecting", "Engine", "Method", "Vectors", "connect"]
+__all__ = [
+    "Client",
+    "Collection",
+    "Connecting",
+    "Engine",
+    "Method",
+    "Topic",
+    "TopicSubscription",
+    "Vectors",
+    "connect",
+]
 
 _CONNECT_SECONDS = 10.0
 
@@ -155,6 +166,41 @@ class Client:
 
         return Stats(*await self._core.invoke("system", "stats", (), timeout))
 
+    async def topic(
+        self,
+        name: str,
+        *,
+        slots: int = 1024,
+        payload_bytes: int = 192,
+        blocks: int = 0,
+        block_bytes: int = 0,
+        policy: Policy = "overwrite",
+        patience: float = 1.0,
+    ) -> Topic:
+        """The topic of this name, made if there is none; everything is as in
+        :meth:`ringfence.Client.topic`::
+
+            ticks = await client.topic("market.ticks")
+            async for message in await ticks.subscribe():
+                ...
+        """
+        return await self._topic(name, (slots, payload_bytes, blocks, block_bytes, policy, patience))
+
+    async def find_topic(self, name: str) -> Topic:
+        """The topic of this name, however it was made; a ``KeyError`` if there is none."""
+        return await self._topic(name, None)
+
+    async def _topic(
+        self, name: str, asked: tuple[int, int, int, int, str, float] | None
+    ) -> Topic:
+        from ._aio_topics import Topic
+
+        core = self._core
+        await core.ready()
+        answer = core.native.topic(name, asked)
+        native = await core.wait(answer) if type(answer) is AsyncCall else answer
+        return Topic(core, native)
+
     async def engine(self, name: str) -> Engine:
         """An engine by its name, packed and unpacked by the daemon's catalogue:
         ``greeter = await client.engine("greeter")``, ``await greeter.hello(name="Ada", times=3)``.
@@ -241,15 +287,20 @@ class Engine(EngineBase[Method]):
         super().__init__(name, doc, names, lambda method: Method(core, name, method))
 
 
-_LAZY = ("Collection", "Vectors")
+_LAZY = {
+    "Collection": "_aio_vectors",
+    "Topic": "_aio_topics",
+    "TopicSubscription": "_aio_topics",
+    "Vectors": "_aio_vectors",
+}
 
 
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
         text = f"module 'ringfence.aio' has no attribute {name!r}"
         raise AttributeError(text, name=name, obj=sys.modules[__name__])
-    from . import _aio_vectors
+    from importlib import import_module
 
-    value: object = getattr(_aio_vectors, name)
+    value: object = getattr(import_module(f".{_LAZY[name]}", __package__), name)
     globals()[name] = value
     return value

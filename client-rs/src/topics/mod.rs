@@ -20,6 +20,7 @@
 //! to the topic of the name that was opened, also by a daemon that has started anew.
 
 mod ears;
+mod message;
 mod publish;
 mod publisher;
 mod reader;
@@ -29,7 +30,8 @@ mod tasks;
 
 use ringfence_protocol::log::{Keep, Position, Start, TopicOptions};
 
-pub(crate) use self::ears::Ears;
+pub(crate) use self::ears::{Ears, Hold};
+pub use self::message::{Event, Message, Payload};
 pub use self::publish::Publication;
 pub use self::publisher::Publisher;
 pub(crate) use self::publisher::Tally;

@@ -17,13 +17,17 @@ use parking_lot::{Mutex, MutexGuard};
 use ringfence_protocol::api::bus as api;
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
 use ringfence_protocol::limits::SUBSCRIPTIONS;
-use ringfence_protocol::log::{Counts, Event, Inbox, Keep, LogReader, Policy, Position, Start};
-use ringfence_protocol::message::Message;
+use ringfence_protocol::log::{
+    self, Counts, InPlace, Inbox, Keep, LogReader, Policy, Position, Start,
+};
+use ringfence_protocol::message::Message as _;
 use ringfence_protocol::region::Region;
 use ringfence_protocol::sys::fork::ForkStamp;
 use ringfence_protocol::sys::futex::{self, Wait, Word};
 use ringfence_protocol::wait::{Lull, Patience, Step};
 
+use super::ears::Hold;
+use super::message::{Event, Message, Payload};
 use super::remote::RemoteTopic;
 use super::subscription::Time;
 use crate::error::{Error, Outcome};
@@ -56,6 +60,7 @@ struct Attached {
     session: Arc<Session>,
     number: u32,
     inbox: Inbox<Region>,
+    log: Region,
     policy: Policy,
     /// What is said again and again after it was cut off.
     cut_off: Option<Error>,
@@ -135,6 +140,10 @@ impl Reader {
             }
         }
         Ok(batch)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
     }
 
     pub(super) fn close(&self) {
@@ -263,10 +272,10 @@ impl Reader {
         if let Some(error) = &attached.cut_off {
             return Err(error.clone());
         }
-        let Attached { session, number, inbox, policy, .. } = attached;
+        let Attached { session, number, inbox, policy, log, .. } = attached;
         let is_open = || !self.closed.load(Relaxed);
         let mut lapped = false;
-        let found = inbox.next(is_open, |counts, cursor| {
+        let moved = |counts: Counts, cursor| {
             if counts != Counts::default() {
                 self.missed.fetch_add(counts.missed, Relaxed);
                 self.dropped.fetch_add(counts.dropped, Relaxed);
@@ -275,8 +284,10 @@ impl Reader {
             if *policy != Policy::Overwrite {
                 session.ears.advance(*number, cursor);
             }
-        });
-        let event = found.map_err(|fault| Error::Protocol { what: fault.to_string() })?;
+        };
+        let found = inbox.next(is_open, moved, |of, _| Hold::of(session, *number, of));
+        let found = found.map_err(|fault| Error::Protocol { what: fault.to_string() })?;
+        let event = found.map(|(event, in_place)| delivered(event, in_place, log));
         if matches!(policy, Policy::Block { .. }) {
             self.tell_room(attached);
             if lapped || event.is_none() {
@@ -383,6 +394,21 @@ impl Drop for Reader {
     }
 }
 
+fn delivered(event: log::Event, in_place: Option<InPlace<Hold>>, log: &Region) -> Event {
+    match (event, in_place) {
+        (log::Event::Overtaken { missed }, _) => Event::Overtaken { missed },
+        (log::Event::Message(log::Message { position, envelope, payload }), in_place) => {
+            let payload = match in_place {
+                None => Payload::copied(payload),
+                Some(InPlace { hold, at, len }) => {
+                    Payload::held(Reply::held(log.clone(), at, len, hold))
+                }
+            };
+            Event::Message(Message { position, envelope, payload })
+        }
+    }
+}
+
 fn attach(topic: &RemoteTopic, start: Start, keep: Keep) -> Result<Attached, Error> {
     let session = topic.remote().session()?;
     let number = take_number(&session)?;
@@ -441,15 +467,16 @@ fn attached(
         let log = session.ears.log(topic.handle() as u32);
         let log = log.ok_or(Error::Restarted { outcome, pid })?;
         let wrong = |what: String| Error::Protocol { what };
+        let memory = log.clone();
         let mut log = LogReader::open(log).map_err(|error| wrong(error.to_string()))?;
         let at = Position { epoch: session.epoch, sequence };
         log.seek(Start::At(at)).map_err(|error| wrong(error.to_string()))?;
-        Ok(Inbox::new(log, keep))
+        Ok((Inbox::new(log, keep), memory))
     });
     match inbox {
-        Ok(inbox) => {
+        Ok((inbox, log)) => {
             let (policy, lull) = (topic.options().policy, Lull::default());
-            Ok(Attached { session, number, inbox, policy, cut_off: None, lull })
+            Ok(Attached { session, number, inbox, log, policy, cut_off: None, lull })
         }
         Err(error) => {
             session.ears.give_number(number);

@@ -71,6 +71,8 @@ pub(super) struct State<M> {
     places: Vec<Arc<Place>>,
     /// How many of them are elsewhere.
     elsewhere: usize,
+    /// Subscriptions of other processes that ended and still hold blocks.
+    departed: Vec<Arc<Place>>,
     /// No cursor lies before it; looked up anew when it is in the way.
     floor: u64,
     /// Subscriptions that sleep.
@@ -148,6 +150,7 @@ impl<M: Memory> Topic<M> {
             writer,
             places: Vec::new(),
             elsewhere: 0,
+            departed: Vec::new(),
             floor: first.sequence,
             sleepers: 0,
             next_ticket: 0,
@@ -409,13 +412,16 @@ impl<M: Memory> Sequencer<M> {
         if outgoing.must_be_heard && state.places.is_empty() {
             return Err(PublishError::NoSubscribers);
         }
-        let State { writer, places, .. } = state;
-        // Of who reads elsewhere; and where nothing may be lost, of who has not read it.
+        let State { writer, places, departed, .. } = state;
+        // Of who reads elsewhere, or has left and reads on; and where nothing may be lost, of who has not
+        // read it.
         let (next, counts) = (writer.next().sequence, self.options.policy != Policy::Overwrite);
         let held = |sequence, of| {
-            let by_reading = |place: &Place| place.elsewhere().is_some_and(|it| it.holds(of));
-            let by_cursor = |place: &Place| counts && place.cursor(next) <= sequence;
-            places.iter().any(|place| by_reading(place) || by_cursor(place))
+            departed.retain(|place| place.elsewhere().is_some_and(Elsewhere::holds_any));
+            let by_reading = |place: &Arc<Place>| place.elsewhere().is_some_and(|it| it.holds(of));
+            let by_cursor = |place: &Arc<Place>| counts && place.cursor(next) <= sequence;
+            departed.iter().any(by_reading)
+                || places.iter().any(|place| by_reading(place) || by_cursor(place))
         };
         let position = writer.write(stamped(outgoing, timestamp), outgoing.payload, held)?;
         if state.sleepers > 0 {
@@ -512,6 +518,9 @@ impl<M: Memory> Sequencer<M> {
             place.close();
         }
         state.places.retain(|other| !Arc::ptr_eq(other, place));
+        if place.elsewhere().is_some_and(Elsewhere::holds_any) {
+            state.departed.push(place.clone());
+        }
         state.elsewhere = state.places.iter().filter(|place| place.elsewhere().is_some()).count();
         self.news.notify_all();
         self.room.notify_all();
