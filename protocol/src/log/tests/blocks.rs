@@ -332,3 +332,97 @@ fn a_payload_longer_than_a_block_is_refused_and_withdraws_nothing() {
     assert!(writer.write(envelope(3), &[0; 4096], |_, _| false).is_ok());
     assert_eq!((reader.oldest(), reader.end()), (1, 4));
 }
+
+proptest! {
+    /// Whatever stands in the slots: errors, no panic, and nothing in place that lies outside.
+    #[test]
+    fn any_slot_is_read_without_panic(
+        words in prop::collection::vec((32usize..160, any::<u64>(), 0u8..4), 1..40),
+        holds in any::<bool>(),
+    ) {
+        let mut writer = log(0);
+        for number in 0..12 {
+            writer.write(envelope(number), &payload(number, true), |_, _| false).unwrap();
+        }
+        for (at, value, nearness) in words {
+            let value = match nearness {
+                0 => value,
+                1 => value % 32,
+                2 => value & 0xffff,
+                _ => value % 4096 | (value >> 60) << 48,
+            };
+            writer.memory().store(at * 8, value);
+        }
+        let mut reader = LogReader::open(writer.memory().clone()).unwrap();
+        let mut copied = Vec::new();
+        for _ in 0..20 {
+            let read = reader.read_held(&mut copied, |of, len| {
+                assert!(of.block < SIZES.blocks && len <= SIZES.block_bytes as usize);
+                holds.then_some(())
+            });
+            if let Ok((_, Some(InPlace { at, len, .. }))) = read {
+                prop_assert!(at >= SIZES.arena() && at + len <= SIZES.bytes());
+            }
+            prop_assert!(copied.len() <= SIZES.message_bytes());
+        }
+    }
+}
+
+/// As it will be: the topic is read by a descriptor that cannot write, the holds are asked for by
+/// one, and either side is a process.
+#[test]
+fn another_process_holds_blocks_of_a_topic_segment() {
+    const MESSAGES: u64 = 5_000;
+    let (topic_len, up_len) = (SIZES.bytes(), LANE.up().len);
+    let topic = Segment::create(&segment_name(SegmentKind::Topic), topic_len).unwrap();
+    let up = Segment::create(&segment_name(SegmentKind::Up), up_len).unwrap();
+    let [shown, asked] = [&topic, &up].map(|segment| segment.reopen_read_only().unwrap());
+    let writable = |segment: &Segment, len| {
+        let mapping = Mapping::read_write(segment.fd(), len, Options::default()).unwrap();
+        Region::new(Arc::new(mapping))
+    };
+    let readable = |fd: &std::os::fd::OwnedFd, len| {
+        let mapping = Mapping::read_only(fd.as_fd(), len, Options::default()).unwrap();
+        Region::new(Arc::new(mapping))
+    };
+    let first = Position { epoch: EPOCH, sequence: 0 };
+    let mut writer = LogWriter::create(writable(&topic, topic_len), SIZES, first).unwrap();
+    let child = spawn_child(|| {
+        let (log, up) = (readable(&shown, topic_len), writable(&up, up_len));
+        let mut reader = LogReader::open(log.clone()).unwrap();
+        let (mut seen, mut in_place_at_all) = (reader.position().sequence, 0);
+        while reader.position().sequence < MESSAGES {
+            let (number, mut copied) = (reader.position().sequence, Vec::new());
+            let read = reader.read_held(&mut copied, |of, _| {
+                Holds::new(&up, LANE).store(7, of.held_by(SUBSCRIPTION));
+                Some(())
+            });
+            match read.expect("an honest writer") {
+                (Read::Nothing, _) => std::thread::yield_now(),
+                (Read::Overtaken { missed }, _) => seen += missed,
+                (Read::Message { .. }, None) => {
+                    assert_eq!(copied, payload(number, false));
+                    seen += 1;
+                }
+                (Read::Message { .. }, Some(InPlace { at, len, .. })) => {
+                    let mut held = vec![0; len];
+                    log.read_block(at, &mut held);
+                    assert_eq!(held, payload(number, true));
+                    std::thread::yield_now();
+                    log.read_block(at, &mut held);
+                    assert_eq!(held, payload(number, true), "changed while it was held");
+                    (seen, in_place_at_all) = (seen + 1, in_place_at_all + 1);
+                }
+            }
+            Holds::new(&up, LANE).give_back(7);
+        }
+        i32::from(seen != MESSAGES || in_place_at_all == 0)
+    });
+    let asked = readable(&asked, up_len);
+    for number in 0..MESSAGES {
+        let (is_long, holds) = (number % 4 != 0, Holds::new(&asked, LANE));
+        let keeps = |_, of: BlockUse| holds.has(of.held_by(SUBSCRIPTION));
+        writer.write(envelope(number), &payload(number, is_long), keeps).unwrap();
+    }
+    assert_eq!(outcome(child), 0);
+}
