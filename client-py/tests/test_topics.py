@@ -170,6 +170,44 @@ def test_policies(client: rf.Client) -> None:
             laggard.recv(timeout=LONG)
 
 
+def test_many_at_once(client: rf.Client) -> None:
+    topic = client.topic(name(), slots=4096)
+    subscription = topic.subscribe()
+    assert topic.publish_many(str(n).encode() for n in range(3000)) == 3000
+    batch = subscription.recv_batch(3000, timeout=LONG)
+    assert [int(m.data) for m in batch] == list(range(3000))
+    with pytest.raises(ValueError, match="bytes"):
+        topic.publish_many([b"short", bytes(100_000), b"short again"])
+    assert [m.data for m in subscription.recv_batch(2, timeout=LONG)] == [b"short", b"short again"]
+
+
+def test_a_listener_survives_its_callback(
+    client: rf.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = client.topic(name())
+    heard: list[bytes] = []
+
+    def hear(message: rf.Message) -> None:
+        heard.append(bytes(message.data))
+        if message.data == b"1":
+            raise LookupError("of the callback")
+
+    with rf.Listener(topic.subscribe(), hear) as listener:
+        for n in range(3):
+            topic.publish(str(n).encode())
+        eventually(lambda: len(heard) == 3, "all were heard")
+        assert listener.errors == 1
+    topic.publish(b"after the end")
+    assert heard == [b"0", b"1", b"2"]
+    assert "of the callback" in caplog.text
+    ended = threading.Event()
+    own: list[rf.Listener] = []
+    own.append(rf.Listener(topic.subscribe("oldest"), lambda _: (own[0].close(), ended.set())))
+    assert ended.wait(LONG), "a callback may close its own listener"
+    with pytest.raises(TypeError, match="callable"):
+        rf.Listener(topic.subscribe(), 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 PEER = """
 import sys
 import ringfence as rf
