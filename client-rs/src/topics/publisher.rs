@@ -48,6 +48,9 @@ impl Tally {
     }
 }
 
+/// Messages that are submitted between two looks at whether the daemon sleeps.
+const BURST: usize = 16;
+
 /// Publishes messages one after another. From [`Topic::publisher`](super::Topic::publisher).
 ///
 /// A publisher that is dropped before [`flush`](Self::flush) leaves its messages to the daemon, and
@@ -106,6 +109,38 @@ impl Publisher {
         }
     }
 
+    /// As [`post`](Self::post) of each, in bursts: a full fence for all of a burst and not for each message.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post).
+    ///
+    /// ```
+    /// use ringfence::{Publication, TopicOptions};
+    /// let topic = ringfence::doctest_client().topic("t", TopicOptions::default())?;
+    /// let mut publisher = topic.publisher();
+    /// publisher.post_all([b"one", b"two"].map(|text| Publication::new(text)))?;
+    /// assert_eq!(publisher.flush()?, 2);
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn post_all<'p>(
+        &mut self,
+        messages: impl IntoIterator<Item = Publication<'p>>,
+    ) -> Result<(), Error> {
+        let mut messages = messages.into_iter();
+        loop {
+            let posted = match &mut self.inner {
+                Inner::Remote(posts) => posts.burst(&mut messages),
+                #[cfg(feature = "inproc")]
+                Inner::Inproc { .. } => Burst::Stopped(messages.next()),
+            };
+            match posted {
+                Burst::More => {}
+                Burst::Stopped(Some(message)) => self.post(&message)?,
+                Burst::Stopped(None) => return Ok(()),
+            }
+        }
+    }
+
     /// Waits until all messages so far have their places: how many were published since the last time.
     ///
     /// # Errors
@@ -140,14 +175,53 @@ impl Publisher {
     }
 }
 
+/// What came of a burst.
+enum Burst<'p> {
+    /// There may be more messages, and room for them.
+    More,
+    /// This one found no room, or there is none left.
+    Stopped(Option<Publication<'p>>),
+}
+
 impl Posts {
+    /// Submits messages while there is room, holding the lane once.
+    fn burst<'p>(&mut self, messages: &mut impl Iterator<Item = Publication<'p>>) -> Burst<'p> {
+        let (topic, tally, posted) = (&self.topic, &self.tally, &mut self.posted);
+        let remote = topic.remote();
+        if remote.stamp.is_child() {
+            return Burst::Stopped(messages.next());
+        }
+        let cell = &remote.lanes[remote.lane_index()];
+        let mut holder = cell.hold();
+        let Some(lane) = holder.as_mut() else { return Burst::Stopped(messages.next()) };
+        lane.ring.unpark();
+        let mut burst = Burst::More;
+        for _ in 0..BURST {
+            let Some(message) = messages.next() else {
+                burst = Burst::Stopped(None);
+                break;
+            };
+            let submitted =
+                topic.request(&message, |_, method, bytes| lane.post(method, bytes, tally, remote));
+            if !submitted {
+                burst = Burst::Stopped(Some(message));
+                break;
+            }
+            *posted += 1;
+        }
+        lane.ring_bell_if_due();
+        if lane.ring.outstanding() >= lane.window() as u64 {
+            lane.drain_some(remote);
+        }
+        cell.let_go(holder, remote);
+        burst
+    }
+
     #[inline]
     fn post(&mut self, message: &Publication<'_>) -> Result<(), Error> {
         let (topic, tally) = (&self.topic, &self.tally);
         let remote = topic.remote();
-        let posted = topic.request(message, |_, method, bytes| {
-            bytes.len() <= INLINE_BYTES && remote.post(method, bytes, tally)
-        });
+        let posted = topic.request(message, |_, method, bytes| remote.post(method, bytes, tally));
         self.posted += 1;
         if posted { Ok(()) } else { self.post_slowly(message) }
     }
@@ -203,22 +277,9 @@ impl Remote {
         let cell = &self.lanes[index];
         let mut holder = cell.hold();
         let Some(lane) = holder.as_mut() else { return false };
-        let Some(number) = method.number(lane.serial) else { return false };
-        let options = CallOptions::default();
-        let request = Request { method, payload: bytes, options: &options, turns: 0 };
         lane.ring.unpark();
-        let header = request.header(number, 0, bytes.len());
-        let submitted = loop {
-            match lane.submit(header, bytes) {
-                Some(ticket) => break Some(ticket),
-                // Full: there may be answers to be taken.
-                None if lane.drain_some(self) => {}
-                None => break None,
-            }
-        };
-        let posted = submitted.is_some();
-        if let Some(ticket) = submitted {
-            lane.register(ticket, Owner::Post(tally.clone()), Held::Nothing);
+        let posted = lane.post(method, bytes, tally, self);
+        if posted {
             lane.ring_bell_if_due();
             // Rarely, and then all that are there: each look takes a line away from the daemon.
             if lane.ring.outstanding() >= lane.window() as u64 {
@@ -241,6 +302,34 @@ impl Remote {
 }
 
 impl Lane {
+    /// Submits a publish that fits a slot, and does not ring. `false`: there is no room for it.
+    #[inline]
+    fn post(
+        &mut self,
+        method: &Method,
+        bytes: &[u8],
+        tally: &Arc<Tally>,
+        remote: &Arc<Remote>,
+    ) -> bool {
+        if bytes.len() > INLINE_BYTES {
+            return false;
+        }
+        let Some(number) = method.number(self.serial) else { return false };
+        let options = CallOptions::default();
+        let request = Request { method, payload: bytes, options: &options, turns: 0 };
+        let header = request.header(number, 0, bytes.len());
+        loop {
+            if let Some(ticket) = self.submit(header, bytes) {
+                self.register(ticket, Owner::Post(tally.clone()), Held::Nothing);
+                return true;
+            }
+            // Full: there may be answers to be taken.
+            if !self.drain_some(remote) {
+                return false;
+            }
+        }
+    }
+
     /// Takes answers that are there, a few. Were there any?
     #[inline]
     fn drain_some(&mut self, remote: &Arc<Remote>) -> bool {
