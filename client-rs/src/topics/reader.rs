@@ -236,6 +236,9 @@ impl Reader {
             // Only after what is left of the log.
             if step != Step::Look {
                 self.check_session(attached)?;
+                // What is waited for may be a message of this client's own, and stand behind others that the
+                // daemon has no credit for.
+                self.topic.remote().collect_posts();
             }
         }
     }
