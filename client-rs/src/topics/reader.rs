@@ -298,7 +298,8 @@ impl Reader {
             }
         }
         if let Some(Event::Message(_)) = event {
-            self.received.fetch_add(1, Relaxed);
+            // Only whoever has the log counts.
+            self.received.store(self.received.load(Relaxed) + 1, Relaxed);
         }
         Ok(event)
     }
