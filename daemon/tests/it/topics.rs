@@ -220,6 +220,34 @@ fn a_laggard_of_a_blocking_topic_is_cut_off_and_told() {
 }
 
 #[test]
+fn who_is_cut_off_reads_on_what_it_holds() {
+    let daemon = start();
+    let (publisher, reader) = (client(&daemon), client(&daemon));
+    let policy = Policy::Block { patience: Duration::from_millis(1) };
+    let blocks = TopicOptions { blocks: 2, block_bytes: 4096, ..options(policy, 4) };
+    let topic = publisher.topic("t", blocks).unwrap();
+    let laggard = reader.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    topic.publish(&Publication::new(&[7; 4096])).unwrap();
+    let Event::Message(held) = laggard.recv(Some(PATIENCE)).unwrap() else { panic!() };
+    assert!(held.payload.is_held());
+    publish_all(&topic, 0..6);
+    assert_eq!(topic.stats().unwrap().subscriptions, 0, "cut off");
+    for _ in 0..4 {
+        topic.publish(&Publication::new(&[8; 4096])).unwrap();
+    }
+    assert_eq!(*held.payload, [7; 4096]);
+    // And in the end both blocks are free again.
+    drop(held);
+    let fresh = reader.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    for n in 0..2 {
+        topic.publish(&Publication::new(&[n; 4096])).unwrap();
+    }
+    let full = topic.publish(&Publication::new(&[9; 4096])).unwrap_err();
+    assert_eq!(full.code(), ErrorCode::Backpressure, "what a subscription has not read stays");
+    drop(fresh);
+}
+
+#[test]
 fn a_stopped_subscriber_changes_nobody_elses_counts() {
     let daemon = start();
     let (publisher, reader) = (client(&daemon), client(&daemon));
