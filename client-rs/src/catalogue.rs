@@ -79,6 +79,9 @@ impl Remote {
         method: &Method,
         session: &Session,
     ) -> Result<(), Error> {
+        if !method.is_for(session.serial) {
+            return Err(Error::Closed);
+        }
         let id = session.engines.iter().find(|engine| engine.name == method.engine());
         let Some(id) = id else {
             let known = session.engines.iter().map(|engine| engine.name.as_str());

@@ -19,6 +19,7 @@
 //! maps, so a slow reader holds up nobody and costs nobody anything. Invariant: a message is published
 //! to the topic of the name that was opened, also by a daemon that has started anew.
 
+mod attach;
 mod ears;
 mod message;
 mod publish;
@@ -183,7 +184,7 @@ impl Topic {
     #[doc(hidden)]
     pub fn open_again(&self) -> Result<(), Error> {
         match &self.inner {
-            Inner::Remote(remote) => remote.open_again(),
+            Inner::Remote(remote) => remote.open_again().map(drop),
             #[cfg(feature = "inproc")]
             Inner::Inproc(_) => Ok(()),
         }

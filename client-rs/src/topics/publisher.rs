@@ -202,7 +202,7 @@ impl Publisher {
         match &self.inner {
             Inner::Remote(posts) if error.code() == ErrorCode::UnknownTopic => {
                 match posts.topic.open_again() {
-                    Ok(()) => Error::Restarted { outcome: Outcome::NotStarted, pid: 0 },
+                    Ok(_) => Error::Restarted { outcome: Outcome::NotStarted, pid: 0 },
                     Err(error) => error,
                 }
             }

@@ -71,7 +71,7 @@ pub(super) struct State<M> {
     places: Vec<Arc<Place>>,
     /// How many of them are elsewhere.
     elsewhere: usize,
-    /// Subscriptions of other processes that ended and still hold blocks.
+    /// Subscriptions of other processes that ended, and may still hold blocks.
     departed: Vec<Arc<Place>>,
     /// No cursor lies before it; looked up anew when it is in the way.
     floor: u64,
@@ -558,7 +558,8 @@ impl<M: Memory> Sequencer<M> {
             place.close();
         }
         state.places.retain(|other| !Arc::ptr_eq(other, place));
-        if place.elsewhere().is_some_and(Elsewhere::holds_any) {
+        let is_known = state.departed.iter().any(|other| Arc::ptr_eq(other, place));
+        if !is_known && place.elsewhere().is_some_and(Elsewhere::holds_any) {
             state.departed.push(place.clone());
         }
         state.elsewhere = state.places.iter().filter(|place| place.elsewhere().is_some()).count();
@@ -617,13 +618,12 @@ impl<M: Memory> State<M> {
 
     pub(super) fn cut_off_laggards(&mut self, slots: u32) {
         let next = self.writer.next().sequence;
-        self.places.retain(|place| {
-            let stays = next - place.cursor(next) < u64::from(slots);
-            if !stays {
-                place.cut_off(next);
-            }
-            stays
-        });
+        let is_behind = |place: &mut Arc<Place>| next - place.cursor(next) >= u64::from(slots);
+        for place in self.places.extract_if(.., is_behind) {
+            place.cut_off(next);
+            // What it holds it reads on.
+            self.departed.push(place);
+        }
     }
 }
 
