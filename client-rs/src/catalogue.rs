@@ -20,7 +20,8 @@ use crate::way::Way;
 /// Engines that this library was compiled with.
 pub(crate) fn compiled_in() -> &'static [EngineSchema] {
     static SCHEMAS: OnceLock<Vec<EngineSchema>> = OnceLock::new();
-    SCHEMAS.get_or_init(|| vec![api::system::schema(), api::vectors::schema(), api::serving::schema()])
+    SCHEMAS
+        .get_or_init(|| vec![api::system::schema(), api::vectors::schema(), api::serving::schema()])
 }
 
 impl Remote {

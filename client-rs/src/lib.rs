@@ -68,7 +68,7 @@ pub use ringfence_protocol::sys::fork::ForkStamp;
 pub use ringfence_protocol::{
     board as board_rows, contract, dynamic, error as remote_error, message, schema,
 };
-pub use services::vectors;
+pub use services::{serving, vectors};
 
 /// For our own command line: the binary that a client starts where no daemon runs.
 #[doc(hidden)]

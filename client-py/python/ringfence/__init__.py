@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ._daemon import Daemon, Stats
     from ._loan import Loan
     from ._runtime import Runtime, Subscription
+    from ._serving import Request, Server
     from ._vectors import (
         Added,
         BatchHits,
@@ -85,11 +86,13 @@ __all__ = [
     "RemoteRuntimeError",
     "RemoteTypeError",
     "RemoteValueError",
+    "Request",
     "RingfenceError",
     "Rows",
     "Runtime",
     "Saved",
     "SchemaMismatch",
+    "Server",
     "SessionKilled",
     "Stats",
     "Subscription",
@@ -111,7 +114,9 @@ _LAZY = {
     "Daemon": "_daemon",
     "ErrorCode": "_codes",
     "Loan": "_loan",
+    "Request": "_serving",
     "Runtime": "_runtime",
+    "Server": "_serving",
     "Subscription": "_runtime",
     "Stats": "_daemon",
     "message": "messages",

@@ -31,11 +31,21 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Never, NoReturn, Self
 
+    from ._aio_serving import Handler, Server
     from ._aio_vectors import Collection, Vectors
     from ._daemon import Daemon, Stats
     from ._types import Spin, Timeout
 
-__all__ = ["Client", "Collection", "Connecting", "Engine", "Method", "Vectors", "connect"]
+__all__ = [
+    "Client",
+    "Collection",
+    "Connecting",
+    "Engine",
+    "Method",
+    "Server",
+    "Vectors",
+    "connect",
+]
 
 _CONNECT_SECONDS = 10.0
 
@@ -170,6 +180,29 @@ class Client:
         """The names of the daemon's engines."""
         return [name for name, _, _ in await self._core.engines()]
 
+    async def request(
+        self, name: str, payload: Any, /, *, wait: bool = False, timeout: Timeout = ...
+    ) -> bytes:
+        """Asks the process that serves ``name``: as :meth:`ringfence.Client.request`."""
+        values = (wait, name, payload)
+        data: bytes = (await self._core.invoke("serving", "call", values, timeout))[0]
+        return data
+
+    async def serve(self, name: str, handler: Handler, /, *, tasks: int = 1) -> Server:
+        """Answers requests to ``name`` with what the coroutine ``handler`` makes of their bytes, in
+        ``tasks`` tasks of this loop, until the :class:`Server` is closed::
+
+            async def quote(request):
+                return await look_up(request)
+
+            async with await client.serve("pricing.quote", quote, tasks=8):
+                await stop.wait()
+
+        Everything else is as in :meth:`ringfence.Client.serve`."""
+        from ._aio_serving import serve
+
+        return await serve(self._core, name, handler, tasks)
+
     @property
     def vectors(self) -> Vectors:
         """The vector engine: collections of vectors and their nearest neighbours (needs numpy)."""
@@ -241,15 +274,15 @@ class Engine(EngineBase[Method]):
         super().__init__(name, doc, names, lambda method: Method(core, name, method))
 
 
-_LAZY = ("Collection", "Vectors")
+_LAZY = {"Collection": "_aio_vectors", "Server": "_aio_serving", "Vectors": "_aio_vectors"}
 
 
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
         text = f"module 'ringfence.aio' has no attribute {name!r}"
         raise AttributeError(text, name=name, obj=sys.modules[__name__])
-    from . import _aio_vectors
+    from importlib import import_module
 
-    value: object = getattr(_aio_vectors, name)
+    value: object = getattr(import_module(f".{_LAZY[name]}", "ringfence"), name)
     globals()[name] = value
     return value
