@@ -43,6 +43,7 @@ class Client:
     def close(self) -> None:
         """Lets go of the daemon. Later calls raise; a second `close` does nothing."""
 
+    def _apart(self) -> Client: ...
     def _is_closed(self) -> bool: ...
     def _topic(
         self, name: str, asked: tuple[int, int, int, int, str, float] | None
