@@ -18,9 +18,11 @@ use ringfence_protocol::error::ErrorCode;
 use ringfence_protocol::limits::INLINE_BYTES;
 use ringfence_protocol::log::{Policy, TopicOptions};
 use ringfence_protocol::message::Message as _;
+use ringfence_protocol::sys::fork::ForkStamp;
 use ringfence_protocol::wait::{Patience, Step};
 
 use super::Publication;
+use super::publish::HEAD;
 use super::remote::RemoteTopic;
 use crate::call::Request;
 use crate::error::{Error, Outcome};
@@ -29,6 +31,7 @@ use crate::method::Method;
 use crate::options::CallOptions;
 use crate::remote::Remote;
 use crate::room::Room;
+use crate::wait::CLOCK_EVERY;
 
 /// What became of the messages of one publisher, counted by whoever finds their answers.
 #[derive(Debug, Default)]
@@ -87,12 +90,15 @@ struct Posts {
     options: TopicOptions,
     tally: Arc<Tally>,
     posted: u64,
+    /// The process whose messages are counted.
+    stamp: ForkStamp,
 }
 
 impl Publisher {
     pub(super) fn remote(topic: RemoteTopic) -> Self {
         let (options, tally) = (topic.options(), Arc::default());
-        Self { inner: Inner::Remote(Posts { topic, options, tally, posted: 0 }) }
+        let stamp = ForkStamp::now();
+        Self { inner: Inner::Remote(Posts { topic, options, tally, posted: 0, stamp }) }
     }
 
     #[cfg(feature = "inproc")]
@@ -237,11 +243,23 @@ impl Posts {
 
     #[inline]
     fn post(&mut self, message: &Publication<'_>) -> Result<(), Error> {
+        if self.stamp.is_child() {
+            return Err(Error::Forked);
+        }
         let (topic, tally) = (&self.topic, &self.tally);
         let remote = topic.remote();
         let posted = topic.request(message, |_, method, bytes| remote.post(method, bytes, tally));
+        if posted {
+            self.posted += 1;
+            return Ok(());
+        }
+        if message.payload().len() > INLINE_BYTES - HEAD && self.takes_sheaves(message) {
+            let mut sheaf = Sheaf::default();
+            sheaf.add(message);
+            return self.post_sheaf(&mut sheaf);
+        }
         self.posted += 1;
-        if posted { Ok(()) } else { self.post_slowly(message) }
+        self.post_slowly(message)
     }
 
     /// The ring is full, the message is large, or there is no lane: the way of every call.
@@ -257,15 +275,20 @@ impl Posts {
 
     /// Until every message is answered.
     fn wait(&self) -> Result<(), Error> {
+        if self.stamp.is_child() {
+            return Err(Error::Forked);
+        }
         let remote = self.topic.remote();
-        let mut patience = Patience::new(self.topic.client.spin());
+        let (mut patience, mut looks) = (Patience::new(self.topic.client.spin()), 0);
         let since = Instant::now();
         let limit = CallOptions::default();
         let timeout = self.topic.publish_timeout(&limit);
         while self.tally.answered.load(SeqCst) < self.posted {
             remote.collect_posts();
             let step = patience.step();
-            if step == Step::Look {
+            looks += 1;
+            // Who always spins looks around, too.
+            if step == Step::Look && looks % CLOCK_EVERY != 0 {
                 continue;
             }
             if let Some(session) = remote.current.load_full() {

@@ -135,6 +135,16 @@ impl Subscription {
         }
     }
 
+    /// What is there now: never waits, and never connects. For bindings that hold a lock meanwhile.
+    #[doc(hidden)]
+    pub fn try_recv(&self) -> Result<Event, Error> {
+        match &self.inner {
+            Inner::Remote(reader) => reader.try_recv(),
+            #[cfg(feature = "inproc")]
+            Inner::Inproc { .. } => self.recv(Some(Duration::ZERO)),
+        }
+    }
+
     /// What became of the messages since its start.
     #[must_use]
     pub fn counts(&self) -> Counts {
