@@ -26,6 +26,7 @@ mod reader;
 mod remote;
 mod subscription;
 mod tasks;
+mod typed;
 
 use ringfence_protocol::log::{Keep, Position, Start, TopicOptions};
 
