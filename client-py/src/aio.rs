@@ -23,9 +23,19 @@ use crate::client::{builder, engines, info};
 use crate::error::raise;
 use crate::method::{Method, Resolved};
 use crate::pack::{Layout, Payload};
+use crate::topic;
 use crate::wait::Limit;
 
-type Answer = Result<Reply, Error>;
+/// What a future of client-rs comes to.
+enum Outcome {
+    Reply(Reply),
+    Topic(ringfence::Topic),
+    Subscription(ringfence::Subscription),
+    Position(ringfence::Position),
+    Event(ringfence::Event),
+}
+
+type Answer = Result<Outcome, Error>;
 type Going = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// What becomes of an answer.
@@ -34,17 +44,38 @@ enum Shape {
     Nothing,
     Named(Arc<Resolved>),
     Ordered(Arc<Resolved>),
+    Topic,
+    Subscription,
+    Position,
+    Message(Arc<topic::Inner>),
 }
 
 impl Shape {
     fn outcome(&self, py: Python<'_>, answer: Answer) -> PyResult<Py<PyAny>> {
-        let reply = answer.map_err(|error| raise(py, &error))?;
-        match self {
-            Shape::Bytes => Ok(PyBytes::new(py, &reply).into_any().unbind()),
-            Shape::Nothing => Ok(py.None()),
-            Shape::Named(method) => method.result(py, reply),
-            Shape::Ordered(method) => Ok(method.values(py, reply)?.into_any().unbind()),
-        }
+        let outcome = answer.map_err(|error| raise(py, &error))?;
+        Ok(match (self, outcome) {
+            (Shape::Bytes, Outcome::Reply(reply)) => PyBytes::new(py, &reply).into_any().unbind(),
+            (Shape::Named(method), Outcome::Reply(reply)) => method.result(py, reply)?,
+            (Shape::Ordered(method), Outcome::Reply(reply)) => {
+                method.values(py, reply)?.into_any().unbind()
+            }
+            (Shape::Topic, Outcome::Topic(topic)) => {
+                Py::new(py, topic::Topic { topic })?.into_any()
+            }
+            (Shape::Subscription, Outcome::Subscription(subscription)) => {
+                let inner = topic::Inner::new(subscription);
+                Py::new(py, topic::Subscription { inner })?.into_any()
+            }
+            (Shape::Position, Outcome::Position(position)) => {
+                Py::new(py, topic::Position::of(position))?.into_any()
+            }
+            // `None`: messages were missed, which the next one says.
+            (Shape::Message(of), Outcome::Event(event)) => match of.take(py, event)? {
+                Some(message) => Py::new(py, message)?.into_any(),
+                None => py.None(),
+            },
+            _ => py.None(),
+        })
     }
 }
 
@@ -168,20 +199,23 @@ impl AsyncClient {
     #[pyo3(signature = (*, timeout = Limit::DEFAULT))]
     fn learn(&self, py: Python<'_>, timeout: Limit) -> PyResult<Py<PyAny>> {
         let (client, options) = (self.inner.clone(), timeout.options());
-        self.start(py, Shape::Nothing, async move { client.learn_async(&options).await })
+        let learnt = async move { client.learn_async(&options).await.map(Outcome::Reply) };
+        self.start(py, Shape::Nothing, learnt)
     }
 
     /// Sends bytes and gives back what the daemon answers: the same.
     #[pyo3(signature = (data, /, *, timeout = Limit::DEFAULT))]
     fn echo(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Limit) -> PyResult<Py<PyAny>> {
         let payload = buffer::to_vec(data, "data")?;
-        self.start(py, Shape::Bytes, self.inner.echo_async(payload, &timeout.options()))
+        let echo = self.inner.echo_async(payload, &timeout.options());
+        self.start(py, Shape::Bytes, async move { echo.await.map(Outcome::Reply) })
     }
 
     /// Asks the daemon for a sign of life.
     #[pyo3(signature = (*, timeout = Limit::DEFAULT))]
     fn ping(&self, py: Python<'_>, timeout: Limit) -> PyResult<Py<PyAny>> {
-        self.start(py, Shape::Nothing, self.inner.ping_async(&timeout.options()))
+        let ping = self.inner.ping_async(&timeout.options());
+        self.start(py, Shape::Nothing, async move { ping.await.map(Outcome::Reply) })
     }
 
     /// Calls a method with values by name; the answer is a named tuple, or `None` without fields.
@@ -208,6 +242,64 @@ impl AsyncClient {
     ) -> PyResult<Py<PyAny>> {
         let pack = |request: &Layout| request.pack_ordered(values);
         self.call_method(py, method, pack, Shape::Ordered, timeout)
+    }
+
+    /// The topic of this name; made as it is asked for if there is none.
+    fn topic(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        asked: Option<topic::Asked>,
+    ) -> PyResult<Py<PyAny>> {
+        let options = asked.map(topic::Asked::options).transpose()?;
+        let opening = self.inner.topic_async(name, options);
+        self.start(py, Shape::Topic, async move { opening.await.map(Outcome::Topic) })
+    }
+
+    /// Publishes a message: its place.
+    #[pyo3(signature = (topic, payload, type_id, trace, correlation, must_be_heard, timeout))]
+    #[allow(clippy::too_many_arguments)] // of `ringfence.aio.Topic.publish`
+    fn publish(
+        &self,
+        py: Python<'_>,
+        topic: &topic::Topic,
+        payload: &Bound<'_, PyAny>,
+        type_id: u16,
+        trace: u128,
+        correlation: u128,
+        must_be_heard: bool,
+        timeout: Limit,
+    ) -> PyResult<Py<PyAny>> {
+        let payload = buffer::to_vec(payload, "payload")?;
+        let message = ringfence::Publication::new(&payload)
+            .type_id(type_id)
+            .trace(trace)
+            .correlation(correlation);
+        let message = if must_be_heard { message.must_be_heard() } else { message };
+        let published = topic.topic.publish_async(&message, &timeout.options());
+        self.start(py, Shape::Position, async move { published.await.map(Outcome::Position) })
+    }
+
+    /// Subscribes to a topic.
+    fn subscribe(
+        &self,
+        py: Python<'_>,
+        topic: &topic::Topic,
+        start: Option<&Bound<'_, PyAny>>,
+        drop_oldest: Option<usize>,
+        drop_newest: Option<usize>,
+    ) -> PyResult<Py<PyAny>> {
+        let (start, keep) = topic::parse_subscription(start, drop_oldest, drop_newest)?;
+        let subscribed = topic.topic.subscribe_async(start, keep);
+        let subscribed = async move { subscribed.await.map(Outcome::Subscription) };
+        self.start(py, Shape::Subscription, subscribed)
+    }
+
+    /// The next message of a subscription; `None` where some were missed, which that one says.
+    fn recv(&self, py: Python<'_>, subscription: &topic::Subscription) -> PyResult<Py<PyAny>> {
+        let (of, inner) = (subscription.inner.clone(), subscription.inner.clone());
+        let received = async move { inner.subscription.recv_async().await.map(Outcome::Event) };
+        self.start(py, Shape::Message(of), received)
     }
 
     /// Gives a call up: its ticket is free as soon as the daemon has let go of it.
@@ -247,7 +339,7 @@ impl AsyncClient {
         let resolved = method.resolved_at_once(py)?;
         let payload = pack(&resolved.request)?.whole(py);
         let call = self.inner.call_async(&resolved.method, payload, &timeout.options());
-        self.start(py, shape(resolved), call)
+        self.start(py, shape(resolved), async move { call.await.map(Outcome::Reply) })
     }
 
     /// Starts a call: its value, or the [`AsyncCall`] that will have it.
@@ -276,6 +368,11 @@ impl AsyncClient {
         // Gone: it was forgotten, or woken twice.
         let call = self.open.lock().get(&number).map(|call| call.clone_ref(py))?;
         let call = call.get();
+        // A message that is taken for a task which was cancelled would be lost to the next one.
+        let is_cancelled = || call.future.call_method0(py, "cancelled")?.is_truthy(py);
+        if matches!(call.shape, Shape::Message(_)) && is_cancelled().unwrap_or(false) {
+            return None;
+        }
         let Poll::Ready(answer) = call.poll() else { return None };
         self.open.lock().remove(&number);
         let future = call.future.clone_ref(py);

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
+use std::sync::Arc;
 
 use pyo3::buffer::{ElementType, PyUntypedBuffer};
 use pyo3::exceptions::{PyBufferError, PyTypeError};
@@ -109,6 +110,8 @@ pub(crate) fn to_vec(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<u8>>
 /// Where the bytes of a [`View`] lie.
 enum Source {
     Reply(Reply),
+    /// A block of a topic's log that is held.
+    Block(Arc<Reply>),
     /// A private copy; words, so that elements are aligned.
     Copy(Vec<u64>, usize),
 }
@@ -122,6 +125,11 @@ impl View {
     /// Keeps `reply` for Python.
     pub(crate) fn new(reply: Reply) -> Self {
         Self(Source::Reply(reply))
+    }
+
+    /// Keeps a block of a topic's log for Python.
+    pub(crate) fn of_block(block: Arc<Reply>) -> Self {
+        Self(Source::Block(block))
     }
 
     /// Keeps a copy of `bytes` for Python.
@@ -138,6 +146,7 @@ impl View {
     pub(crate) fn len(&self) -> usize {
         match &self.0 {
             Source::Reply(reply) => reply.len(),
+            Source::Block(block) => block.len(),
             Source::Copy(_, len) => *len,
         }
     }
@@ -145,6 +154,7 @@ impl View {
     fn start(&self) -> *const u8 {
         match &self.0 {
             Source::Reply(reply) => reply.as_ptr(),
+            Source::Block(block) => block.as_ptr(),
             Source::Copy(words, _) => words.as_ptr().cast(),
         }
     }

@@ -93,6 +93,12 @@ impl Client {
         py.detach(|| self.inner.close());
     }
 
+    /// The same daemon over a session of its own, which ends with this one.
+    fn _apart(&self) -> Self {
+        let (inner, echo, ping) = (self.inner.apart(), self.echo.clone(), self.ping.clone());
+        Self { inner, echo, ping, closed: AtomicBool::new(false) }
+    }
+
     fn _is_closed(&self) -> bool {
         self.closed.load(Relaxed)
     }
@@ -102,17 +108,15 @@ impl Client {
         method::Method::new(self.inner.clone(), engine, name)
     }
 
-    /// The topic of this name; made if there is none and `slots` are given.
+    /// The topic of this name; made as it is asked for if there is none: slots, payload_bytes, blocks,
+    /// block_bytes, policy, patience.
     fn _topic(
         &self,
         py: Python<'_>,
         name: String,
-        slots: Option<u32>,
-        payload_bytes: usize,
-        policy: &str,
-        patience: f64,
+        asked: Option<topic::Asked>,
     ) -> PyResult<topic::Topic> {
-        topic::Topic::open(py, &self.inner, name, slots, payload_bytes, (policy, patience))
+        topic::Topic::open(py, &self.inner, name, asked)
     }
 
     /// Memory for so many bytes that the daemon reads where they are filled.

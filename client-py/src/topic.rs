@@ -4,12 +4,13 @@
 //! between a caller and a message. Whoever waits has let go of the interpreter, and hears signals. It
 //! does *not* know what payloads mean.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyMemoryView};
 use ringfence::{Error, ErrorCode, Event, Keep, Policy, Publication, Start, TopicOptions};
 
 use crate::buffer;
@@ -43,7 +44,7 @@ impl Position {
 }
 
 impl Position {
-    fn of(position: ringfence::Position) -> Self {
+    pub(crate) fn of(position: ringfence::Position) -> Self {
         Self { epoch: position.epoch, sequence: position.sequence }
     }
 }
@@ -51,8 +52,8 @@ impl Position {
 /// A message that was received.
 #[pyclass(frozen, module = "ringfence", get_all)]
 pub(crate) struct Message {
-    /// The payload.
-    data: Py<PyBytes>,
+    /// The payload: bytes, or a view of the topic's log if it lies in a block of that.
+    data: Py<PyAny>,
     /// Where it stands in its topic.
     position: Py<Position>,
     /// What the payload is: a number of the message schema.
@@ -72,7 +73,7 @@ pub(crate) struct Message {
 #[pymethods]
 impl Message {
     fn __repr__(&self, py: Python<'_>) -> String {
-        let len = self.data.bind(py).as_bytes().len();
+        let len = self.data.bind(py).len().unwrap_or_default();
         let (position, type_id) = (self.position.get(), self.type_id);
         format!("<message {} of type {type_id}, {len} bytes>", position.sequence)
     }
@@ -123,26 +124,21 @@ impl Counts {
 /// A topic: messages that many publish and many read, in one order. Any thread may use it.
 #[pyclass(frozen, weakref, module = "ringfence")]
 pub(crate) struct Topic {
-    topic: ringfence::Topic,
+    pub(crate) topic: ringfence::Topic,
 }
 
 impl Topic {
-    /// The topic of this name; made if there is none and `slots` are given.
+    /// The topic of this name; made as it is asked for if there is none.
     pub(crate) fn open(
         py: Python<'_>,
         client: &ringfence::Client,
         name: String,
-        slots: Option<u32>,
-        payload_bytes: usize,
-        (policy, patience): (&str, f64),
+        asked: Option<Asked>,
     ) -> PyResult<Self> {
-        let policy = parse_policy(policy, patience)?;
+        let options = asked.map(Asked::options).transpose()?;
         let client = client.clone();
-        let topic = wait::aside_or_raise(py, move || match slots {
-            Some(slots) => client.topic(
-                &name,
-                TopicOptions { policy, slots, payload_bytes, ..TopicOptions::default() },
-            ),
+        let topic = wait::aside_or_raise(py, move || match options {
+            Some(options) => client.topic(&name, options),
             None => client.find_topic(&name),
         })?;
         Ok(Self { topic })
@@ -198,6 +194,18 @@ impl Topic {
         }
     }
 
+    /// Longer messages that its log holds, each in a block of its own.
+    #[getter]
+    fn blocks(&self) -> u32 {
+        self.topic.options().blocks
+    }
+
+    /// Bytes of the longest payload in a block.
+    #[getter]
+    fn block_bytes(&self) -> u32 {
+        self.topic.options().block_bytes
+    }
+
     /// How long a publish waits under "block", in seconds.
     #[getter]
     fn patience(&self) -> f64 {
@@ -245,6 +253,32 @@ impl Topic {
         published.map(Position::of)
     }
 
+    /// Publishes many messages, in their order, many on their way at a time: how many. The first failure is
+    /// raised at the end; the others were published.
+    #[pyo3(signature = (payloads, /, *, type_id = 0))]
+    fn publish_many(
+        &self,
+        py: Python<'_>,
+        payloads: &Bound<'_, PyAny>,
+        type_id: u16,
+    ) -> PyResult<u64> {
+        let mut publisher = self.topic.publisher();
+        for payload in payloads.try_iter()? {
+            let payload = payload?;
+            let copy;
+            let bytes = match payload.cast::<PyBytes>() {
+                Ok(bytes) => bytes.as_bytes(),
+                Err(_) => {
+                    copy = buffer::to_vec(&payload, "payload")?;
+                    &copy
+                }
+            };
+            let posted = publisher.post(&Publication::new(bytes).type_id(type_id));
+            wait::or_raise(py, posted)?;
+        }
+        wait::aside_or_raise(py, move || publisher.flush())
+    }
+
     /// Subscribes. `start` is "newest" (from the next message on), "oldest" (what the log still holds)
     /// or a `Position`. What is not handed out stays in the topic's log, or in a buffer of so many
     /// messages (`drop_oldest=` or `drop_newest=`), filled at each receive.
@@ -256,19 +290,10 @@ impl Topic {
         drop_oldest: Option<usize>,
         drop_newest: Option<usize>,
     ) -> PyResult<Subscription> {
-        let start = start.map_or(Ok(Start::Newest), parse_start)?;
-        let keep = match (drop_oldest, drop_newest) {
-            (None, None) => Keep::InLog,
-            (Some(buffer), None) => Keep::DropOldest { buffer },
-            (None, Some(buffer)) => Keep::DropNewest { buffer },
-            (Some(_), Some(_)) => {
-                let text = "a buffer drops its oldest messages or the newest: give one of the two";
-                return Err(PyValueError::new_err(text));
-            }
-        };
+        let (start, keep) = parse_subscription(start, drop_oldest, drop_newest)?;
         let topic = self.topic.clone();
         let subscription = wait::aside_or_raise(py, move || topic.subscribe(start, keep))?;
-        Ok(Subscription { subscription, missed: Mutex::new(0) })
+        Ok(Subscription { inner: Inner::new(subscription) })
     }
 
     /// How it stands.
@@ -287,14 +312,23 @@ impl Topic {
 /// A subscription. Any thread may use it, one at a time receives.
 #[pyclass(frozen, weakref, module = "ringfence", name = "TopicSubscription")]
 pub(crate) struct Subscription {
-    subscription: ringfence::Subscription,
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What tasks that wait for a message share with it.
+pub(crate) struct Inner {
+    pub(crate) subscription: ringfence::Subscription,
     /// Missed since the last message that was handed out.
     missed: Mutex<u64>,
 }
 
-impl Subscription {
+impl Inner {
+    pub(crate) fn new(subscription: ringfence::Subscription) -> Arc<Self> {
+        Arc::new(Self { subscription, missed: Mutex::new(0) })
+    }
+
     /// The message of an event; what was missed is said with the next message.
-    fn take(&self, py: Python<'_>, event: Event) -> PyResult<Option<Message>> {
+    pub(crate) fn take(&self, py: Python<'_>, event: Event) -> PyResult<Option<Message>> {
         let message = match event {
             Event::Overtaken { missed } => {
                 *self.missed.lock() += missed;
@@ -303,8 +337,15 @@ impl Subscription {
             Event::Message(message) => message,
         };
         let envelope = message.envelope;
+        let data = match message.payload.into_view() {
+            Err(bytes) => PyBytes::new(py, &bytes).into_any(),
+            Ok(block) => {
+                let view = Bound::new(py, buffer::View::of_block(block))?;
+                PyMemoryView::from(view.as_any())?.into_any()
+            }
+        };
         Ok(Some(Message {
-            data: PyBytes::new(py, &message.payload).unbind(),
+            data: data.unbind(),
             position: Py::new(py, Position::of(message.position))?,
             type_id: envelope.type_id,
             timestamp: envelope.timestamp,
@@ -314,22 +355,24 @@ impl Subscription {
             missed: std::mem::take(&mut *self.missed.lock()),
         }))
     }
+}
 
+impl Subscription {
     /// The next message within the time; `None` if there is none.
     fn next(&self, py: Python<'_>, limit: Option<Duration>) -> PyResult<Option<Message>> {
         // Most messages are there already: the interpreter is kept for these.
-        let mut found = self.subscription.recv_until_signal(Duration::ZERO);
+        let mut found = self.inner.subscription.recv_until_signal(Duration::ZERO);
         loop {
             match found {
                 Ok(event) => {
-                    if let Some(message) = self.take(py, event)? {
+                    if let Some(message) = self.inner.take(py, event)? {
                         return Ok(Some(message));
                     }
-                    found = self.subscription.recv_until_signal(Duration::ZERO);
+                    found = self.inner.subscription.recv_until_signal(Duration::ZERO);
                 }
                 Err(Error::NoMessage { .. }) => {
                     let waited = wait::until(py, limit, |slice| {
-                        match self.subscription.recv_until_signal(slice) {
+                        match self.inner.subscription.recv_until_signal(slice) {
                             Err(Error::NoMessage { .. }) => None,
                             found => Some(found),
                         }
@@ -350,7 +393,7 @@ impl Subscription {
     /// The topic's name.
     #[getter]
     fn topic(&self) -> &str {
-        self.subscription.topic()
+        self.inner.subscription.topic()
     }
 
     /// The next message; waits for it, `timeout` seconds at most (`None` is for ever), then raises
@@ -375,7 +418,7 @@ impl Subscription {
             let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
             let step = (max - batch.len()).min(STEP);
             let events = wait::until(py, left, |slice| {
-                match self.subscription.recv_batch(step, Some(slice)) {
+                match self.inner.subscription.recv_batch(step, Some(slice)) {
                     Ok(events) if events.is_empty() => None,
                     events => Some(events),
                 }
@@ -387,7 +430,7 @@ impl Subscription {
                 Some(Err(_)) => break,
                 Some(Ok(events)) => {
                     for event in events {
-                        batch.extend(self.take(py, event)?);
+                        batch.extend(self.inner.take(py, event)?);
                     }
                 }
             }
@@ -402,7 +445,7 @@ impl Subscription {
     /// Waits for ever; ends when the subscription is closed.
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Message>> {
         match self.next(py, None) {
-            Err(error) if is_closed(py, &error) => Ok(None),
+            Err(_) if self.inner.subscription.is_closed() => Ok(None),
             found => found,
         }
     }
@@ -410,13 +453,19 @@ impl Subscription {
     /// What became of the messages since its start.
     #[getter]
     fn counts(&self) -> Counts {
-        let ringfence::Counts { received, missed, dropped } = self.subscription.counts();
+        let ringfence::Counts { received, missed, dropped } = self.inner.subscription.counts();
         Counts { received, missed, dropped }
+    }
+
+    /// Was it closed?
+    #[getter]
+    fn closed(&self) -> bool {
+        self.inner.subscription.is_closed()
     }
 
     /// Ends it. Whoever receives from it is woken; when this returns nothing more is received.
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.subscription.close());
+        py.detach(|| self.inner.subscription.close());
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -440,17 +489,49 @@ impl Subscription {
     }
 }
 
-fn parse_policy(policy: &str, patience: f64) -> PyResult<Policy> {
-    match policy {
-        "overwrite" => Ok(Policy::Overwrite),
-        "reject" => Ok(Policy::Reject),
-        "block" => Duration::try_from_secs_f64(patience)
-            .map(|patience| Policy::Block { patience })
-            .map_err(|_| PyValueError::new_err(format!("patience is {patience}: give seconds"))),
-        other => Err(PyValueError::new_err(format!(
-            "policy is {other:?}; it can be \"overwrite\", \"block\" or \"reject\""
-        ))),
+/// How a topic is asked for: slots, payload_bytes, blocks, block_bytes, policy, patience.
+#[derive(FromPyObject)]
+pub(crate) struct Asked(u32, usize, u32, u32, String, f64);
+
+impl Asked {
+    pub(crate) fn options(self) -> PyResult<TopicOptions> {
+        let Self(slots, payload_bytes, blocks, block_bytes, policy, patience) = self;
+        let policy = match policy.as_str() {
+            "overwrite" => Policy::Overwrite,
+            "reject" => Policy::Reject,
+            "block" => {
+                let patience = Duration::try_from_secs_f64(patience).map_err(|_| {
+                    PyValueError::new_err(format!("patience is {patience}: give seconds"))
+                })?;
+                Policy::Block { patience }
+            }
+            other => {
+                return Err(PyValueError::new_err(format!(
+                    "policy is {other:?}; it can be \"overwrite\", \"block\" or \"reject\""
+                )));
+            }
+        };
+        Ok(TopicOptions { policy, slots, payload_bytes, blocks, block_bytes })
     }
+}
+
+/// What a subscription keeps and where it begins, as Python says it.
+pub(crate) fn parse_subscription(
+    start: Option<&Bound<'_, PyAny>>,
+    drop_oldest: Option<usize>,
+    drop_newest: Option<usize>,
+) -> PyResult<(Start, Keep)> {
+    let start = start.map_or(Ok(Start::Newest), parse_start)?;
+    let keep = match (drop_oldest, drop_newest) {
+        (None, None) => Keep::InLog,
+        (Some(buffer), None) => Keep::DropOldest { buffer },
+        (None, Some(buffer)) => Keep::DropNewest { buffer },
+        (Some(_), Some(_)) => {
+            let text = "a buffer drops its oldest messages or the newest: give one of the two";
+            return Err(PyValueError::new_err(text));
+        }
+    };
+    Ok((start, keep))
 }
 
 fn parse_start(start: &Bound<'_, PyAny>) -> PyResult<Start> {
@@ -480,9 +561,4 @@ fn has_code(py: Python<'_>, error: &PyErr, code: ErrorCode) -> bool {
 #[cold]
 fn is_unknown_topic(py: Python<'_>, error: &PyErr) -> bool {
     has_code(py, error, ErrorCode::UnknownTopic)
-}
-
-#[cold]
-fn is_closed(py: Python<'_>, error: &PyErr) -> bool {
-    has_code(py, error, ErrorCode::InvalidArgument)
 }

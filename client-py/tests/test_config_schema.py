@@ -57,6 +57,8 @@ def test_what_the_daemon_prints_and_what_the_docs_show_is_valid() -> None:
         {"allow_any_uid": 1},
         {"allowed_uids": ["root"]},
         {"engines": {"enable": ["system", "system"]}},
+        {"serving": {"grants": [{"names": "Pricing", "uids": [1000]}]}},
+        {"serving": {"grants": [{"names": "pricing.*"}]}},
     ],
     ids=json.dumps,
 )

@@ -20,7 +20,10 @@ use crate::way::Way;
 /// Engines that this library was compiled with.
 pub(crate) fn compiled_in() -> &'static [EngineSchema] {
     static SCHEMAS: OnceLock<Vec<EngineSchema>> = OnceLock::new();
-    SCHEMAS.get_or_init(|| vec![api::system::schema(), api::vectors::schema(), api::bus::schema()])
+    SCHEMAS.get_or_init(|| {
+        let (system, vectors) = (api::system::schema(), api::vectors::schema());
+        vec![system, vectors, api::bus::schema(), api::serving::schema()]
+    })
 }
 
 impl Remote {
@@ -76,6 +79,9 @@ impl Remote {
         method: &Method,
         session: &Session,
     ) -> Result<(), Error> {
+        if !method.is_for(session.serial) {
+            return Err(Error::Closed);
+        }
         let id = session.engines.iter().find(|engine| engine.name == method.engine());
         let Some(id) = id else {
             let known = session.engines.iter().map(|engine| engine.name.as_str());

@@ -118,7 +118,8 @@ fn memory_bytes() -> Result<u64, Error> {
 /// The built-in engines after `system`.
 fn builtin(state: Option<PathBuf>) -> Result<Registry, Error> {
     let mut registry = Registry::new();
-    for engine in ringfence_core::builtin(Allowance { state, memory_bytes: memory_bytes()? }) {
+    let allowance = Allowance { state, memory_bytes: memory_bytes()?, ..Allowance::default() };
+    for engine in ringfence_core::builtin(allowance) {
         registry.add(engine).map_err(wrong)?;
     }
     Ok(registry)
@@ -145,6 +146,7 @@ impl Inproc {
         system.add(Box::new(engine)).map_err(wrong)?;
         let encoded = wire::encode_catalogue(&catalogue);
         facts.set_catalogue(encoded.map_err(|error| Error::invalid(error.to_string()))?);
+        others.assembled(&catalogue);
         let serial = next_serial();
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let bus = Bus::new(since.as_nanos() as u64, Limits::default());

@@ -67,15 +67,15 @@ pub use reply::Reply;
 #[cfg(feature = "inproc")]
 pub use ringfence_core::bus;
 pub use ringfence_protocol::error::ErrorCode;
-pub use ringfence_protocol::log::{
-    Counts, Envelope, Event, Keep, Message, Policy, Position, Start, TopicOptions,
-};
+pub use ringfence_protocol::log::{Counts, Envelope, Keep, Policy, Position, Start, TopicOptions};
 pub use ringfence_protocol::sys::fork::ForkStamp;
 pub use ringfence_protocol::{
     board as board_rows, contract, dynamic, error as remote_error, message, schema,
 };
-pub use services::vectors;
-pub use topics::{Publication, Publisher, Subscription, Topic, TopicStats};
+pub use services::{serving, vectors};
+pub use topics::{
+    Event, Message, Payload, Publication, Publisher, Subscription, Topic, TopicStats,
+};
 
 /// For our own command line: the binary that a client starts where no daemon runs.
 #[doc(hidden)]

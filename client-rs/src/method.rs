@@ -38,6 +38,8 @@ struct Inner {
     resolved: AtomicU64,
     /// Numbers of `system` are the same everywhere (SPEC's short list).
     fixed: bool,
+    /// The only session in which it may be called; `None`: any.
+    only: Option<u32>,
     timeout_ms: AtomicU32,
     idempotent: AtomicBool,
 }
@@ -62,12 +64,23 @@ impl Facts {
 
 impl Method {
     pub(crate) fn unresolved(engine: &str, name: &str) -> Self {
-        Self::new(engine, name, false)
+        Self::new(engine, name, false, None)
+    }
+
+    /// One whose request means nothing to any other session than that with this serial: instead of
+    /// being called there it fails.
+    pub(crate) fn of_session(engine: &str, name: &str, serial: u32) -> Self {
+        Self::new(engine, name, false, Some(serial))
+    }
+
+    /// May it be called in this session?
+    pub(crate) fn is_for(&self, serial: u32) -> bool {
+        self.inner.only.is_none_or(|only| only == serial)
     }
 
     /// A method of `system`: idempotent, all of them.
     pub(crate) fn system(name: &str, op: u16) -> Self {
-        let method = Self::new(ringfence_protocol::api::system::NAME, name, true);
+        let method = Self::new(ringfence_protocol::api::system::NAME, name, true, None);
         let timeout_ms = Some(DEFAULT_TIMEOUT_MS);
         method.resolve(0, Facts { number: u32::from(op), timeout_ms, idempotent: true });
         method
@@ -78,12 +91,13 @@ impl Method {
         Self::system("catalogue", ringfence_protocol::api::system::CATALOGUE)
     }
 
-    fn new(engine: &str, name: &str, fixed: bool) -> Self {
+    fn new(engine: &str, name: &str, fixed: bool, only: Option<u32>) -> Self {
         let inner = Inner {
             engine: engine.into(),
             name: name.into(),
             resolved: AtomicU64::new(0),
             fixed,
+            only,
             timeout_ms: AtomicU32::new(DEFAULT_TIMEOUT_MS),
             idempotent: AtomicBool::new(false),
         };

@@ -16,6 +16,7 @@ use zerocopy::IntoBytes;
 
 use crate::copies::count_copied;
 use crate::remote::Remote;
+use crate::topics::Hold;
 
 /// What becomes of an answer: a [`Reply`], or what a caller makes of its bytes without one being built
 /// and moved.
@@ -98,10 +99,17 @@ enum Large {
 
 struct Leased {
     region: Region,
+    at: usize,
     len: usize,
     copy: OnceLock<Vec<u64>>,
     /// Dropped with the reply, which gives the lease back.
-    _lease: Lease,
+    _lease: Keeper,
+}
+
+/// What is given back when a reply is dropped.
+enum Keeper {
+    Lease(#[allow(dead_code)] Lease),
+    Hold(#[allow(dead_code)] Hold),
 }
 
 /// What gives a lease back.
@@ -154,7 +162,16 @@ impl Reply {
     }
 
     pub(crate) fn leased(region: Region, len: usize, lease: Lease) -> Self {
-        let leased = Leased { region, len, copy: OnceLock::new(), _lease: lease };
+        Self::kept(region, 0, len, Keeper::Lease(lease))
+    }
+
+    /// A message in a block of a topic's log, as long as it is held.
+    pub(crate) fn held(region: Region, at: usize, len: usize, hold: Hold) -> Self {
+        Self::kept(region, at, len, Keeper::Hold(hold))
+    }
+
+    fn kept(region: Region, at: usize, len: usize, keeper: Keeper) -> Self {
+        let leased = Leased { region, at, len, copy: OnceLock::new(), _lease: keeper };
         Self::large(Large::Leased(leased))
     }
 
@@ -255,7 +272,7 @@ impl Large {
             Large::Words { words, .. } => words.as_bytes().as_ptr(),
             #[cfg(feature = "inproc")]
             Large::Bytes(bytes) => bytes.as_ptr(),
-            Large::Leased(leased) => leased.region.address(0, leased.len),
+            Large::Leased(leased) => leased.region.address(leased.at, leased.len),
         }
     }
 }
@@ -264,7 +281,7 @@ impl Leased {
     fn copy(&self) -> &[u8] {
         let words = self.copy.get_or_init(|| {
             let mut words = vec![0_u64; self.len.div_ceil(8)];
-            self.region.read_block(0, &mut words.as_mut_bytes()[..self.len]);
+            self.region.read_block(self.at, &mut words.as_mut_bytes()[..self.len]);
             count_copied(self.len);
             words
         });

@@ -15,6 +15,7 @@ mod address;
 mod error;
 mod load;
 mod schema;
+mod serving;
 pub mod settings;
 mod sources;
 #[cfg(test)]
@@ -29,6 +30,8 @@ use serde::{Deserialize, Serialize};
 pub use address::MetricsAddress;
 pub use error::{ConfigError, Origin};
 pub use schema::json_schema;
+pub(crate) use serving::grants;
+pub use serving::{Serving, ServingGrant};
 pub(crate) use settings::nearest;
 pub use sources::{FlagValue, Host, Sources};
 
@@ -69,6 +72,8 @@ pub struct Config {
     pub engines: Engines,
     /// What topics may take.
     pub bus: Bus,
+    /// Who may serve names.
+    pub serving: Serving,
     /// Where engines save what clients ask them to.
     pub state: State,
     /// Who may read the board.
@@ -164,6 +169,7 @@ pub(crate) const BUILTIN: &[&str] = &[
     #[cfg(feature = "vectors")]
     "vectors",
     "bus",
+    "serving",
 ];
 
 /// `[engines]`: what is served.
@@ -187,6 +193,10 @@ pub struct Bus {
     pub bytes_max: u64,
     /// Subscriptions of one topic.
     pub subscriptions_per_topic: u32,
+    /// Into which topics users besides the daemon's own and root may publish; they may make them, too.
+    pub publish: Vec<ServingGrant>,
+    /// To which topics they may subscribe.
+    pub subscribe: Vec<ServingGrant>,
 }
 
 /// `[state]`: what outlives the daemon.
@@ -316,6 +326,7 @@ impl Config {
             workers: Workers::for_cores(host.cores),
             engines: Engines::default(),
             bus: Bus::default(),
+            serving: Serving::default(),
             state: State { dir: host.state_dir() },
             board: BoardAccess::default(),
             metrics: Metrics::default(),
@@ -417,7 +428,13 @@ impl Default for Engines {
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { topics_max: 1024, bytes_max: 1 << 30, subscriptions_per_topic: 1024 }
+        Self {
+            topics_max: 1024,
+            bytes_max: 1 << 30,
+            subscriptions_per_topic: 1024,
+            publish: Vec::new(),
+            subscribe: Vec::new(),
+        }
     }
 }
 

@@ -60,19 +60,22 @@ pub(crate) struct Lane {
 }
 
 /// A light call's surroundings.
-struct InPlace {
+struct InPlace<'a> {
     deadline: u32,
-    session: u64,
+    session: &'a Session,
 }
 
-impl Surroundings for InPlace {
+impl Surroundings for InPlace<'_> {
     fn stop(&self) -> Option<Stop> {
         let expired = self.deadline != 0 && clock::expired(clock::coarse_ticks(), self.deadline);
         expired.then_some(Stop::Expired)
     }
     fn progress(&self, _done: u64) {}
     fn session(&self) -> u64 {
-        self.session
+        self.session.id
+    }
+    fn uid(&self) -> Option<u32> {
+        Some(self.session.uid)
     }
 }
 
@@ -216,7 +219,7 @@ impl Lane {
     ) {
         reply.clear();
         self.ring.claim();
-        let around = InPlace { deadline: request.header.deadline, session: self.session.id };
+        let around = InPlace { deadline: request.header.deadline, session: &self.session };
         let sampled = bench.until_sample == 0;
         let started = (timed || sampled).then(Instant::now);
         bench.until_sample = if sampled { SAMPLE_EVERY - 1 } else { bench.until_sample - 1 };

@@ -184,6 +184,13 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// Does this word say a hold of that subscription?
+    #[inline]
+    #[must_use]
+    pub const fn is_by(word: u64, subscription: u8) -> bool {
+        word != 0 && (word >> 24) as u8 == subscription
+    }
+
     /// {generation u32, subscription u8, block + 1 u24}: never 0, which is "none".
     #[inline]
     #[must_use]

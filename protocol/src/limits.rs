@@ -131,3 +131,25 @@ pub const TOPOLOGY_NAME_BYTES: usize = 64;
 
 /// Bytes of a host's name: what the DNS takes.
 pub const TOPOLOGY_HOST_BYTES: usize = 253;
+
+/// Bytes of a name that a process serves.
+pub const SERVING_NAME_BYTES: usize = 64;
+
+/// Names that are served or waited for in one daemon.
+pub const SERVING_NAMES: usize = 4096;
+
+/// Names that one session serves.
+pub const SERVING_HANDLES: usize = 64;
+
+/// Takes of one session that wait for a request: half the slots of a lane by default, so that its other
+/// calls find room.
+pub const SERVING_TAKES: usize = 16;
+
+/// Requests that one session has taken and not answered.
+pub const SERVING_RUNNING: usize = 1024;
+
+/// Requests that wait for a server of one name.
+pub const SERVING_QUEUE: usize = 1024;
+
+/// Bytes of all requests that wait for a server.
+pub const SERVING_QUEUED_BYTES: usize = 256 << 20;

@@ -6,7 +6,6 @@
 //! test above it could not tell.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringfence_protocol::geometry::Geometry;
@@ -217,14 +216,11 @@ fn hold(asks: bool, enough: impl Fn(u64, u64) -> bool) -> (u64, u64) {
         memory.read_block(in_place.at, &mut bytes);
         u64::from(bytes.len() != length(number) || bytes.iter().any(|byte| *byte != number as u8))
     };
-    let (mut held, mut given_back, mut changed) = (VecDeque::new(), 0, 0);
+    let (mut held, mut given_back, mut changed) = (Vec::new(), 0, 0);
     let keeps = |of: BlockUse| asks && Holds::new(&up, lane).has(of.held_by(3));
     std::thread::scope(|scope| {
         let publishing = scope.spawn(|| publish(writer, &stop, keeps));
-        for look in 0_u64.. {
-            if enough(given_back, changed) || publishing.is_finished() {
-                break;
-            }
+        while !enough(given_back, changed) && !publishing.is_finished() {
             // Given back in the order in which they were taken, so this one is free.
             let word = (given_back as usize + held.len()) % 4;
             let in_place = reader.read_held(&mut Vec::new(), |of, _| {
@@ -234,10 +230,11 @@ fn hold(asks: bool, enough: impl Fn(u64, u64) -> bool) -> (u64, u64) {
             });
             if let (Read::Message { envelope, .. }, Some(in_place)) = in_place.unwrap() {
                 changed += is_changed(envelope.publisher, &in_place);
-                held.push_back((envelope.publisher, in_place));
+                held.push((envelope.publisher, in_place));
             }
-            let is_time = held.len() == 3 || look.is_multiple_of(5);
-            if let Some((number, in_place)) = held.pop_front_if(|_| is_time) {
+            // Held while there is nothing to read: that is when the writer goes on.
+            if held.len() == 3 {
+                let (number, in_place) = held.remove(0);
                 changed += is_changed(number, &in_place);
                 given_back += 1;
             }

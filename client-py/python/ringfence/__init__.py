@@ -51,8 +51,10 @@ if TYPE_CHECKING:
     from . import aio, messages, topology
     from ._codes import ErrorCode
     from ._daemon import Daemon, Stats
+    from ._listener import Listener
     from ._loan import Loan
     from ._runtime import Runtime, Subscription
+    from ._serving import Request, Server
     from ._vectors import (
         Added,
         BatchHits,
@@ -83,6 +85,7 @@ __all__ = [
     "ErrorCode",
     "ForkedSession",
     "Hits",
+    "Listener",
     "Loan",
     "Message",
     "Method",
@@ -98,11 +101,13 @@ __all__ = [
     "RemoteRuntimeError",
     "RemoteTypeError",
     "RemoteValueError",
+    "Request",
     "RingfenceError",
     "Rows",
     "Runtime",
     "Saved",
     "SchemaMismatch",
+    "Server",
     "SessionKilled",
     "Stats",
     "Subscription",
@@ -127,8 +132,11 @@ _LAZY_MODULES = ("aio", "messages", "topology")
 _LAZY = {
     "Daemon": "_daemon",
     "ErrorCode": "_codes",
+    "Listener": "_listener",
     "Loan": "_loan",
+    "Request": "_serving",
     "Runtime": "_runtime",
+    "Server": "_serving",
     "Subscription": "_runtime",
     "Stats": "_daemon",
     "message": "messages",

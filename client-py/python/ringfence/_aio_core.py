@@ -42,6 +42,8 @@ class Core:
         name: str | None,
     ) -> None:
         self._loop = loop
+        self._arguments = (loop, target, daemon, autostart, timeout, spin, name)
+        self._apart: Core | None = None
         self._pid = os.getpid()
         self.closed = False
         self._methods: dict[tuple[str, str], NativeMethod] = {}
@@ -62,11 +64,20 @@ class Core:
         if self.closed:
             return
         self.closed = True
+        if self._apart is not None:
+            self._apart.close()
         self.native.close()
         # A forked child's loop shares its set of descriptors with the parent's, which goes on.
         if os.getpid() == self._pid and not self._loop.is_closed():
             self.turn()
             self._loop.remove_reader(self._fileno)
+
+    def apart(self) -> Core:
+        """The same daemon over a session of its own, which ends with this one: for what is served, whose
+        answers must find room while calls wait for some."""
+        if self._apart is None:
+            self._apart = Core(*self._arguments)
+        return self._apart
 
     def method(self, engine: str, name: str) -> NativeMethod:
         """A method, resolved once."""
@@ -115,6 +126,12 @@ class Core:
         if type(answer) is AsyncCall:
             await self.wait(answer)
 
+    async def ready(self, timeout: Timeout = ...) -> None:
+        """Connected, with the catalogue of the present daemon."""
+        self.check()
+        if not self.native.knows():
+            await self.learn(timeout)
+
     async def engines(self) -> list[tuple[str, str, list[str]]]:
         self.check()
         if not self.native.knows():
@@ -122,9 +139,7 @@ class Core:
         return self.native._engines()
 
     async def call(self, method: NativeMethod, fields: dict[str, Any], timeout: Timeout) -> Any:
-        self.check()
-        if not self.native.knows():
-            await self.learn(timeout)
+        await self.ready(timeout)
         answer = self.native.call(method, fields, timeout=timeout)
         return await self.wait(answer) if type(answer) is AsyncCall else answer
 
@@ -132,9 +147,7 @@ class Core:
         self, engine: str, name: str, values: tuple[Any, ...], timeout: Timeout
     ) -> tuple[Any, ...]:
         """Calls a method with values in the order of its fields, for a tuple of the reply's."""
-        self.check()
-        if not self.native.knows():
-            await self.learn(timeout)
+        await self.ready(timeout)
         answer = self.native.invoke(self.method(engine, name), values, timeout=timeout)
         result: tuple[Any, ...] = await self.wait(answer) if type(answer) is AsyncCall else answer
         return result

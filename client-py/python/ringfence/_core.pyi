@@ -43,9 +43,10 @@ class Client:
     def close(self) -> None:
         """Lets go of the daemon. Later calls raise; a second `close` does nothing."""
 
+    def _apart(self) -> Client: ...
     def _is_closed(self) -> bool: ...
     def _topic(
-        self, name: str, slots: int | None, payload_bytes: int, policy: str, patience: float
+        self, name: str, asked: tuple[int, int, int, int, str, float] | None
     ) -> Topic: ...
     def _loan(self, len: int) -> Loan: ...
     def _method(self, engine: str, name: str) -> Method: ...
@@ -72,6 +73,35 @@ class AsyncClient:
 
     def turn(self) -> list[tuple[Any, Any, BaseException | None]]:
         """Goes on with all calls that can: (future, value, exception) of each that is over."""
+
+    def topic(
+        self, name: str, asked: tuple[int, int, int, int, str, float] | None
+    ) -> Topic | AsyncCall:
+        """The topic of this name; made as it is asked for if there is none."""
+
+    def publish(
+        self,
+        topic: Topic,
+        payload: Buffer | _Array,
+        type_id: int,
+        trace: int,
+        correlation: int,
+        must_be_heard: bool,
+        timeout: float | None | EllipsisType,
+    ) -> Position | AsyncCall:
+        """Publishes a message: its place."""
+
+    def subscribe(
+        self,
+        topic: Topic,
+        start: Literal["newest", "oldest"] | Position | None,
+        drop_oldest: int | None,
+        drop_newest: int | None,
+    ) -> TopicSubscription | AsyncCall:
+        """Subscribes to a topic."""
+
+    def recv(self, subscription: TopicSubscription) -> Message | AsyncCall | None:
+        """The next message of a subscription; `None` where some were missed, which that one says."""
 
     def knows(self) -> bool:
         """Is the catalogue of the present daemon known?"""
@@ -243,8 +273,8 @@ class Message:
     """A message that was received."""
 
     @property
-    def data(self) -> bytes:
-        """The payload."""
+    def data(self) -> bytes | memoryview:
+        """The payload: bytes, or a view of the topic's log if it lies in a block of that."""
 
     @property
     def position(self) -> Position:
@@ -331,6 +361,14 @@ class Topic:
         """Bytes of the longest payload."""
 
     @property
+    def blocks(self) -> int:
+        """Longer messages that its log holds, each in a block of its own."""
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of the longest payload in a block."""
+
+    @property
     def policy(self) -> Literal["overwrite", "block", "reject"]:
         """What happens when a subscription is slow: "overwrite", "block" or "reject"."""
 
@@ -352,6 +390,10 @@ class Topic:
         """Publishes a message and gives its place: whoever looks from now on finds it there.
 
         `must_be_heard`: it is an error if nobody has subscribed."""
+
+    def publish_many(self, payloads: Iterable[Buffer | _Array], /, *, type_id: int = 0) -> int:
+        """Publishes many messages, in their order, many on their way at a time: how many. The first failure is
+        raised at the end; the others were published."""
 
     def subscribe(
         self,
@@ -378,6 +420,10 @@ class TopicSubscription:
     @property
     def counts(self) -> Counts:
         """What became of the messages since its start."""
+
+    @property
+    def closed(self) -> bool:
+        """Was it closed?"""
 
     def recv(self, *, timeout: float | None | EllipsisType = ...) -> Message:
         """The next message; waits for it, `timeout` seconds at most (`None` is for ever), then raises

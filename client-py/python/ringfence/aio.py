@@ -31,11 +31,24 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Never, NoReturn, Self
 
+    from ._aio_serving import Handler, Server
     from ._aio_vectors import Collection, Vectors
     from ._daemon import Daemon, Stats
-    from ._types import Spin, Timeout
+    from ._aio_topics import Topic, TopicSubscription
+    from ._types import Policy, Spin, Timeout
 
-__all__ = ["Client", "Collection", "Connecting", "Engine", "Method", "Vectors", "connect"]
+__all__ = [
+    "Client",
+    "Collection",
+    "Connecting",
+    "Engine",
+    "Method",
+    "Server",
+    "Topic",
+    "TopicSubscription",
+    "Vectors",
+    "connect",
+]
 
 _CONNECT_SECONDS = 10.0
 
@@ -155,6 +168,41 @@ class Client:
 
         return Stats(*await self._core.invoke("system", "stats", (), timeout))
 
+    async def topic(
+        self,
+        name: str,
+        *,
+        slots: int = 1024,
+        payload_bytes: int = 192,
+        blocks: int = 0,
+        block_bytes: int = 0,
+        policy: Policy = "overwrite",
+        patience: float = 1.0,
+    ) -> Topic:
+        """The topic of this name, made if there is none; everything is as in
+        :meth:`ringfence.Client.topic`::
+
+            ticks = await client.topic("market.ticks")
+            async for message in await ticks.subscribe():
+                ...
+        """
+        return await self._topic(name, (slots, payload_bytes, blocks, block_bytes, policy, patience))
+
+    async def find_topic(self, name: str) -> Topic:
+        """The topic of this name, however it was made; a ``KeyError`` if there is none."""
+        return await self._topic(name, None)
+
+    async def _topic(
+        self, name: str, asked: tuple[int, int, int, int, str, float] | None
+    ) -> Topic:
+        from ._aio_topics import Topic
+
+        core = self._core
+        await core.ready()
+        answer = core.native.topic(name, asked)
+        native = await core.wait(answer) if type(answer) is AsyncCall else answer
+        return Topic(core, native)
+
     async def engine(self, name: str) -> Engine:
         """An engine by its name, packed and unpacked by the daemon's catalogue:
         ``greeter = await client.engine("greeter")``, ``await greeter.hello(name="Ada", times=3)``.
@@ -169,6 +217,29 @@ class Client:
     async def engines(self) -> list[str]:
         """The names of the daemon's engines."""
         return [name for name, _, _ in await self._core.engines()]
+
+    async def request(
+        self, name: str, payload: Any, /, *, wait: bool = False, timeout: Timeout = ...
+    ) -> bytes:
+        """Asks the process that serves ``name``: as :meth:`ringfence.Client.request`."""
+        values = (wait, name, payload)
+        data: bytes = (await self._core.invoke("serving", "call", values, timeout))[0]
+        return data
+
+    async def serve(self, name: str, handler: Handler, /, *, tasks: int = 1) -> Server:
+        """Answers requests to ``name`` with what the coroutine ``handler`` makes of their bytes, in
+        ``tasks`` tasks of this loop, until the :class:`Server` is closed::
+
+            async def quote(request):
+                return await look_up(request)
+
+            async with await client.serve("pricing.quote", quote, tasks=8):
+                await stop.wait()
+
+        Everything else is as in :meth:`ringfence.Client.serve`."""
+        from ._aio_serving import serve
+
+        return await serve(self._core, name, handler, tasks)
 
     @property
     def vectors(self) -> Vectors:
@@ -241,15 +312,21 @@ class Engine(EngineBase[Method]):
         super().__init__(name, doc, names, lambda method: Method(core, name, method))
 
 
-_LAZY = ("Collection", "Vectors")
+_LAZY = {
+    "Collection": "_aio_vectors",
+    "Server": "_aio_serving",
+    "Topic": "_aio_topics",
+    "TopicSubscription": "_aio_topics",
+    "Vectors": "_aio_vectors",
+}
 
 
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
         text = f"module 'ringfence.aio' has no attribute {name!r}"
         raise AttributeError(text, name=name, obj=sys.modules[__name__])
-    from . import _aio_vectors
+    from importlib import import_module
 
-    value: object = getattr(_aio_vectors, name)
+    value: object = getattr(import_module(f".{_LAZY[name]}", "ringfence"), name)
     globals()[name] = value
     return value

@@ -6,6 +6,7 @@
 //! does *not* read logs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{Relaxed, SeqCst},
@@ -16,10 +17,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{down, up};
-use ringfence_protocol::limits::SUBSCRIPTIONS;
+use ringfence_protocol::limits::{HOLDS, SUBSCRIPTIONS};
+use ringfence_protocol::log::{BlockUse, Holds};
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::region::Region;
+use ringfence_protocol::sys::fork::ForkStamp;
 use ringfence_protocol::sys::futex::{self, Wait};
+
+use crate::session::Session;
 
 /// A step from one odd value to the next, above the bit that asks for a byte.
 const SLEEP: u32 = 4;
@@ -35,7 +40,9 @@ pub(crate) struct Ears {
     /// Of the first lane.
     up: Region,
     down: Region,
-    cursors: usize,
+    geometry: Geometry,
+    /// Of each hold word: the subscription that has it.
+    holders: Mutex<[Option<u8>; HOLDS]>,
     /// Sleeps so far.
     sleeps: AtomicU32,
     /// Numbers of subscriptions that are taken, a bit each.
@@ -52,7 +59,8 @@ impl Ears {
         Self {
             up,
             down,
-            cursors: geometry.up().cursors,
+            geometry,
+            holders: Mutex::new([None; HOLDS]),
             sleeps: AtomicU32::new(0),
             taken: AtomicU64::new(0),
             logs: Mutex::default(),
@@ -63,9 +71,14 @@ impl Ears {
 
     /// A number for a subscription, if one is free.
     pub(crate) fn take_number(&self) -> Option<u32> {
-        let free = |taken: u64| (taken != u64::MAX).then(|| taken | (taken + 1));
+        // Numbers that a hold still names are not free (SPEC B11).
+        let held = self.holders.lock().iter().flatten().fold(0_u64, |held, by| held | 1 << by);
+        let free = |taken: u64| {
+            let busy = taken | held;
+            (busy != u64::MAX).then(|| taken | 1 << busy.trailing_ones())
+        };
         let taken = self.taken.fetch_update(SeqCst, SeqCst, free).ok()?;
-        let number = taken.trailing_ones();
+        let number = (taken | held).trailing_ones();
         self.cut_off.lock().remove(&number);
         self.advance(number, NOTHING_READ);
         Some(number)
@@ -78,7 +91,8 @@ impl Ears {
 
     /// The subscription has copied all below this sequence.
     pub(crate) fn advance(&self, number: u32, cursor: u64) {
-        self.up.store_release(self.cursors + number as usize * 8, cursor);
+        let at = self.geometry.up().cursors + number as usize * 8;
+        self.up.store_release(at, cursor);
     }
 
     pub(crate) fn add_log(&self, topic: u32, log: Region) {
@@ -98,6 +112,21 @@ impl Ears {
     /// Was it cut off, and at which message?
     pub(crate) fn was_cut_off(&self, number: u32) -> Option<u64> {
         self.cut_off.lock().get(&number).copied()
+    }
+
+    /// Holds a block for a subscription, if a word is free. It counts after another look at the slot.
+    fn store_hold(&self, subscription: u32, block: BlockUse) -> Option<usize> {
+        let subscription = subscription as u8;
+        let mut holders = self.holders.lock();
+        let number = holders.iter().position(Option::is_none)?;
+        holders[number] = Some(subscription);
+        Holds::new(&self.up, self.geometry).store(number, block.held_by(subscription));
+        Some(number)
+    }
+
+    fn give_back(&self, number: usize) {
+        Holds::new(&self.up, self.geometry).give_back(number);
+        self.holders.lock()[number] = None;
     }
 
     /// Says that somebody sleeps from now on. Its logs have to be looked at once more behind it.
@@ -142,5 +171,30 @@ impl Ears {
     pub(crate) fn wake_tasks(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A block of a log that is read in place until this is dropped. It keeps the session's memory, not the
+/// session: where that ends first the daemon leaves the block alone as long as this process holds it.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    session: Arc<Session>,
+    number: usize,
+    stamp: ForkStamp,
+}
+
+impl Hold {
+    pub(super) fn of(session: &Arc<Session>, subscription: u32, block: BlockUse) -> Option<Self> {
+        let number = session.ears.store_hold(subscription, block)?;
+        Some(Self { session: session.clone(), number, stamp: ForkStamp::now() })
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // A forked child has the view, and never the words: the parent gives the block back.
+        if !self.stamp.is_child() {
+            self.session.ears.give_back(self.number);
+        }
     }
 }

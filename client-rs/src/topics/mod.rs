@@ -19,7 +19,9 @@
 //! maps, so a slow reader holds up nobody and costs nobody anything. Invariant: a message is published
 //! to the topic of the name that was opened, also by a daemon that has started anew.
 
+mod attach;
 mod ears;
+mod message;
 mod publish;
 mod publisher;
 mod reader;
@@ -30,7 +32,8 @@ mod typed;
 
 use ringfence_protocol::log::{Keep, Position, Start, TopicOptions};
 
-pub(crate) use self::ears::Ears;
+pub(crate) use self::ears::{Ears, Hold};
+pub use self::message::{Event, Message, Payload};
 pub use self::publish::Publication;
 pub use self::publisher::Publisher;
 pub(crate) use self::publisher::Tally;
@@ -182,7 +185,7 @@ impl Topic {
     #[doc(hidden)]
     pub fn open_again(&self) -> Result<(), Error> {
         match &self.inner {
-            Inner::Remote(remote) => remote.open_again(),
+            Inner::Remote(remote) => remote.open_again().map(drop),
             #[cfg(feature = "inproc")]
             Inner::Inproc(_) => Ok(()),
         }

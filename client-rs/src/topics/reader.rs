@@ -5,7 +5,6 @@
 //! copied; whoever sleeps is woken by news, by [`close`](Reader::close), or looks after the session
 //! itself within 50 ms.
 
-use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Relaxed, SeqCst},
@@ -14,28 +13,25 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use ringfence_protocol::api::bus as api;
-use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
-use ringfence_protocol::limits::SUBSCRIPTIONS;
-use ringfence_protocol::log::{Counts, Event, Inbox, Keep, LogReader, Policy, Position, Start};
-use ringfence_protocol::message::Message;
+use ringfence_protocol::log::{self, Counts, InPlace, Keep, Policy, Position, Start};
 use ringfence_protocol::region::Region;
 use ringfence_protocol::sys::fork::ForkStamp;
 use ringfence_protocol::sys::futex::{self, Wait, Word};
-use ringfence_protocol::wait::{Lull, Patience, Step};
+use ringfence_protocol::wait::{Patience, Step};
 
+use super::attach::{Attached, attach, attach_async};
+use super::ears::Hold;
+use super::message::{Event, Message, Payload};
 use super::remote::RemoteTopic;
 use super::subscription::Time;
-use crate::error::{Error, Outcome};
-use crate::options::{CallOptions, Timeout};
+use crate::error::Error;
 use crate::reply::Reply;
-use crate::session::Session;
 
 /// A sleep lasts this long at most; then the control socket is looked at.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// How long a dropped subscription waits for the daemon to forget it.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Of so many receives that did not sleep, one looks at the control socket: a system call.
+const POLL_EVERY: u32 = 64;
 
 /// A subscription to a topic of the daemon.
 pub(super) struct Reader {
@@ -49,18 +45,6 @@ pub(super) struct Reader {
     /// Changed by `close`, for who sleeps.
     own: AtomicU32,
     attached: Mutex<Option<Attached>>,
-}
-
-/// What it is to one session.
-struct Attached {
-    session: Arc<Session>,
-    number: u32,
-    inbox: Inbox<Region>,
-    policy: Policy,
-    /// What is said again and again after it was cut off.
-    cut_off: Option<Error>,
-    /// Until the next message usually comes: a look takes the line away from who writes it.
-    lull: Lull,
 }
 
 impl Reader {
@@ -137,6 +121,10 @@ impl Reader {
         Ok(batch)
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
     pub(super) fn close(&self) {
         self.closed.store(true, SeqCst);
         self.own.fetch_add(1, SeqCst);
@@ -150,21 +138,7 @@ impl Reader {
             attached.session.ears.wake_tasks();
             let dropped = attached.inbox.clear();
             self.dropped.fetch_add(dropped, Relaxed);
-            self.detach(&attached);
-        }
-    }
-
-    /// Tells the daemon. What it does not hear ends with the session.
-    fn detach(&self, attached: &Attached) {
-        if attached.session.death().is_some() {
-            return;
-        }
-        let mut request = Vec::with_capacity(8);
-        api::Unsubscribe { subscription: attached.number }.encode(&mut request);
-        let options = CallOptions { timeout: Timeout::After(FAREWELL), ..CallOptions::default() };
-        let done = self.topic.client.call(&self.topic.methods.unsubscribe, &request, &options);
-        if done.is_ok() {
-            attached.session.ears.give_number(attached.number);
+            attached.detach(&self.topic);
         }
     }
 
@@ -189,7 +163,7 @@ impl Reader {
         }
         let attached = self.attach_again(holder)?;
         let event = self.wait(attached, time, signals);
-        if event.is_err() && attached.session.death().is_some() {
+        if attached.is_over {
             // Said once; the next receive subscribes again.
             **holder = None;
         }
@@ -205,7 +179,7 @@ impl Reader {
             return Ok(event);
         }
         if time.is_none() {
-            return Err(time.over());
+            return self.give_up(attached, time);
         }
         let mut patience = Patience::new(self.topic.client.spin());
         let mut looks = 0;
@@ -214,7 +188,7 @@ impl Reader {
             looks += 1;
             if step != Step::Look {
                 if time.left().is_zero() {
-                    return Err(time.over());
+                    return self.give_up(attached, time);
                 }
                 if step == Step::Park && self.fall_asleep(attached, time, signals)? {
                     patience.reset();
@@ -224,11 +198,25 @@ impl Reader {
                 attached.lull.found_after(looks);
                 return Ok(event);
             }
-            // Only after what is left of the log.
-            if step != Step::Look {
-                self.check_session(attached)?;
+            if step == Step::Look {
+                continue;
             }
+            if let Some(event) = self.look_at_end(attached)? {
+                return Ok(event);
+            }
+            // What is waited for may be a message of this client's own, and stand behind others that the
+            // daemon has no credit for.
+            self.topic.remote().collect_posts();
         }
+    }
+
+    /// The time is over. Of who never sleeps nobody may look at the control socket.
+    fn give_up(&self, attached: &mut Attached, time: Time) -> Result<Event, Error> {
+        attached.in_vain = attached.in_vain.wrapping_add(1);
+        if attached.in_vain.is_multiple_of(POLL_EVERY) {
+            let _or_another_thread_notices = attached.session.poll_if_free();
+        }
+        self.look_at_end(attached)?.ok_or_else(|| time.over())
     }
 
     /// Was it woken?
@@ -263,28 +251,35 @@ impl Reader {
         if let Some(error) = &attached.cut_off {
             return Err(error.clone());
         }
-        let Attached { session, number, inbox, policy, .. } = attached;
+        let Attached { session, number, inbox, policy, log, .. } = attached;
         let is_open = || !self.closed.load(Relaxed);
-        let mut lapped = false;
-        let found = inbox.next(is_open, |counts, cursor| {
+        let mut missed = 0;
+        let moved = |counts: Counts, cursor| {
             if counts != Counts::default() {
-                self.missed.fetch_add(counts.missed, Relaxed);
+                missed += counts.missed;
                 self.dropped.fetch_add(counts.dropped, Relaxed);
-                lapped |= counts.missed > 0;
             }
             if *policy != Policy::Overwrite {
                 session.ears.advance(*number, cursor);
             }
-        });
-        let event = found.map_err(|fault| Error::Protocol { what: fault.to_string() })?;
+        };
+        let found = inbox.next(is_open, moved, |of, _| Hold::of(session, *number, of));
+        let found = found.map_err(|fault| Error::Protocol { what: fault.to_string() });
+        let event =
+            found.map(|found| found.map(|(event, in_place)| delivered(event, in_place, log)));
         if matches!(policy, Policy::Block { .. }) {
             self.tell_room(attached);
-            if lapped || event.is_none() {
-                self.hear_of_cut_off(attached)?;
+            if missed > 0 || matches!(event, Ok(None)) {
+                self.hear_of_cut_off(attached, missed)?;
             }
         }
+        if missed > 0 {
+            self.missed.fetch_add(missed, Relaxed);
+        }
+        let event = event?;
         if let Some(Event::Message(_)) = event {
-            self.received.fetch_add(1, Relaxed);
+            // Only whoever has the log counts.
+            self.received.store(self.received.load(Relaxed) + 1, Relaxed);
         }
         Ok(event)
     }
@@ -294,15 +289,21 @@ impl Reader {
         self.topic.remote().ring_if_parked(attached.session.serial);
     }
 
-    fn hear_of_cut_off(&self, attached: &mut Attached) -> Result<(), Error> {
-        if attached.session.ears.was_cut_off(attached.number).is_none() {
-            let _or_another_thread_hears_it = attached.session.poll_if_free();
+    /// `lapped`: so many messages were missed right now, which nobody was told of yet.
+    fn hear_of_cut_off(&self, attached: &mut Attached, lapped: u64) -> Result<(), Error> {
+        let Attached { session, number, .. } = &*attached;
+        if session.ears.was_cut_off(*number).is_none() {
+            if lapped > 0 {
+                // Said before the message was written that was not to be missed.
+                session.poll();
+            } else {
+                let _or_another_thread_hears_it = session.poll_if_free();
+            }
         }
-        let Some(sequence) = attached.session.ears.was_cut_off(attached.number) else {
-            return Ok(());
-        };
+        let Some(sequence) = session.ears.was_cut_off(*number) else { return Ok(()) };
         let here = attached.inbox.position();
-        let missed = sequence.saturating_sub(here.sequence);
+        // What was published later it would not have got.
+        let missed = (sequence + lapped).saturating_sub(here.sequence);
         self.missed.fetch_add(missed, Relaxed);
         let at = Position { sequence, ..here };
         let error = Error::CutOff { topic: self.topic().to_owned(), at, missed };
@@ -310,10 +311,19 @@ impl Reader {
         Err(error)
     }
 
-    fn check_session(&self, attached: &Attached) -> Result<(), Error> {
-        match attached.session.death() {
-            None => Ok(()),
-            Some(death) => Err(death.error(true, attached.session.pid)),
+    /// Is the session over? What is left of the log comes first.
+    fn look_at_end(&self, attached: &mut Attached) -> Result<Option<Event>, Error> {
+        let session = &attached.session;
+        let Some(error) = session.death().map(|death| death.error(true, session.pid)) else {
+            return Ok(None);
+        };
+        // The last message may have come between the look before and the end.
+        match self.look(attached)? {
+            None => {
+                attached.is_over = true;
+                Err(error)
+            }
+            event => Ok(event),
         }
     }
 
@@ -363,10 +373,10 @@ impl Reader {
             found => found,
         };
         let found = found.and_then(|event| match event {
-            None => self.check_session(attached).map(|()| None),
+            None => self.look_at_end(attached),
             event => Ok(event),
         });
-        if found.is_err() && attached.session.death().is_some() {
+        if attached.is_over {
             *holder = None;
         }
         match found {
@@ -383,77 +393,17 @@ impl Drop for Reader {
     }
 }
 
-fn attach(topic: &RemoteTopic, start: Start, keep: Keep) -> Result<Attached, Error> {
-    let session = topic.remote().session()?;
-    let number = take_number(&session)?;
-    let subscribed = topic.call(|handle| {
-        let request = subscribe_request(handle, number, start);
-        topic.client.call(&topic.methods.subscribe, &request, &CallOptions::default())
-    });
-    attached(topic, session, number, keep, subscribed)
-}
-
-/// As [`attach`], for tasks.
-async fn attach_async(topic: &RemoteTopic, start: Start, keep: Keep) -> Result<Attached, Error> {
-    let gone = || Error::Restarted { outcome: Outcome::NotStarted, pid: 0 };
-    let session = topic.remote().alive().ok_or_else(gone)?;
-    let number = take_number(&session)?;
-    let request = |handle| subscribe_request(handle, number, start);
-    let options = CallOptions::default();
-    let subscribed = topic.call_async(&topic.methods.subscribe, request, &options).await;
-    attached(topic, session, number, keep, subscribed)
-}
-
-fn take_number(session: &Session) -> Result<u32, Error> {
-    session.ears.take_number().ok_or_else(|| {
-        let text = format!(
-            "{SUBSCRIPTIONS} subscriptions of this client are open, the most of one session: close one first"
-        );
-        Error::Remote(RemoteError::new(ErrorCode::Quota, text))
-    })
-}
-
-fn subscribe_request(topic: u64, subscription: u32, start: Start) -> Vec<u8> {
-    let (start, at) = match start {
-        Start::Oldest => (api::FROM_OLDEST, Position { epoch: 0, sequence: 0 }),
-        Start::Newest => (api::FROM_NEWEST, Position { epoch: 0, sequence: 0 }),
-        Start::At(at) => (api::FROM_POSITION, at),
-    };
-    let Position { epoch, sequence } = at;
-    let mut bytes = Vec::with_capacity(40);
-    api::Subscribe { topic, subscription, start, epoch, sequence }.encode(&mut bytes);
-    bytes
-}
-
-/// What the daemon's answer makes of it. The log's descriptor came before that answer.
-fn attached(
-    topic: &RemoteTopic,
-    session: Arc<Session>,
-    number: u32,
-    keep: Keep,
-    subscribed: Result<Reply, Error>,
-) -> Result<Attached, Error> {
-    let inbox = subscribed.and_then(|reply| {
-        let api::Subscribed { sequence } = api::Subscribed::decode(&reply)?;
-        session.poll();
-        // Of another session if the daemon was replaced meanwhile.
-        let (outcome, pid) = (Outcome::NotStarted, session.pid);
-        let log = session.ears.log(topic.handle() as u32);
-        let log = log.ok_or(Error::Restarted { outcome, pid })?;
-        let wrong = |what: String| Error::Protocol { what };
-        let mut log = LogReader::open(log).map_err(|error| wrong(error.to_string()))?;
-        let at = Position { epoch: session.epoch, sequence };
-        log.seek(Start::At(at)).map_err(|error| wrong(error.to_string()))?;
-        Ok(Inbox::new(log, keep))
-    });
-    match inbox {
-        Ok(inbox) => {
-            let (policy, lull) = (topic.options().policy, Lull::default());
-            Ok(Attached { session, number, inbox, policy, cut_off: None, lull })
-        }
-        Err(error) => {
-            session.ears.give_number(number);
-            Err(error)
+fn delivered(event: log::Event, in_place: Option<InPlace<Hold>>, log: &Region) -> Event {
+    match (event, in_place) {
+        (log::Event::Overtaken { missed }, _) => Event::Overtaken { missed },
+        (log::Event::Message(log::Message { position, envelope, payload }), in_place) => {
+            let payload = match in_place {
+                None => Payload::copied(payload),
+                Some(InPlace { hold, at, len }) => {
+                    Payload::held(Reply::held(log.clone(), at, len, hold))
+                }
+            };
+            Event::Message(Message { position, envelope, payload })
         }
     }
 }

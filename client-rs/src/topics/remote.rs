@@ -25,8 +25,7 @@ pub(crate) struct Methods {
     open: Method,
     publish: Method,
     publish_traced: Method,
-    pub(super) subscribe: Method,
-    pub(super) unsubscribe: Method,
+    publish_many: Method,
     stats: Method,
 }
 
@@ -37,8 +36,7 @@ impl Default for Methods {
             open: method("open"),
             publish: method("publish"),
             publish_traced: method("publish_traced"),
-            subscribe: method("subscribe"),
-            unsubscribe: method("unsubscribe"),
+            publish_many: method("publish_many"),
             stats: method("stats"),
         }
     }
@@ -49,7 +47,7 @@ impl Default for Methods {
 pub(crate) struct RemoteTopic {
     pub(super) client: Client,
     remote: Arc<Remote>,
-    pub(super) methods: Arc<Methods>,
+    methods: Arc<Methods>,
     shared: Arc<Shared>,
 }
 
@@ -104,16 +102,19 @@ impl RemoteTopic {
         method: &Method,
         request: impl Fn(u64) -> Vec<u8>,
         options: &CallOptions,
-    ) -> Result<Reply, Error> {
-        let first = self.client.call_async(method, request(self.handle()), options).await;
+    ) -> Result<(api::Opened, Reply), Error> {
+        let opened = self.now();
+        let first = self.client.call_async(method, request(opened.topic), options).await;
         match first {
             Err(error) if error.code() == ErrorCode::UnknownTopic => {
                 let again = open_request(&self.shared.name, self.shared.asked)?;
-                let opened = self.client.call_async(&self.methods.open, again, options).await?;
-                *self.shared.opened.lock() = api::Opened::decode(&opened)?;
-                self.client.call_async(method, request(self.handle()), options).await
+                let reply = self.client.call_async(&self.methods.open, again, options).await?;
+                let opened = api::Opened::decode(&reply)?;
+                *self.shared.opened.lock() = opened;
+                let second = self.client.call_async(method, request(opened.topic), options).await;
+                Ok((opened, second?))
             }
-            done => done,
+            done => Ok((opened, done?)),
         }
     }
 
@@ -124,8 +125,8 @@ impl RemoteTopic {
         request: impl Fn(u64) -> Vec<u8>,
         options: CallOptions,
     ) -> Result<Position, Error> {
-        let reply = self.call_async(&method, request, &options).await?;
-        Ok(Position { epoch: self.epoch(), sequence: sequence(&reply)? })
+        let (opened, reply) = self.call_async(&method, request, &options).await?;
+        Ok(Position { epoch: opened.epoch, sequence: sequence(&reply)? })
     }
 
     /// The way to the daemon, of this process.
@@ -138,7 +139,7 @@ impl RemoteTopic {
     }
 
     pub(super) fn options(&self) -> TopicOptions {
-        let opened = *self.shared.opened.lock();
+        let opened = self.now();
         let patience = Duration::from_millis(opened.patience_ms.into());
         let policy = match opened.policy {
             api::OVERWRITE => Policy::Overwrite,
@@ -150,31 +151,42 @@ impl RemoteTopic {
         TopicOptions { policy, slots, payload_bytes, blocks, block_bytes }
     }
 
+    /// What the daemon said of it last.
+    #[inline]
+    fn now(&self) -> api::Opened {
+        *self.shared.opened.lock()
+    }
+
     pub(super) fn epoch(&self) -> u64 {
-        self.shared.opened.lock().epoch
+        self.now().epoch
     }
 
     #[inline]
     pub(super) fn handle(&self) -> u64 {
-        self.shared.opened.lock().topic
+        self.now().topic
     }
 
     /// The daemon does not know the handle: it has started anew. Opens the topic there.
     #[cold]
-    pub(super) fn open_again(&self) -> Result<(), Error> {
+    pub(super) fn open_again(&self) -> Result<api::Opened, Error> {
         let opened = open(&self.client, &self.methods, &self.shared.name, self.shared.asked)?;
         *self.shared.opened.lock() = opened;
-        Ok(())
+        Ok(opened)
     }
 
     /// Runs a call that names the topic; once more if the daemon has started anew, which has no effect.
-    pub(super) fn call<T>(&self, run: impl Fn(u64) -> Result<T, Error>) -> Result<T, Error> {
-        match run(self.handle()) {
+    #[inline]
+    pub(super) fn call<T>(
+        &self,
+        run: impl Fn(u64) -> Result<T, Error>,
+    ) -> Result<(api::Opened, T), Error> {
+        let opened = self.now();
+        match run(opened.topic) {
             Err(error) if error.code() == ErrorCode::UnknownTopic => {
-                self.open_again()?;
-                run(self.handle())
+                let opened = self.open_again()?;
+                Ok((opened, run(opened.topic)?))
             }
-            done => done,
+            done => Ok((opened, done?)),
         }
     }
 
@@ -190,10 +202,14 @@ impl RemoteTopic {
         options: &CallOptions,
     ) -> Result<Position, Error> {
         let method = self.method(message);
-        let reply: Reply = self.call(|topic| {
+        let (opened, reply) = self.call(|topic| {
             message.encoded(topic, |bytes| self.client.call(method, bytes, options))
         })?;
-        Ok(Position { epoch: self.epoch(), sequence: sequence(&reply)? })
+        Ok(Position { epoch: opened.epoch, sequence: sequence(&reply)? })
+    }
+
+    pub(super) fn method_of_many(&self) -> &Method {
+        &self.methods.publish_many
     }
 
     /// How long a publish may take.
@@ -217,7 +233,7 @@ impl RemoteTopic {
     }
 
     pub(super) fn stats(&self) -> Result<TopicStats, Error> {
-        let reply = self.call(|topic| {
+        let (_, reply) = self.call(|topic| {
             let mut request = Vec::with_capacity(8);
             api::Topic { topic }.encode(&mut request);
             self.client.call(&self.methods.stats, &request, &CallOptions::default())

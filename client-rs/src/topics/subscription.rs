@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use ringfence_protocol::log::{Counts, Event, Keep, Start};
+use ringfence_protocol::log::{Counts, Keep, Start};
 
+use super::message::Event;
 use super::reader::Reader;
 use super::remote::RemoteTopic;
 use crate::error::Error;
@@ -88,7 +89,7 @@ impl Subscription {
             Inner::Remote(reader) => reader.recv(Time::new(timeout)),
             #[cfg(feature = "inproc")]
             Inner::Inproc { topic, subscription } => {
-                subscription.recv(timeout).map_err(|error| of_bus(topic, error))
+                subscription.recv(timeout).map(copied).map_err(|error| of_bus(topic, error))
             }
         }
     }
@@ -103,7 +104,9 @@ impl Subscription {
             Inner::Remote(reader) => reader.recv_batch(max, Time::new(timeout)),
             #[cfg(feature = "inproc")]
             Inner::Inproc { topic, subscription } => {
-                subscription.recv_batch(max, timeout).map_err(|error| of_bus(topic, error))
+                let batch = subscription.recv_batch(max, timeout);
+                let batch = batch.map_err(|error| of_bus(topic, error))?;
+                Ok(batch.into_iter().map(copied).collect())
             }
         }
     }
@@ -142,6 +145,16 @@ impl Subscription {
         }
     }
 
+    /// Was it closed, by whomever?
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        match &self.inner {
+            Inner::Remote(reader) => reader.is_closed(),
+            #[cfg(feature = "inproc")]
+            Inner::Inproc { subscription, .. } => subscription.is_closed(),
+        }
+    }
+
     /// Ends it. Whoever receives from it is woken; when this returns nothing more is received. From any
     /// thread, again and again.
     pub fn close(&self) {
@@ -149,6 +162,18 @@ impl Subscription {
             Inner::Remote(reader) => reader.close(),
             #[cfg(feature = "inproc")]
             Inner::Inproc { subscription, .. } => subscription.close(),
+        }
+    }
+}
+
+#[cfg(feature = "inproc")]
+fn copied(event: ringfence_protocol::log::Event) -> Event {
+    use ringfence_protocol::log::{Event as OfLog, Message};
+    match event {
+        OfLog::Overtaken { missed } => Event::Overtaken { missed },
+        OfLog::Message(Message { position, envelope, payload }) => {
+            let payload = super::Payload::copied(payload);
+            Event::Message(super::Message { position, envelope, payload })
         }
     }
 }

@@ -56,6 +56,11 @@ pub trait Surroundings {
     /// A number for the client session that calls, 0 in process.
     fn session(&self) -> u64;
 
+    /// The user who calls; `None` in process.
+    fn uid(&self) -> Option<u32> {
+        None
+    }
+
     /// Lets the call be answered later: once, if it may be.
     fn defer(&self) -> Option<Deferred> {
         None
@@ -151,6 +156,12 @@ impl<'a> Call<'a> {
         self.surroundings.session()
     }
 
+    /// The user who calls; `None` in process.
+    #[must_use]
+    pub fn uid(&self) -> Option<u32> {
+        self.surroundings.uid()
+    }
+
     /// Takes the answer out of this call, to be given later; what the call itself returns is then no
     /// answer, unless it is an error. Only where the engine said [`Cost::WAITS`].
     ///
@@ -207,6 +218,10 @@ impl<E: Engine + ?Sized> Engine for Arc<E> {
         (**self).schema()
     }
 
+    fn assembled(&self, engines: &[EngineSchema]) {
+        (**self).assembled(engines);
+    }
+
     fn cost(&self, op: u16, request: &[u8]) -> Cost {
         (**self).cost(op, request)
     }
@@ -225,6 +240,11 @@ impl<E: Engine + ?Sized> Engine for Arc<E> {
 pub trait Engine: Send + Sync + 'static {
     /// Its name, its methods and their layouts. Asked once, when the engine is registered.
     fn schema(&self) -> EngineSchema;
+
+    /// All engines are registered: their schemas. Called once, before the first call.
+    fn assembled(&self, engines: &[EngineSchema]) {
+        let _ = engines;
+    }
 
     /// What this request will take. Called with the request's private copy before it runs; cheap
     /// itself. What lies above the daemon's `inline_budget_us` goes to the worker pool, but for

@@ -5,6 +5,7 @@ pub mod bus;
 pub mod deferred;
 pub mod engine;
 pub mod registry;
+pub mod serving;
 pub mod system;
 #[cfg(feature = "vectors")]
 pub mod vectors;
@@ -23,20 +24,22 @@ pub struct Allowance {
     pub state: Option<PathBuf>,
     /// Bytes of the data of one engine.
     pub memory_bytes: u64,
+    /// Who may serve which names.
+    pub serving: serving::Rules,
 }
 
 impl Default for Allowance {
-    /// No files, and 8 GiB.
+    /// No files, 8 GiB, and nobody but root serves anything to other processes.
     fn default() -> Self {
-        Self { state: None, memory_bytes: 8 << 30 }
+        Self { state: None, memory_bytes: 8 << 30, serving: serving::Rules::default() }
     }
 }
 
 /// Those engines.
 #[must_use]
 pub fn builtin(allowance: Allowance) -> Vec<Box<dyn Engine>> {
-    let Allowance { state, memory_bytes } = allowance;
-    let _ = (&state, memory_bytes);
+    let Allowance { state, memory_bytes, serving } = allowance;
+    let _ = &state;
     vec![
         #[cfg(feature = "vectors")]
         {
@@ -47,5 +50,6 @@ pub fn builtin(allowance: Allowance) -> Vec<Box<dyn Engine>> {
                 Some(dir) => vectors.saved_in(dir.join("vectors")),
             })
         },
+        Box::new(serving::Serving::new(serving, memory_bytes)),
     ]
 }

@@ -167,6 +167,13 @@ impl Registry {
         }
     }
 
+    /// Tells all engines which engines there are, here and in other registries of this process.
+    pub fn assembled(&self, engines: &[EngineSchema]) {
+        for entry in &self.entries {
+            entry.engine.assembled(engines);
+        }
+    }
+
     /// Tells all engines that a session is over. One that panics is passed over.
     pub fn session_ended(&self, session: u64) {
         for entry in &self.entries {

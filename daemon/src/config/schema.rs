@@ -3,6 +3,7 @@
 //! For editors (completion in TOML files) and for checkers in a deployment's pipeline. The daemon's own
 //! checks say more: a text has rules that no schema expresses, and some settings only fit together.
 
+use ringfence_protocol::limits::SERVING_NAME_BYTES;
 use serde_json::{Map, Value, json};
 
 use super::Config;
@@ -46,12 +47,27 @@ fn of_setting(setting: &Setting) -> Value {
             "uniqueItems": true,
             "items": { "type": "string", "pattern": "^[a-z0-9_]{1,32}$" },
         }),
+        Kind::Grants => json!({ "type": "array", "items": of_grant() }),
     };
     value["description"] = json!(about);
     if let Some(default) = default(setting) {
         value["default"] = default;
     }
     value
+}
+
+fn of_grant() -> Value {
+    let pattern = format!("^([a-z0-9_.-]{{1,{0}}}|[a-z0-9_.-]{{0,{0}}}\\*)$", SERVING_NAME_BYTES);
+    let uids = of_int(0, i64::from(u32::MAX), &Step::Any);
+    json!({
+        "type": "object",
+        "properties": {
+            "names": { "type": "string", "pattern": pattern },
+            "uids": { "type": "array", "items": uids },
+        },
+        "required": ["names", "uids"],
+        "additionalProperties": false,
+    })
 }
 
 fn of_int(min: i64, max: i64, step: &Step) -> Value {

@@ -7,9 +7,9 @@
 use ringfence_protocol::limits;
 use toml::Value;
 
-use super::{MetricsAddress, SocketMode};
+use super::{MetricsAddress, SocketMode, serving};
 
-/// Largest length of lists (users, CPUs, engines).
+/// Largest length of lists (users, CPUs, engines, grants).
 const LIST_MAX: usize = 1024;
 
 /// One setting.
@@ -52,6 +52,8 @@ pub enum Kind {
     },
     /// Distinct names; separated by commas outside files.
     Names,
+    /// Names that users may serve; outside files `names=uid+uid`, separated by commas.
+    Grants,
 }
 
 /// A demand on a number besides its bounds.
@@ -143,6 +145,12 @@ pub const SETTINGS: &[Setting] = &[
         "bytes of the logs of all topics"),
     int("bus.subscriptions_per_topic", "RINGFENCE_BUS_SUBSCRIPTIONS_PER_TOPIC", (1, 65_536),
         "subscriptions of one topic"),
+    of("bus.publish", "RINGFENCE_BUS_PUBLISH", Kind::Grants,
+        "topics that users besides the daemon's own may make and publish to"),
+    of("bus.subscribe", "RINGFENCE_BUS_SUBSCRIBE", Kind::Grants,
+        "topics that users besides the daemon's own may subscribe to"),
+    of("serving.grants", "RINGFENCE_SERVING_GRANTS", Kind::Grants,
+        "names that users besides the daemon's own may serve"),
     of("state.dir", "RINGFENCE_STATE_DIR", Kind::Text(check_dir),
         "directory of what engines save, absolute"),
     of("board.group", "RINGFENCE_BOARD_GROUP", Kind::Text(check_group),
@@ -200,6 +208,7 @@ impl Setting {
             },
             Kind::OneOf(_) | Kind::Text(_) => string(),
             Kind::Names => Value::Array(list().map(Value::from).collect()),
+            Kind::Grants => serving::parse(text).unwrap_or_else(string),
             Kind::Ints { .. } => {
                 list().map(whole).collect::<Result<_, _>>().map_or_else(|_| string(), Value::Array)
             }
@@ -226,6 +235,7 @@ impl Setting {
                 Ok(())
             }
             (Kind::Names, Value::Array(items)) => check_names(items),
+            (Kind::Grants, Value::Array(items)) => serving::check(items, LIST_MAX),
             _ => Err(self.rule()),
         }
     }
@@ -249,6 +259,7 @@ impl Setting {
                 format!("at most {LIST_MAX} whole numbers from {min} to {max}")
             }
             Kind::Names => NAMES_RULE.to_owned(),
+            Kind::Grants => serving::RULE.to_owned(),
         }
     }
 }

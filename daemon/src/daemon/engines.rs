@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use ringfence_core::serving::Rules;
 use ringfence_core::system::{Facts, System};
 use ringfence_core::{Allowance, Registry};
+use ringfence_protocol::limits::SERVING_TAKES;
 use ringfence_protocol::wire;
 
 use super::{Builder, StartError};
@@ -43,6 +45,11 @@ impl Builder {
             let mut builtin = ringfence_core::builtin(Allowance {
                 state: config.instance_state_dir(),
                 memory_bytes: config.engines.memory_bytes,
+                serving: Rules {
+                    owner: nix::unistd::geteuid().as_raw(),
+                    grants: config.serving.grants(),
+                    takes: SERVING_TAKES.min(config.lanes.slots as usize / 2),
+                },
             });
             builtin.push(Box::new(bus));
             for name in &config.engines.enable {
@@ -59,6 +66,7 @@ impl Builder {
         let catalogue = wire::encode_catalogue(&schemas)
             .map_err(|error| StartError::Board(error.to_string()))?;
         facts.set_catalogue(catalogue);
+        registry.assembled(&schemas);
         Ok(registry)
     }
 }
@@ -101,7 +109,7 @@ mod tests {
 
     fn no_bus(config: &Config) -> Arc<bus::Engine> {
         let segments = Segments::new(0, "engines".parse().unwrap()).unwrap();
-        Arc::new(bus::engine(config, 0, segments, bus::Ears::new(0)))
+        Arc::new(bus::engine(config, 0, segments, bus::Ears::new(0, &config.bus)))
     }
 
     fn engines(builder: Builder, enable: &[&str]) -> Result<Vec<String>, String> {
@@ -139,7 +147,7 @@ mod tests {
     #[test]
     fn a_lean_daemon_says_why_vectors_are_not_there() {
         let builtin = || Daemon::builder().builtin_engines();
-        assert_eq!(Config::default().engines.enable, ["system"]);
+        assert_eq!(Config::default().engines.enable, ["system", "serving"]);
         let said = engines(builtin(), &["system", "vectors"]).unwrap_err();
         assert!(said.contains("without the cargo feature `vectors`"), "{said}");
     }

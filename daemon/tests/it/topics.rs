@@ -4,7 +4,8 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use ringfence::{
-    Client, ErrorCode, Event, Keep, Policy, Publication, Start, Subscription, Topic, TopicOptions,
+    Client, Error, ErrorCode, Event, Keep, Policy, Publication, Start, Subscription, Topic,
+    TopicOptions,
 };
 
 use crate::daemon::{Daemon, PATIENCE, until};
@@ -215,8 +216,55 @@ fn a_laggard_of_a_blocking_topic_is_cut_off_and_told() {
             Err(error) => break error,
         }
     };
-    assert_eq!(end.code(), ErrorCode::CutOff, "{end}");
+    let Error::CutOff { at, missed, .. } = &end else { panic!("{end}") };
+    assert_eq!((at.sequence, *missed), (4, 4), "{end}");
+    assert_eq!((laggard.counts().received, laggard.counts().missed), (0, 4));
     assert_eq!(topic.stats().unwrap().subscriptions, 1);
+}
+
+#[test]
+fn that_it_was_cut_off_says_nothing_of_the_next_subscription() {
+    let daemon = start();
+    let (publisher, reader) = (client(&daemon), client(&daemon));
+    let patience = Duration::from_millis(1);
+    let topic = publisher.topic("t", options(Policy::Block { patience }, 4)).unwrap();
+    let read = reader.find_topic("t").unwrap();
+    let unheard = read.subscribe(Start::Newest, Keep::InLog).unwrap();
+    publish_all(&topic, 0..5);
+    drop(unheard);
+    let next_one = read.subscribe(Start::Newest, Keep::InLog).unwrap();
+    let nothing = next_one.recv(Some(Duration::ZERO)).unwrap_err();
+    assert_eq!(nothing.code(), ErrorCode::Expired, "{nothing}");
+    publish(&topic, 5);
+    assert_eq!(next(&next_one), 5);
+}
+
+#[test]
+fn who_is_cut_off_reads_on_what_it_holds() {
+    let daemon = start();
+    let (publisher, reader) = (client(&daemon), client(&daemon));
+    let policy = Policy::Block { patience: Duration::from_millis(1) };
+    let blocks = TopicOptions { blocks: 2, block_bytes: 4096, ..options(policy, 4) };
+    let topic = publisher.topic("t", blocks).unwrap();
+    let laggard = reader.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    topic.publish(&Publication::new(&[7; 4096])).unwrap();
+    let Event::Message(held) = laggard.recv(Some(PATIENCE)).unwrap() else { panic!() };
+    assert!(held.payload.is_held());
+    publish_all(&topic, 0..6);
+    assert_eq!(topic.stats().unwrap().subscriptions, 0, "cut off");
+    for _ in 0..4 {
+        topic.publish(&Publication::new(&[8; 4096])).unwrap();
+    }
+    assert_eq!(*held.payload, [7; 4096]);
+    // And in the end both blocks are free again.
+    drop(held);
+    let fresh = reader.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    for n in 0..2 {
+        topic.publish(&Publication::new(&[n; 4096])).unwrap();
+    }
+    let full = topic.publish(&Publication::new(&[9; 4096])).unwrap_err();
+    assert_eq!(full.code(), ErrorCode::Backpressure, "what a subscription has not read stays");
+    drop(fresh);
 }
 
 #[test]
@@ -269,6 +317,57 @@ fn a_daemon_that_starts_anew_has_the_same_topic_again() {
         }
     };
     assert_eq!(again.position.sequence, 0, "of another epoch");
+}
+
+#[test]
+fn a_restart_is_said_also_to_who_never_waits() {
+    let mut daemon = start();
+    let client = client(&daemon);
+    let topic = client.topic("t", options(Policy::Overwrite, 8)).unwrap();
+    let subscription = topic.subscribe(Start::Newest, Keep::InLog).unwrap();
+    publish(&topic, 1);
+    daemon.kill_and_restart(WITH_BUS);
+    until("the client has noticed", || topic.publish(&Publication::new(&[0; 16])).is_ok());
+    let mut said = Vec::new();
+    until("the new daemon's message", || {
+        match subscription.recv(Some(Duration::ZERO)) {
+            Ok(Event::Message(message)) => said.push(message.position.sequence.to_string()),
+            Ok(event) => panic!("{event:?}"),
+            Err(error) if error.code() == ErrorCode::Expired => {}
+            Err(error) => said.push(format!("{:?}", error.code())),
+        }
+        said.len() == 3
+    });
+    assert_eq!(said, ["0", "DaemonRestarted", "0"]);
+}
+
+#[test]
+fn a_restart_is_noticed_by_who_only_looks() {
+    let mut daemon = start();
+    let client = client(&daemon);
+    let topic = client.topic("t", options(Policy::Overwrite, 8)).unwrap();
+    let subscription = topic.subscribe(Start::Newest, Keep::InLog).unwrap();
+    daemon.kill_and_restart(WITH_BUS);
+    until("it is said", || {
+        let error = subscription.recv(Some(Duration::ZERO)).unwrap_err();
+        error.code() == ErrorCode::DaemonRestarted
+    });
+}
+
+/// Its number was another session's when it was asked for.
+#[test]
+fn a_subscription_that_meets_a_restart_leaves_no_other_behind() {
+    let mut daemon = start();
+    let client = client(&daemon);
+    let topic = client.topic("t", options(Policy::Reject, 4)).unwrap();
+    daemon.kill_and_restart(WITH_BUS);
+    let subscription = topic.subscribe(Start::Newest, Keep::InLog).unwrap();
+    assert_eq!(topic.stats().unwrap().subscriptions, 1);
+    publish(&topic, 1);
+    assert_eq!(next(&subscription), 1);
+    drop(subscription);
+    assert_eq!(topic.stats().unwrap().subscriptions, 0);
+    publish_all(&topic, 0..10);
 }
 
 #[test]

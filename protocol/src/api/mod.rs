@@ -3,5 +3,6 @@
 //! These declarations are the single source of layouts, catalogue and digests.
 
 pub mod bus;
+pub mod serving;
 pub mod system;
 pub mod vectors;

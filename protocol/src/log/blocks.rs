@@ -72,6 +72,12 @@ impl<'m, M: Memory> Holds<'m, M> {
         is_held
     }
 
+    /// The daemon: does this subscription of the session hold any block?
+    #[must_use]
+    pub fn has_any(&self, subscription: u8) -> bool {
+        (0..HOLDS).any(|number| Hold::is_by(self.up.load(self.word(number)), subscription))
+    }
+
     const fn word(&self, number: usize) -> usize {
         assert!(number < HOLDS, "a session has fewer hold words");
         self.at + number * 8

@@ -5,7 +5,7 @@
 //! others. It does *not* wait, nor does it tell anybody how far it is: its owner does both.
 
 use super::buffer::Buffer;
-use super::{Envelope, LogFault, LogReader, Position, Read};
+use super::{BlockUse, Envelope, InPlace, LogFault, LogReader, Position, Read};
 use crate::limits;
 use crate::memory::Memory;
 
@@ -138,39 +138,46 @@ impl<M: Memory> Inbox<M> {
     }
 
     /// The next event, if there is one: what is stored, or what the log holds. See [`fill`](Self::fill).
+    /// A message in a block is read in place if the caller can `hold` it (see
+    /// [`LogReader::read_held`]) and no store is between; then its payload here is empty.
     ///
     /// # Errors
     /// As [`fill`](Self::fill).
     #[inline]
-    pub fn next(
+    pub fn next<H>(
         &mut self,
         may_go_on: impl Fn() -> bool,
         mut moved: impl FnMut(Counts, u64),
-    ) -> Result<Option<Event>, LogFault> {
+        hold: impl FnOnce(BlockUse, usize) -> Option<H>,
+    ) -> Result<Option<(Event, Option<InPlace<H>>)>, LogFault> {
         if self.buffer.reads_ahead() || !self.buffer.is_empty() {
             self.fill(may_go_on, moved)?;
-            return Ok(self.buffer.pop());
+            return Ok(self.buffer.pop().map(|event| (event, None)));
         }
         if !may_go_on() {
             return Ok(None);
         }
         // Nothing is stored: straight from the log, into memory that the message keeps.
-        let read = self.log.read(&mut self.payload);
+        let read = self.log.read_held(&mut self.payload, hold);
         let (counts, event) = match &read {
-            Ok(Read::Nothing) => return Ok(None),
-            Ok(Read::Overtaken { missed }) => {
+            Ok((Read::Nothing, _)) => return Ok(None),
+            Ok((Read::Overtaken { missed }, _)) => {
                 let counts = Counts { missed: *missed, ..Counts::default() };
                 (counts, Some(Event::Overtaken { missed: *missed }))
             }
-            Ok(Read::Message { position, envelope }) => {
-                let payload = std::mem::take(&mut self.payload).into_boxed_slice();
+            Ok((Read::Message { position, envelope }, in_place)) => {
+                let payload = match in_place {
+                    None => std::mem::take(&mut self.payload).into_boxed_slice(),
+                    Some(_) => Box::default(),
+                };
                 let message = Message { position: *position, envelope: *envelope, payload };
                 (Counts::default(), Some(Event::Message(message)))
             }
             Err(_) => (Counts { missed: 1, ..Counts::default() }, None),
         };
         moved(counts, self.log.position().sequence);
-        read.map(|_| event)
+        let (_, in_place) = read?;
+        Ok(event.map(|event| (event, in_place)))
     }
 
     /// `false`: there is nothing.

@@ -272,7 +272,8 @@ impl<M: Memory> LogReader<M> {
     /// As [`read`](Self::read), but a payload in a block is read where it lies if the caller can
     /// `hold` it: given the block's use and the payload's length it stores a hold
     /// ([`Holds::store`](super::Holds::store)) and returns what gives it back when it is dropped, which
-    /// is at once where the hold came too late. If it returns `None` the payload is copied.
+    /// is at once where the hold came too late. If it returns `None` the payload is copied; else
+    /// `payload` is left as it is.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -311,6 +312,10 @@ impl<M: Memory> LogReader<M> {
         }
         let position = self.position();
         (self.next, self.lapped) = (ready, false);
+        // Who reads many finds the one after the next on its way. Not the next: its line is the writer's.
+        let soon = self.geometry.slot(ready.wrapping_add(2));
+        self.memory.prefetch_read(soon);
+        self.memory.prefetch_read(soon + slot::REST);
         place?;
         let at = |of: BlockUse| self.geometry.block(of.block);
         let in_place = held.map(|(of, hold)| InPlace { hold, at: at(of), len });

@@ -16,6 +16,7 @@ use crate::sys::segment::Segment;
 use crate::sys::testing::{outcome, segment_name, spawn_child};
 
 mod blocks;
+mod model;
 
 const GEOMETRY: LogGeometry = LogGeometry { slots: 8, stride: 128, blocks: 0, block_bytes: 0 };
 const EPOCH: u64 = 7;

@@ -26,6 +26,9 @@ pub trait Elsewhere: Send + Sync + 'static {
     /// Does it keep this block of its topic's log from being reused?
     fn holds(&self, block: BlockUse) -> bool;
 
+    /// Does it hold any block, in a process that lives?
+    fn holds_any(&self) -> bool;
+
     /// Wakes it if it sleeps. Its topic has changed before, and a fence(SeqCst) stands between.
     fn wake(&self);
 

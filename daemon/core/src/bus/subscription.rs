@@ -3,6 +3,7 @@
 //! One thread at a time receives; the others wait for their turn within their own time. Locks are
 //! taken in one order: the receiver, then the topic.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -92,6 +93,12 @@ impl<M: Memory> Subscription<M> {
         self.place.counts()
     }
 
+    /// Was it closed?
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.place.standing() == Standing::Closed
+    }
+
     /// Ends it. Whoever receives from it is woken; when this returns nothing more is received. From
     /// any thread, again and again.
     pub fn close(&self) {
@@ -135,8 +142,9 @@ impl<M: Memory> Subscription<M> {
             return Err(RecvError::Closed);
         }
         let is_open = || self.place.standing() == Standing::Open;
-        let event = receiver.inbox.next(is_open, |counts, cursor| self.moved(counts, cursor))?;
-        if let Some(event) = event {
+        let moved = |counts, cursor| self.moved(counts, cursor);
+        let event = receiver.inbox.next(is_open, moved, |_, _| None::<Infallible>)?;
+        if let Some((event, _)) = event {
             let received = matches!(event, Event::Message(_)).into();
             self.place.count(Counts { received, ..Counts::default() });
             return Ok(Some(event));

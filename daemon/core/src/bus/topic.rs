@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use ringfence_protocol::error::Error;
+use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::log::{
     Envelope, Keep, LogGeometry, LogReader, LogWriter, Policy, Position, Start, TooLong,
     TopicOptions,
@@ -71,6 +71,8 @@ pub(super) struct State<M> {
     places: Vec<Arc<Place>>,
     /// How many of them are elsewhere.
     elsewhere: usize,
+    /// Subscriptions of other processes that ended, and may still hold blocks.
+    departed: Vec<Arc<Place>>,
     /// No cursor lies before it; looked up anew when it is in the way.
     floor: u64,
     /// Subscriptions that sleep.
@@ -148,6 +150,7 @@ impl<M: Memory> Topic<M> {
             writer,
             places: Vec::new(),
             elsewhere: 0,
+            departed: Vec::new(),
             floor: first.sequence,
             sleepers: 0,
             next_ticket: 0,
@@ -268,6 +271,28 @@ impl<M: Memory> Topic<M> {
                 published.map(Some).map_err(PublishError::into_error)
             }
         }
+    }
+
+    /// Publishes messages one behind the other, all or none: where the first one stands. `like` says what
+    /// they share.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish); a topic whose policy is not overwrite has none of this.
+    pub fn publish_all<'p>(
+        &self,
+        like: &Outgoing<'_>,
+        payloads: impl Iterator<Item = &'p [u8]> + Clone,
+    ) -> Result<Position, Error> {
+        if self.options().policy != Policy::Overwrite {
+            let text = "many at once are for topics that overwrite: publish them one by one";
+            return Err(Error::new(ErrorCode::InvalidArgument, text));
+        }
+        let longest = payloads.clone().max_by_key(|payload| payload.len()).unwrap_or_default();
+        if longest.len() > self.sequencer.geometry.payload_bytes() {
+            let max = self.sequencer.geometry.payload_bytes();
+            return Err(PublishError::from(TooLong { len: longest.len(), max }).into_error());
+        }
+        self.sequencer.publish_all(like, payloads).map_err(PublishError::into_error)
     }
 
     pub(super) fn serve_queue(&self, now: Instant) -> bool {
@@ -399,6 +424,24 @@ impl<M: Memory> Sequencer<M> {
         self.write(&mut state, outgoing, timestamp)
     }
 
+    /// All of them fit a slot, so none fails behind the first.
+    fn publish_all<'p>(
+        &self,
+        like: &Outgoing<'_>,
+        payloads: impl Iterator<Item = &'p [u8]>,
+    ) -> Result<Position, PublishError> {
+        let timestamp = self.headlines.stamp();
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(PublishError::Closed);
+        }
+        let first = state.writer.next();
+        for payload in payloads {
+            self.write(&mut state, &Outgoing { payload, ..*like }, timestamp)?;
+        }
+        Ok(first)
+    }
+
     /// There is room.
     pub(super) fn write(
         &self,
@@ -409,13 +452,16 @@ impl<M: Memory> Sequencer<M> {
         if outgoing.must_be_heard && state.places.is_empty() {
             return Err(PublishError::NoSubscribers);
         }
-        let State { writer, places, .. } = state;
-        // Of who reads elsewhere; and where nothing may be lost, of who has not read it.
+        let State { writer, places, departed, .. } = state;
+        // Of who reads elsewhere, or has left and reads on; and where nothing may be lost, of who has not
+        // read it.
         let (next, counts) = (writer.next().sequence, self.options.policy != Policy::Overwrite);
         let held = |sequence, of| {
-            let by_reading = |place: &Place| place.elsewhere().is_some_and(|it| it.holds(of));
-            let by_cursor = |place: &Place| counts && place.cursor(next) <= sequence;
-            places.iter().any(|place| by_reading(place) || by_cursor(place))
+            departed.retain(|place| place.elsewhere().is_some_and(Elsewhere::holds_any));
+            let by_reading = |place: &Arc<Place>| place.elsewhere().is_some_and(|it| it.holds(of));
+            let by_cursor = |place: &Arc<Place>| counts && place.cursor(next) <= sequence;
+            departed.iter().any(by_reading)
+                || places.iter().any(|place| by_reading(place) || by_cursor(place))
         };
         let position = writer.write(stamped(outgoing, timestamp), outgoing.payload, held)?;
         if state.sleepers > 0 {
@@ -512,6 +558,10 @@ impl<M: Memory> Sequencer<M> {
             place.close();
         }
         state.places.retain(|other| !Arc::ptr_eq(other, place));
+        let is_known = state.departed.iter().any(|other| Arc::ptr_eq(other, place));
+        if !is_known && place.elsewhere().is_some_and(Elsewhere::holds_any) {
+            state.departed.push(place.clone());
+        }
         state.elsewhere = state.places.iter().filter(|place| place.elsewhere().is_some()).count();
         self.news.notify_all();
         self.room.notify_all();
@@ -568,13 +618,12 @@ impl<M: Memory> State<M> {
 
     pub(super) fn cut_off_laggards(&mut self, slots: u32) {
         let next = self.writer.next().sequence;
-        self.places.retain(|place| {
-            let stays = next - place.cursor(next) < u64::from(slots);
-            if !stays {
-                place.cut_off(next);
-            }
-            stays
-        });
+        let is_behind = |place: &mut Arc<Place>| next - place.cursor(next) >= u64::from(slots);
+        for place in self.places.extract_if(.., is_behind) {
+            place.cut_off(next);
+            // What it holds it reads on.
+            self.departed.push(place);
+        }
     }
 }
 

@@ -1,217 +1,27 @@
-//! Messages in blocks, and subscriptions that hold them: what is read, what is missed and what stays
-//! as it was, against a model that knows messages only by their numbers.
-
-use std::collections::{BTreeSet, VecDeque};
+//! Messages in blocks: what a slot says of them, what a hold keeps, and who is asked when.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::geometry::Geometry;
 
-const SIZES: LogGeometry = LogGeometry { slots: 8, stride: 128, blocks: 3, block_bytes: 4096 };
-const LANE: Geometry = Geometry { slots: 8, up_blocks: 1, down_blocks: 1 };
-const SUBSCRIPTION: u8 = 5;
+pub(super) const SIZES: LogGeometry =
+    LogGeometry { slots: 8, stride: 128, blocks: 3, block_bytes: 4096 };
+pub(super) const LANE: Geometry = Geometry { slots: 8, up_blocks: 1, down_blocks: 1 };
+pub(super) const SUBSCRIPTION: u8 = 5;
 
-fn log(first: u64) -> LogWriter<Heap> {
+pub(super) fn log(first: u64) -> LogWriter<Heap> {
     let first = Position { epoch: EPOCH, sequence: first };
     LogWriter::create(Heap::new(SIZES.bytes()), SIZES, first).unwrap()
 }
 
-fn up() -> Heap {
+pub(super) fn up() -> Heap {
     Heap::new(LANE.up().len)
 }
 
-fn payload(number: u64, is_long: bool) -> Vec<u8> {
+pub(super) fn payload(number: u64, is_long: bool) -> Vec<u8> {
     let len = if is_long { 65 + number as usize * 97 % 4032 } else { number as usize % 65 };
     vec![number as u8; len]
-}
-
-/// A session's words and what it holds by them.
-struct Session {
-    up: Heap,
-    /// Number of the hold word, number of the message, and where it lies.
-    held: Vec<(usize, u64, usize, usize)>,
-}
-
-impl Session {
-    fn holds(&self) -> Holds<'_, Heap> {
-        Holds::new(&self.up, LANE)
-    }
-
-    fn has(&self, number: u64) -> bool {
-        self.held.iter().any(|(_, held, ..)| *held == number)
-    }
-
-    /// Reads the next message in place if it is in a block.
-    fn read(&mut self, reader: &mut LogReader<Heap>, log: &Heap, first: u64) -> (Read, Vec<u8>) {
-        let number = reader.position().sequence.wrapping_sub(first);
-        let word = (0..).find(|word| self.held.iter().all(|(taken, ..)| taken != word)).unwrap();
-        let (mut payload, mut asked) = (Vec::new(), None);
-        let holds = Holds::new(&self.up, LANE);
-        let read = reader.read_held(&mut payload, |of, len| {
-            holds.store(word, of.held_by(SUBSCRIPTION));
-            asked = Some((of, len));
-            Some(word)
-        });
-        let (read, in_place) = read.expect("an honest writer");
-        if let Some(InPlace { hold, at, len }) = in_place {
-            let (of, asked) = asked.unwrap();
-            assert_eq!((hold, at, len), (word, SIZES.block(of.block), asked));
-            self.held.push((word, number, at, len));
-            payload.resize(len, 0);
-            log.read(at, &mut payload);
-        }
-        (read, payload)
-    }
-}
-
-/// The same log as numbers of messages.
-#[derive(Default)]
-struct Model {
-    written: u64,
-    prepared: bool,
-    /// Which message is in each block, the longest used first.
-    blocks: VecDeque<Option<u64>>,
-    is_long: Vec<bool>,
-    withdrawn: BTreeSet<u64>,
-}
-
-impl Model {
-    fn new() -> Self {
-        Self { blocks: VecDeque::from([None; 3]), ..Self::default() }
-    }
-
-    /// Is there a block? Its message is withdrawn.
-    fn take(&mut self, is_held: impl Fn(u64) -> bool) -> bool {
-        for _ in 0..3 {
-            let oldest = self.blocks.pop_front().unwrap();
-            if !oldest.is_some_and(&is_held) {
-                self.withdrawn.extend(oldest);
-                self.blocks.push_back(Some(self.written));
-                return true;
-            }
-            self.blocks.push_back(oldest);
-        }
-        false
-    }
-
-    fn write(&mut self, is_long: bool) {
-        (self.written, self.prepared) = (self.written + 1, false);
-        self.is_long.push(is_long);
-    }
-
-    fn is_left(&self, number: u64) -> bool {
-        number + 8 >= self.written + u64::from(self.prepared) && !self.withdrawn.contains(&number)
-    }
-
-    fn first_left(&self, from: u64) -> u64 {
-        (from..self.written).find(|number| self.is_left(*number)).unwrap_or(self.written)
-    }
-
-    /// Where a reader goes on that stood at a message which is gone.
-    fn after(&self, gone: u64, lapped: bool) -> u64 {
-        let from = (gone + 1).max(self.written.saturating_sub(8));
-        let half = if lapped { (self.written - from) / 2 } else { 0 };
-        self.first_left(from + half)
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Short,
-    Long,
-    Prepare,
-    Read { in_place: bool },
-    GiveBack,
-    Oldest,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => Just(Step::Short),
-        3 => Just(Step::Long),
-        1 => Just(Step::Prepare),
-        5 => any::<bool>().prop_map(|in_place| Step::Read { in_place }),
-        1 => Just(Step::GiveBack),
-        1 => Just(Step::Oldest),
-    ]
-}
-
-proptest! {
-    /// Random steps of a writer and a reader that copies or holds: all is read or counted, what is held
-    /// stays as it was, and a publish is refused if and only if every block is held.
-    #[test]
-    fn blocks_are_read_counted_and_kept(
-        first in firsts(),
-        steps in prop::collection::vec(step(), 1..300),
-    ) {
-        let mut writer = log(first);
-        let mut reader = LogReader::open(writer.memory().clone()).unwrap();
-        let mut session = Session { up: up(), held: Vec::new() };
-        let mut model = Model::new();
-        let (mut expected, mut lapped) = (0, false);
-        for step in steps {
-            let number = model.written;
-            match step {
-                Step::Short | Step::Long => {
-                    let is_long = matches!(step, Step::Long);
-                    let holds = session.holds();
-                    let written = writer.write(envelope(number), &payload(number, is_long), |_, of| {
-                        holds.has(of.held_by(SUBSCRIPTION))
-                    });
-                    if is_long && !model.take(|number| session.has(number)) {
-                        prop_assert_eq!(written, Err(WriteError::Held { held: 3 }));
-                    } else {
-                        prop_assert_eq!(written.unwrap().sequence, first.wrapping_add(number));
-                        model.write(is_long);
-                    }
-                }
-                Step::Prepare => {
-                    writer.prepare();
-                    model.prepared = true;
-                }
-                Step::GiveBack if session.held.is_empty() => {}
-                Step::GiveBack => {
-                    let (word, ..) = session.held.swap_remove(0);
-                    session.holds().give_back(word);
-                }
-                Step::Oldest => {
-                    reader.seek(Start::Oldest).unwrap();
-                    (expected, lapped) = (model.first_left(number.saturating_sub(8)), false);
-                }
-                Step::Read { in_place } => {
-                    let (read, copied) = if in_place {
-                        session.read(&mut reader, writer.memory(), first)
-                    } else {
-                        let mut copied = Vec::new();
-                        (reader.read(&mut copied).expect("an honest writer"), copied)
-                    };
-                    match read {
-                        Read::Nothing => prop_assert_eq!(expected, number),
-                        Read::Overtaken { missed } => {
-                            prop_assert!(!model.is_left(expected));
-                            prop_assert_eq!(expected + missed, model.after(expected, lapped));
-                            (expected, lapped) = (expected + missed, true);
-                        }
-                        Read::Message { position, envelope: said } => {
-                            prop_assert!(expected < number && model.is_left(expected));
-                            prop_assert_eq!(position.sequence, first.wrapping_add(expected));
-                            prop_assert_eq!(said, envelope(expected));
-                            let is_long = model.is_long[expected as usize];
-                            prop_assert_eq!(copied, payload(expected, is_long));
-                            (expected, lapped) = (expected + 1, false);
-                        }
-                    }
-                }
-            }
-            prop_assert_eq!(reader.position().sequence, first.wrapping_add(expected));
-            for (_, number, at, len) in &session.held {
-                let mut held = vec![0; *len];
-                writer.memory().read(*at, &mut held);
-                prop_assert_eq!(held, payload(*number, true));
-            }
-        }
-    }
 }
 
 /// A hold names its subscription, its block and its use: no other one keeps a block.
@@ -331,4 +141,98 @@ fn a_payload_longer_than_a_block_is_refused_and_withdraws_nothing() {
     assert_eq!((reader.oldest(), reader.end()), (0, 3));
     assert!(writer.write(envelope(3), &[0; 4096], |_, _| false).is_ok());
     assert_eq!((reader.oldest(), reader.end()), (1, 4));
+}
+
+proptest! {
+    /// Whatever stands in the slots: errors, no panic, and nothing in place that lies outside.
+    #[test]
+    fn any_slot_is_read_without_panic(
+        words in prop::collection::vec((32usize..160, any::<u64>(), 0u8..4), 1..40),
+        holds in any::<bool>(),
+    ) {
+        let mut writer = log(0);
+        for number in 0..12 {
+            writer.write(envelope(number), &payload(number, true), |_, _| false).unwrap();
+        }
+        for (at, value, nearness) in words {
+            let value = match nearness {
+                0 => value,
+                1 => value % 32,
+                2 => value & 0xffff,
+                _ => (value % 4096) | ((value >> 60) << 48),
+            };
+            writer.memory().store(at * 8, value);
+        }
+        let mut reader = LogReader::open(writer.memory().clone()).unwrap();
+        let mut copied = Vec::new();
+        for _ in 0..20 {
+            let read = reader.read_held(&mut copied, |of, len| {
+                assert!(of.block < SIZES.blocks && len <= SIZES.block_bytes as usize);
+                holds.then_some(())
+            });
+            if let Ok((_, Some(InPlace { at, len, .. }))) = read {
+                prop_assert!(at >= SIZES.arena() && at + len <= SIZES.bytes());
+            }
+            prop_assert!(copied.len() <= SIZES.message_bytes());
+        }
+    }
+}
+
+/// As it will be: the topic is read by a descriptor that cannot write, the holds are asked for by
+/// one, and either side is a process.
+#[test]
+fn another_process_holds_blocks_of_a_topic_segment() {
+    const MESSAGES: u64 = 5_000;
+    let (topic_len, up_len) = (SIZES.bytes(), LANE.up().len);
+    let topic = Segment::create(&segment_name(SegmentKind::Topic), topic_len).unwrap();
+    let up = Segment::create(&segment_name(SegmentKind::Up), up_len).unwrap();
+    let [shown, asked] = [&topic, &up].map(|segment| segment.reopen_read_only().unwrap());
+    let writable = |segment: &Segment, len| {
+        let mapping = Mapping::read_write(segment.fd(), len, Options::default()).unwrap();
+        Region::new(Arc::new(mapping))
+    };
+    let readable = |fd: &std::os::fd::OwnedFd, len| {
+        let mapping = Mapping::read_only(fd.as_fd(), len, Options::default()).unwrap();
+        Region::new(Arc::new(mapping))
+    };
+    let first = Position { epoch: EPOCH, sequence: 0 };
+    let mut writer = LogWriter::create(writable(&topic, topic_len), SIZES, first).unwrap();
+    let child = spawn_child(|| {
+        let (log, up) = (readable(&shown, topic_len), writable(&up, up_len));
+        let mut reader = LogReader::open(log.clone()).unwrap();
+        let (mut seen, mut in_place_at_all) = (reader.position().sequence, 0);
+        while reader.position().sequence < MESSAGES {
+            let (number, mut copied) = (reader.position().sequence, Vec::new());
+            let read = reader.read_held(&mut copied, |of, _| {
+                Holds::new(&up, LANE).store(7, of.held_by(SUBSCRIPTION));
+                Some(())
+            });
+            match read.expect("an honest writer") {
+                (Read::Nothing, _) => std::thread::yield_now(),
+                (Read::Overtaken { missed }, _) => seen += missed,
+                (Read::Message { .. }, None) => {
+                    assert_eq!(copied, payload(number, false));
+                    seen += 1;
+                }
+                (Read::Message { .. }, Some(InPlace { at, len, .. })) => {
+                    let mut held = vec![0; len];
+                    log.read_block(at, &mut held);
+                    assert_eq!(held, payload(number, true));
+                    std::thread::yield_now();
+                    log.read_block(at, &mut held);
+                    assert_eq!(held, payload(number, true), "changed while it was held");
+                    (seen, in_place_at_all) = (seen + 1, in_place_at_all + 1);
+                }
+            }
+            Holds::new(&up, LANE).give_back(7);
+        }
+        i32::from(seen != MESSAGES || in_place_at_all == 0)
+    });
+    let asked = readable(&asked, up_len);
+    for number in 0..MESSAGES {
+        let (is_long, holds) = (number % 4 != 0, Holds::new(&asked, LANE));
+        let keeps = |_, of: BlockUse| holds.has(of.held_by(SUBSCRIPTION));
+        writer.write(envelope(number), &payload(number, is_long), keeps).unwrap();
+    }
+    assert_eq!(outcome(child), 0);
 }

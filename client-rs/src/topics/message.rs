@@ -1,0 +1,93 @@
+//! What a subscription delivers.
+
+use std::fmt;
+use std::ops::Deref;
+
+use ringfence_protocol::log::{Envelope, Position};
+
+use crate::reply::Reply;
+
+/// A message that was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where it stands in its topic.
+    pub position: Position,
+    /// What is said of it.
+    pub envelope: Envelope,
+    /// The payload.
+    pub payload: Payload,
+}
+
+/// What a subscription delivers, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A message.
+    Message(Message),
+    /// So many messages were overwritten here before they were read.
+    Overtaken {
+        /// How many, exactly.
+        missed: u64,
+    },
+}
+
+/// The payload of a message: copied out of the topic's log, or a block of it that is held as long as
+/// somebody has the payload.
+#[derive(Clone)]
+pub struct Payload(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Copied(Box<[u8]>),
+    Held(std::sync::Arc<Reply>),
+}
+
+impl Payload {
+    pub(super) fn copied(bytes: Box<[u8]>) -> Self {
+        Self(Kind::Copied(bytes))
+    }
+
+    pub(super) fn held(reply: Reply) -> Self {
+        Self(Kind::Held(std::sync::Arc::new(reply)))
+    }
+
+    /// Is it a block of the log, which is copied only when it is looked at as a slice?
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self.0, Kind::Held(_))
+    }
+
+    /// Its bytes where they lie, for a view of them; `None` if they were copied. As
+    /// [`Reply::as_ptr`](crate::Reply::as_ptr).
+    #[must_use]
+    pub fn into_view(self) -> Result<std::sync::Arc<Reply>, Box<[u8]>> {
+        match self.0 {
+            Kind::Copied(bytes) => Err(bytes),
+            Kind::Held(reply) => Ok(reply),
+        }
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Kind::Copied(bytes) => bytes,
+            Kind::Held(reply) => reply,
+        }
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Payload {}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (len, held) = (self.len(), self.is_held());
+        f.debug_struct("Payload").field("len", &len).field("held", &held).finish()
+    }
+}
