@@ -12,6 +12,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Protocol
 
+from ._core import message_topic
 from ._errors import DaemonRestarted, DaemonStalled, DaemonUnavailable
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from .topology import Route
 
 _log = logging.getLogger("ringfence")
-
-_LOG_BYTES = 1 << 20
-"""About what the log of a topic takes."""
 
 _MOST = 100
 """How many messages one receive hands over at most."""
@@ -76,11 +74,6 @@ class Carrier(Protocol):
         ...
 
 
-def _slots(longest: int) -> int:
-    # Powers of two, so that 64 to 4096 messages take about a mebibyte.
-    return min(max(1 << (_LOG_BYTES // (longest + 128)).bit_length() - 1, 64), 4096)
-
-
 # --- within the process -----------------------------------------------------------------------------
 
 _digest_of_process: list[bytes] = []
@@ -103,7 +96,7 @@ class InProcess:
         self._make: type[NativeTopic] = Topic
 
     def topic(self, type_id: int, longest: int) -> Topic:
-        return self._make(f"type.{type_id}", _slots(longest), longest)
+        return self._make(*message_topic(type_id, longest))
 
     def schema(self, digest: bytes) -> bytes:
         with _digest_lock:
@@ -175,8 +168,8 @@ class ByDaemon:
         self._client = connect(target, name=service)
 
     def topic(self, type_id: int, longest: int) -> Topic:
-        topic = self._client.topic(f"type.{type_id}", slots=_slots(longest), payload_bytes=longest)
-        return _DaemonTopic(topic)
+        name, slots, payload_bytes = message_topic(type_id, longest)
+        return _DaemonTopic(self._client.topic(name, slots=slots, payload_bytes=payload_bytes))
 
     def schema(self, digest: bytes) -> bytes:
         topic = self._client.topic(_SCHEMA_TOPIC, slots=64, payload_bytes=32)

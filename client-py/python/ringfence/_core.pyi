@@ -246,6 +246,9 @@ class Topology:
 def copied_bytes() -> int:
     """Bytes of payloads over 64 KiB that the clients of this process have copied so far."""
 
+def message_topic(type_id: int, longest: int) -> tuple[str, int, int]:
+    """Name, slots and bytes of a payload of the topic of a type of message."""
+
 def error_table() -> list[tuple[int, str, str, str]]: ...
 
 @final

@@ -28,6 +28,7 @@ mod reader;
 mod remote;
 mod subscription;
 mod tasks;
+mod typed;
 
 use ringfence_protocol::error::ErrorCode;
 use ringfence_protocol::log::{Keep, Position, Start, TopicOptions};
