@@ -368,6 +368,11 @@ impl AsyncClient {
         // Gone: it was forgotten, or woken twice.
         let call = self.open.lock().get(&number).map(|call| call.clone_ref(py))?;
         let call = call.get();
+        // A message that is taken for a task which was cancelled would be lost to the next one.
+        let is_cancelled = || call.future.call_method0(py, "cancelled")?.is_truthy(py);
+        if matches!(call.shape, Shape::Message(_)) && is_cancelled().unwrap_or(false) {
+            return None;
+        }
         let Poll::Ready(answer) = call.poll() else { return None };
         self.open.lock().remove(&number);
         let future = call.future.clone_ref(py);

@@ -253,6 +253,32 @@ impl Topic {
         published.map(Position::of)
     }
 
+    /// Publishes many messages, in their order, many on their way at a time: how many. The first failure is
+    /// raised at the end; the others were published.
+    #[pyo3(signature = (payloads, /, *, type_id = 0))]
+    fn publish_many(
+        &self,
+        py: Python<'_>,
+        payloads: &Bound<'_, PyAny>,
+        type_id: u16,
+    ) -> PyResult<u64> {
+        let mut publisher = self.topic.publisher();
+        for payload in payloads.try_iter()? {
+            let payload = payload?;
+            let copy;
+            let bytes = match payload.cast::<PyBytes>() {
+                Ok(bytes) => bytes.as_bytes(),
+                Err(_) => {
+                    copy = buffer::to_vec(&payload, "payload")?;
+                    &copy
+                }
+            };
+            let posted = publisher.post(&Publication::new(bytes).type_id(type_id));
+            wait::or_raise(py, posted)?;
+        }
+        wait::aside_or_raise(py, move || publisher.flush())
+    }
+
     /// Subscribes. `start` is "newest" (from the next message on), "oldest" (what the log still holds)
     /// or a `Position`. What is not handed out stays in the topic's log, or in a buffer of so many
     /// messages (`drop_oldest=` or `drop_newest=`), filled at each receive.

@@ -20,11 +20,17 @@ def code(path: str) -> str:
 
 
 def test_the_python_example_runs(ringfence_daemon: PrivateDaemon) -> None:
-    (example,) = blocks(README, "python")
+    example, _ = blocks(README, "python")
     result = run_python(example, RINGFENCE_TARGET=str(ringfence_daemon.socket))
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("[1] [")
     assert len(example.strip().splitlines()) <= 10
+
+
+def test_the_example_of_topics_runs(ringfence_daemon: PrivateDaemon) -> None:
+    _, example = blocks(README, "python")
+    result = run_python(example, RINGFENCE_TARGET=str(ringfence_daemon.socket))
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_the_rust_example_is_the_file_and_runs(ringfence_daemon: PrivateDaemon) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -169,6 +170,44 @@ def test_policies(client: rf.Client) -> None:
             laggard.recv(timeout=LONG)
 
 
+def test_many_at_once(client: rf.Client) -> None:
+    topic = client.topic(name(), slots=4096)
+    subscription = topic.subscribe()
+    assert topic.publish_many(str(n).encode() for n in range(3000)) == 3000
+    batch = subscription.recv_batch(3000, timeout=LONG)
+    assert [int(m.data) for m in batch] == list(range(3000))
+    with pytest.raises(ValueError, match="bytes"):
+        topic.publish_many([b"short", bytes(100_000), b"short again"])
+    assert [m.data for m in subscription.recv_batch(2, timeout=LONG)] == [b"short", b"short again"]
+
+
+def test_a_listener_survives_its_callback(
+    client: rf.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = client.topic(name())
+    heard: list[bytes] = []
+
+    def hear(message: rf.Message) -> None:
+        heard.append(bytes(message.data))
+        if message.data == b"1":
+            raise LookupError("of the callback")
+
+    with rf.Listener(topic.subscribe(), hear) as listener:
+        for n in range(3):
+            topic.publish(str(n).encode())
+        eventually(lambda: len(heard) == 3, "all were heard")
+        assert listener.errors == 1
+    topic.publish(b"after the end")
+    assert heard == [b"0", b"1", b"2"]
+    assert "of the callback" in caplog.text
+    ended = threading.Event()
+    own: list[rf.Listener] = []
+    own.append(rf.Listener(topic.subscribe("oldest"), lambda _: (own[0].close(), ended.set())))
+    assert ended.wait(LONG), "a callback may close its own listener"
+    with pytest.raises(TypeError, match="callable"):
+        rf.Listener(topic.subscribe(), 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 PEER = """
 import sys
 import ringfence as rf
@@ -202,3 +241,144 @@ def test_another_process_receives_and_its_death_harms_nobody(daemon: PrivateDaem
         eventually(lambda: topic.stats().subscriptions == 0, "the dead one is forgotten")
         for n in range(1000):
             topic.publish(b"nobody waits for the dead")
+
+
+def test_long_messages_are_read_where_they_lie(daemon: PrivateDaemon) -> None:
+    np = pytest.importorskip("numpy")
+    with daemon.connect() as client:
+        topic = client.topic(name(), slots=16, blocks=4, block_bytes=1 << 20)
+        assert (topic.blocks, topic.block_bytes) == (4, 1 << 20)
+        subscription = topic.subscribe()
+        sent = np.arange(100_000, dtype=np.float32)
+        topic.publish(sent)
+        data = subscription.recv(timeout=LONG).data
+        assert isinstance(data, memoryview)
+        assert data.readonly
+        array = np.frombuffer(data, dtype=np.float32)
+        assert (array == sent).all()
+        assert in_mapping(array.ctypes.data, ".topic")
+        # Short ones still are bytes, and go by it.
+        for n in range(3):
+            topic.publish(sent + n)
+            assert (np.frombuffer(subscription.recv(timeout=LONG).data, np.float32)[0]) == n
+        for n in range(20):
+            topic.publish(sent + n)
+        assert (array == sent).all(), "a block that is held is not used again"
+        subscription.close()
+        client.close()
+        with daemon.connect() as other:
+            again = other.find_topic(topic.name)
+            for n in range(20):
+                again.publish(sent + n)
+        assert (array == sent).all(), "nor when its client is closed"
+
+
+def test_held_blocks_run_out_with_a_clear_error(daemon: PrivateDaemon) -> None:
+    with daemon.connect() as client:
+        topic = client.topic(name(), slots=16, blocks=2, block_bytes=1 << 16)
+        subscription = topic.subscribe()
+        held = []
+        for n in range(2):
+            topic.publish(bytes([n]) * 60_000)
+            held.append(subscription.recv(timeout=LONG).data)
+        with pytest.raises(rf.Backpressure, match="hold all 2 blocks"):
+            topic.publish(bytes(60_000))
+        topic.publish(b"short ones go on")
+        held.clear()
+        topic.publish(bytes(60_000))
+
+
+def in_mapping(address: int, kind: str) -> bool:
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            start, end = (int(part, 16) for part in line.split()[0].split("-"))
+            if start <= address < end:
+                return kind in line
+    return False
+
+
+def test_asyncio(daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        async with rf.aio.connect(str(daemon.socket)) as client:
+            topic = await client.topic(name(), slots=64)
+            subscription = await topic.subscribe()
+            with pytest.raises(rf.CallTimeout):
+                await subscription.recv(timeout=0.01)
+            # One that waits is woken by a publish of another process's client.
+            waiting = asyncio.ensure_future(subscription.recv())
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            with daemon.connect() as other:
+                found = await asyncio.to_thread(other.find_topic, topic.name)
+                await asyncio.to_thread(found.publish, b"from a thread")
+                assert (await waiting).data == b"from a thread"
+            places = [await topic.publish(bytes([n]), type_id=n) for n in range(20)]
+            got = [await subscription.recv() for _ in range(20)]
+            assert [m.position for m in got] == places
+            assert [m.type_id for m in got] == list(range(20))
+            for n in range(100):
+                await topic.publish(str(n).encode())
+            first = await subscription.recv()
+            assert int(first.data) == first.missed > 0
+            with pytest.raises(KeyError):
+                await client.find_topic("nobody.made.this")
+            heard = []
+            late = await topic.subscribe("oldest")
+            async for message in late:
+                heard.append(message)
+                if len(heard) == 10:
+                    late.close()
+            assert len(heard) == 10
+            # Two tasks, one message each.
+            pair = await topic.subscribe()
+            both = asyncio.gather(pair.recv(), pair.recv())
+            await asyncio.sleep(0)
+            await topic.publish(b"1")
+            await topic.publish(b"2")
+            assert sorted(m.data for m in await both) == [b"1", b"2"]
+            cancelled = asyncio.ensure_future(pair.recv())
+            await asyncio.sleep(0.01)
+            cancelled.cancel()
+            await topic.publish(b"3")
+            assert (await pair.recv()).data == b"3"
+
+    asyncio.run(main())
+
+
+def test_a_forked_child_is_told_to_subscribe_anew(daemon: PrivateDaemon) -> None:
+    with daemon.connect() as client:
+        topic = client.topic(name())
+        subscription = topic.subscribe()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                subscription.recv(timeout=0)
+            except rf.ForkedSession:
+                topic.publish(b"from the child")
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert subscription.recv(timeout=LONG).data == b"from the child"
+
+
+def test_the_daemon_restarts(trial: PrivateDaemon) -> None:
+    with trial.connect() as client:
+        topic = client.topic("t", slots=8)
+        subscription = topic.subscribe()
+        before = topic.publish(b"before")
+        trial.kill()
+        trial.start()
+        assert subscription.recv(timeout=LONG).position == before
+        with pytest.raises(rf.DaemonRestarted):
+            subscription.recv(timeout=LONG)
+        after = topic.publish(b"after")
+        assert after.epoch > before.epoch
+        while True:
+            try:
+                message = subscription.recv(timeout=LONG)
+                break
+            except rf.DaemonRestarted:
+                continue
+        assert (message.data, message.position) == (b"after", after)

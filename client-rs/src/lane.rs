@@ -44,8 +44,8 @@ pub(crate) enum Owner {
     Entry(Arc<Entry>),
     /// One item of the batch `key`.
     Item { key: u32, index: u32 },
-    /// A message that was posted: its answer is only counted.
-    Post(Arc<Tally>),
+    /// So many messages that were posted: their answer is only counted.
+    Post(Arc<Tally>, u32),
 }
 
 /// Request memory of an open call.
@@ -370,13 +370,13 @@ impl Lane {
     fn give_to(&mut self, owner: Owner, header: Header, remote: &Arc<Remote>) {
         match owner {
             Owner::Free | Owner::Nobody => self.discard(header),
-            Owner::Post(tally) if header.status == 0 => {
+            Owner::Post(tally, count) if header.status == 0 => {
                 self.discard(header);
-                tally.published();
+                tally.published(count);
             }
-            Owner::Post(tally) => {
+            Owner::Post(tally, count) => {
                 if let Err(error) = self.take(header, remote) {
-                    tally.failed(error);
+                    tally.failed(error, count);
                 }
             }
             Owner::Entry(entry) => entry.set(self.take(header, remote)),
@@ -479,8 +479,9 @@ impl Lane {
             let error = || Err(death.error(self.ring.was_claimed(place.ticket), pid));
             match std::mem::replace(&mut place.owner, Owner::Free) {
                 Owner::Free | Owner::Nobody => {}
-                Owner::Post(tally) => {
-                    tally.failed(death.error(self.ring.was_claimed(place.ticket), pid));
+                Owner::Post(tally, count) => {
+                    let error = death.error(self.ring.was_claimed(place.ticket), pid);
+                    tally.failed(error, count);
                 }
                 Owner::Entry(entry) => entry.set(error()),
                 Owner::Item { key, index } => {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use ringfence_core::bus::{Carrier, Elsewhere, Limits, Right, Topic};
+use ringfence_core::serving::Rules;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{down, up};
@@ -24,7 +25,7 @@ use ringfence_protocol::sys::segment::Segment;
 use ringfence_protocol::sys::window::Access;
 use ringfence_protocol::wire::DaemonMessage;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::segments::Segments;
 use crate::session::Session;
 
@@ -127,16 +128,27 @@ pub(crate) struct Post {
 
 /// The sessions of a daemon, as its bus knows them.
 pub(crate) struct Ears {
-    uid: u32,
+    publish: Rules,
+    subscribe: Rules,
     by_session: RwLock<HashMap<u64, Arc<Ear>>>,
     /// Has a session of a user ever been here who may not do everything?
     strangers: AtomicBool,
 }
 
 impl Ears {
-    pub(crate) fn new(uid: u32) -> Arc<Self> {
-        let (by_session, strangers) = (RwLock::default(), AtomicBool::new(false));
-        Arc::new(Self { uid, by_session, strangers })
+    /// For a daemon that runs as this user.
+    pub(crate) fn new(owner: u32, config: &config::Bus) -> Arc<Self> {
+        let rules = |granted: &[config::ServingGrant]| Rules {
+            owner,
+            grants: config::grants(granted),
+            ..Rules::default()
+        };
+        Arc::new(Self {
+            publish: rules(&config.publish),
+            subscribe: rules(&config.subscribe),
+            by_session: RwLock::default(),
+            strangers: AtomicBool::new(false),
+        })
     }
 
     /// A session has its first lane.
@@ -154,7 +166,7 @@ impl Ears {
             acted: AtomicU32::new(0),
             news: AtomicU32::new(0),
         };
-        if !self.may_do_all(session.uid) {
+        if session.uid != self.publish.owner && session.uid != 0 {
             self.strangers.store(true, Ordering::Relaxed);
         }
         self.by_session.write().insert(session.id, Arc::new(ear));
@@ -163,10 +175,6 @@ impl Ears {
     /// It is over.
     pub(crate) fn leave(&self, session: u64) {
         self.by_session.write().remove(&session);
-    }
-
-    fn may_do_all(&self, uid: u32) -> bool {
-        uid == self.uid || uid == 0
     }
 
     fn find(&self, session: u64) -> Result<Arc<Ear>, Error> {
@@ -194,11 +202,14 @@ impl Carrier for Post {
             return Ok(());
         }
         let uid = self.ears.find(session)?.session.uid;
-        if self.ears.may_do_all(uid) {
+        let (rules, setting) = match right {
+            Right::Make | Right::Publish => (&self.ears.publish, "publish"),
+            Right::Subscribe => (&self.ears.subscribe, "subscribe"),
+        };
+        if rules.allow(Some(uid), topic) {
             return Ok(());
         }
-        let text =
-            format!("user {uid} may not {right} topic `{topic}`: its daemon runs as another");
+        let text = format!("user {uid} may not {right} topic `{topic}`: [bus] {setting} grants it");
         Err(Error::new(ErrorCode::PermissionDenied, text))
     }
 

@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use address::MetricsAddress;
 pub use error::{ConfigError, Origin};
 pub use schema::json_schema;
+pub(crate) use serving::grants;
 pub use serving::{Serving, ServingGrant};
 pub(crate) use settings::nearest;
 pub use sources::{FlagValue, Host, Sources};
@@ -192,6 +193,10 @@ pub struct Bus {
     pub bytes_max: u64,
     /// Subscriptions of one topic.
     pub subscriptions_per_topic: u32,
+    /// Into which topics users besides the daemon's own and root may publish; they may make them, too.
+    pub publish: Vec<ServingGrant>,
+    /// To which topics they may subscribe.
+    pub subscribe: Vec<ServingGrant>,
 }
 
 /// `[state]`: what outlives the daemon.
@@ -423,7 +428,13 @@ impl Default for Engines {
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { topics_max: 1024, bytes_max: 1 << 30, subscriptions_per_topic: 1024 }
+        Self {
+            topics_max: 1024,
+            bytes_max: 1 << 30,
+            subscriptions_per_topic: 1024,
+            publish: Vec::new(),
+            subscribe: Vec::new(),
+        }
     }
 }
 

@@ -254,7 +254,7 @@ impl Builder {
         let sight_cell = Arc::clone(&late.0);
         let segments = Segments::new(uid, instance)?;
         let epoch = unix_ns();
-        let ears = Ears::new(uid);
+        let ears = Ears::new(uid, &config.bus);
         let bus = Arc::new(bus::engine(&config, epoch, segments.clone(), Arc::clone(&ears)));
         let registry = Arc::new(self.registry(&config, late, Arc::clone(&bus))?);
         let board_group =

@@ -16,7 +16,7 @@ mod python;
 
 /// Ours, which rivals stand beside: calls, the bus, calls from Python.
 const CALLS: [&str; 2] = ["limit", "rust-echo"];
-const BUS: [&str; 1] = ["bus-64"];
+const BUS: [&str; 1] = ["bus"];
 const PYTHON: [&str; 1] = ["python-echo"];
 
 /// The halves of goals that name a rival; `make bench` judges the others.

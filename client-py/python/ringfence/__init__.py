@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from . import aio, messages, topology
     from ._codes import ErrorCode
     from ._daemon import Daemon, Stats
+    from ._listener import Listener
     from ._loan import Loan
     from ._runtime import Runtime, Subscription
     from ._vectors import (
@@ -83,6 +84,7 @@ __all__ = [
     "ErrorCode",
     "ForkedSession",
     "Hits",
+    "Listener",
     "Loan",
     "Message",
     "Method",
@@ -127,6 +129,7 @@ _LAZY_MODULES = ("aio", "messages", "topology")
 _LAZY = {
     "Daemon": "_daemon",
     "ErrorCode": "_codes",
+    "Listener": "_listener",
     "Loan": "_loan",
     "Runtime": "_runtime",
     "Subscription": "_runtime",

@@ -387,6 +387,10 @@ class Topic:
 
         `must_be_heard`: it is an error if nobody has subscribed."""
 
+    def publish_many(self, payloads: Iterable[Buffer | _Array], /, *, type_id: int = 0) -> int:
+        """Publishes many messages, in their order, many on their way at a time: how many. The first failure is
+        raised at the end; the others were published."""
+
     def subscribe(
         self,
         start: Literal["newest", "oldest"] | Position | None = None,

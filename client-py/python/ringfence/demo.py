@@ -80,6 +80,7 @@ def tour(client: Client) -> bool:
             "`pip install 'ringfence[demo]'` brings."
         )
         good = True
+    good &= bus_tour(client)
     catalogue_tour(client)
     latency_tour(client)
     return good and answer == b"hello"
@@ -132,6 +133,51 @@ def exact_neighbours(rows: Rows, queries: Rows, k: int) -> NDArray[np.int64]:
         few = np.argpartition(distances, k)[:k]
         nearest.append(few[np.argsort(distances[few])])
     return np.array(nearest, np.int64)
+
+
+LISTENER = """
+import sys
+import ringfence
+client = ringfence.connect(sys.argv[1])
+with client.find_topic("demo.ticks").subscribe("oldest") as subscription:
+    print("ready", flush=True)
+    total = sum(int(subscription.recv().data) for _ in range(int(sys.argv[2])))
+print(total)
+"""
+
+
+def bus_tour(client: Client) -> bool:
+    """A topic that this process publishes to and two others read, one of which is killed."""
+    count = 1000
+    ticks = client.topic("demo.ticks", slots=1024, payload_bytes=64)
+    command = [sys.executable, "-c", LISTENER, str(client.daemon.socket), str(count)]
+    listeners = [
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        for listener in listeners:
+            assert listener.stdout is not None
+            listener.stdout.readline()
+        step("Two other processes have subscribed to a topic. Now one of them is killed with -9.")
+        listeners[0].kill()
+        with ticks.subscribe() as own:
+            start = time.perf_counter()
+            for n in range(count):
+                ticks.publish(str(n).encode())
+            each = (time.perf_counter() - start) / count
+            here = sum(int(message.data) for message in own.recv_batch(count, timeout=10))
+        there, _ = listeners[1].communicate(timeout=30)
+    finally:
+        for listener in listeners:
+            listener.kill()
+            listener.communicate()
+    good = here == int(there) == sum(range(count))
+    step(
+        f"Published {count:,} messages, {each * 1e6:.1f} us each with its place in the order. The other "
+        f"process and this one received {'the same, all of them' if good else 'something else'}."
+    )
+    return good
 
 
 def catalogue_tour(client: Client) -> None:

@@ -72,7 +72,12 @@ impl<'p> Publication<'p> {
         }
     }
 
-    const fn flags(&self) -> u16 {
+    /// What the payload is.
+    pub(super) const fn kind(&self) -> u16 {
+        self.type_id
+    }
+
+    pub(super) const fn flags(&self) -> u16 {
         if self.must_be_heard { api::MUST_BE_HEARD } else { 0 }
     }
 

@@ -13,17 +13,22 @@ use std::sync::atomic::{
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use ringfence_protocol::api::bus::{MANY, PublishMany};
+use ringfence_protocol::error::ErrorCode;
 use ringfence_protocol::limits::INLINE_BYTES;
+use ringfence_protocol::log::{Policy, TopicOptions};
+use ringfence_protocol::message::Message as _;
 use ringfence_protocol::wait::{Patience, Step};
 
 use super::Publication;
 use super::remote::RemoteTopic;
 use crate::call::Request;
-use crate::error::Error;
+use crate::error::{Error, Outcome};
 use crate::lane::{Held, Lane, Owner};
 use crate::method::Method;
 use crate::options::CallOptions;
 use crate::remote::Remote;
+use crate::room::Room;
 
 /// What became of the messages of one publisher, counted by whoever finds their answers.
 #[derive(Debug, Default)]
@@ -35,18 +40,26 @@ pub(crate) struct Tally {
 
 impl Tally {
     #[inline]
-    pub(crate) fn published(&self) {
-        self.answered.fetch_add(1, SeqCst);
+    pub(crate) fn published(&self, count: u32) {
+        self.answered.fetch_add(count.into(), SeqCst);
     }
 
     #[cold]
-    pub(crate) fn failed(&self, error: Error) {
+    pub(crate) fn failed(&self, error: Error, count: u32) {
         self.first.lock().get_or_insert(error);
-        self.failed.fetch_add(1, Relaxed);
+        self.failed.fetch_add(count.into(), Relaxed);
         // Last: who waits for this answer then sees the error.
-        self.answered.fetch_add(1, SeqCst);
+        self.answered.fetch_add(count.into(), SeqCst);
     }
 }
+
+/// Payload bytes of a request of many messages: a few of them fit the arena, so that one is filled while
+/// others are served.
+const SHEAF_BYTES: usize = 12 * 1024;
+
+/// Looks for answers while the ring is full: some microseconds. Then the message goes the way of every call,
+/// which sleeps.
+const FULL_LOOKS: u32 = 256;
 
 /// Publishes messages one after another. From [`Topic::publisher`](super::Topic::publisher).
 ///
@@ -71,13 +84,15 @@ enum Inner {
 #[derive(Debug)]
 struct Posts {
     topic: RemoteTopic,
+    options: TopicOptions,
     tally: Arc<Tally>,
     posted: u64,
 }
 
 impl Publisher {
     pub(super) fn remote(topic: RemoteTopic) -> Self {
-        Self { inner: Inner::Remote(Posts { topic, tally: Arc::default(), posted: 0 }) }
+        let (options, tally) = (topic.options(), Arc::default());
+        Self { inner: Inner::Remote(Posts { topic, options, tally, posted: 0 }) }
     }
 
     #[cfg(feature = "inproc")]
@@ -98,11 +113,53 @@ impl Publisher {
             Inner::Inproc { topic, posted, tally } => {
                 *posted += 1;
                 match topic.publish(&message.outgoing()) {
-                    Ok(_) => tally.published(),
-                    Err(error) => tally.failed(Error::Remote(error.into_error())),
+                    Ok(_) => tally.published(1),
+                    Err(error) => tally.failed(Error::Remote(error.into_error()), 1),
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// As [`post`](Self::post) of each, many in one request where they are short, have no ids and go to a topic
+    /// that overwrites: these fail together.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post).
+    ///
+    /// ```
+    /// use ringfence::{Publication, TopicOptions};
+    /// let topic = ringfence::doctest_client().topic("t", TopicOptions::default())?;
+    /// let mut publisher = topic.publisher();
+    /// publisher.post_all([&b"one"[..], b"two"].map(Publication::new))?;
+    /// assert_eq!(publisher.flush()?, 2);
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    pub fn post_all<'p>(
+        &mut self,
+        messages: impl IntoIterator<Item = Publication<'p>>,
+    ) -> Result<(), Error> {
+        let mut sheaf = Sheaf::default();
+        for message in messages {
+            match &mut self.inner {
+                Inner::Remote(posts) if posts.takes_sheaves(&message) => {
+                    if !sheaf.has_room_for(&message) {
+                        posts.post_sheaf(&mut sheaf)?;
+                    }
+                    sheaf.add(&message);
+                }
+                Inner::Remote(posts) => {
+                    posts.post_sheaf(&mut sheaf)?;
+                    posts.post(&message)?;
+                }
+                #[cfg(feature = "inproc")]
+                Inner::Inproc { .. } => self.post(&message)?,
+            }
+        }
+        match &mut self.inner {
+            Inner::Remote(posts) => posts.post_sheaf(&mut sheaf),
+            #[cfg(feature = "inproc")]
+            Inner::Inproc { .. } => Ok(()),
         }
     }
 
@@ -133,21 +190,56 @@ impl Publisher {
         let all = std::mem::take(posted);
         tally.answered.fetch_sub(all, SeqCst);
         let failed = tally.failed.swap(0, Relaxed);
-        match tally.first.lock().take() {
-            Some(error) => Err(error),
+        let first = tally.first.lock().take();
+        match first {
+            Some(error) => Err(self.explained(error)),
             None => Ok(all - failed),
+        }
+    }
+
+    /// The daemon did not know the topic's handle: it has started anew.
+    fn explained(&self, error: Error) -> Error {
+        match &self.inner {
+            Inner::Remote(posts) if error.code() == ErrorCode::UnknownTopic => {
+                match posts.topic.open_again() {
+                    Ok(_) => Error::Restarted { outcome: Outcome::NotStarted, pid: 0 },
+                    Err(error) => error,
+                }
+            }
+            _ => error,
         }
     }
 }
 
 impl Posts {
+    fn takes_sheaves(&self, message: &Publication<'_>) -> bool {
+        let TopicOptions { policy, payload_bytes, .. } = self.options;
+        let is_short = message.payload().len() <= payload_bytes.min(SHEAF_BYTES);
+        policy == Policy::Overwrite && is_short && !message.has_ids()
+    }
+
+    /// Submits what was gathered as one request.
+    fn post_sheaf(&mut self, sheaf: &mut Sheaf) -> Result<(), Error> {
+        let count = sheaf.lens.len() as u32;
+        if count == 0 {
+            return Ok(());
+        }
+        let method = self.topic.method_of_many();
+        let posted =
+            self.topic.remote().post_request(method, self.topic.handle(), sheaf, &self.tally);
+        sheaf.clear();
+        self.posted += u64::from(count);
+        if let Err(error) = posted {
+            self.tally.failed(error, count);
+        }
+        Ok(())
+    }
+
     #[inline]
     fn post(&mut self, message: &Publication<'_>) -> Result<(), Error> {
         let (topic, tally) = (&self.topic, &self.tally);
         let remote = topic.remote();
-        let posted = topic.request(message, |_, method, bytes| {
-            bytes.len() <= INLINE_BYTES && remote.post(method, bytes, tally)
-        });
+        let posted = topic.request(message, |_, method, bytes| remote.post(method, bytes, tally));
         self.posted += 1;
         if posted { Ok(()) } else { self.post_slowly(message) }
     }
@@ -157,8 +249,8 @@ impl Posts {
     fn post_slowly(&mut self, message: &Publication<'_>) -> Result<(), Error> {
         let published = self.topic.publish(message, &CallOptions::default());
         match published {
-            Ok(_) => self.tally.published(),
-            Err(error) => self.tally.failed(error),
+            Ok(_) => self.tally.published(1),
+            Err(error) => self.tally.failed(error, 1),
         }
         Ok(())
     }
@@ -181,8 +273,7 @@ impl Posts {
                 remote.bury(&session);
             }
             if timeout.is_some_and(|timeout| since.elapsed() > timeout) {
-                let outcome = crate::error::Outcome::Unknown;
-                return Err(Error::Timeout { outcome, after: since.elapsed() });
+                return Err(Error::Timeout { outcome: Outcome::Unknown, after: since.elapsed() });
             }
             if step == Step::Park {
                 std::thread::sleep(std::time::Duration::from_micros(200));
@@ -192,7 +283,83 @@ impl Posts {
     }
 }
 
+/// Short messages of one kind on their way in one request.
+#[derive(Debug, Default)]
+struct Sheaf {
+    type_id: u16,
+    flags: u16,
+    lens: Vec<u32>,
+    payloads: Vec<u8>,
+    request: Vec<u8>,
+}
+
+impl Sheaf {
+    fn has_room_for(&self, message: &Publication<'_>) -> bool {
+        let same = (self.type_id, self.flags) == (message.kind(), message.flags());
+        let bytes = self.payloads.len() + message.payload().len();
+        self.lens.is_empty() || same && self.lens.len() < MANY && bytes <= SHEAF_BYTES
+    }
+
+    fn add(&mut self, message: &Publication<'_>) {
+        (self.type_id, self.flags) = (message.kind(), message.flags());
+        self.lens.push(message.payload().len() as u32);
+        self.payloads.extend_from_slice(message.payload());
+    }
+
+    fn clear(&mut self) {
+        self.lens.clear();
+        self.payloads.clear();
+    }
+
+    fn encode(&mut self, topic: u64) -> &[u8] {
+        let Self { type_id, flags, lens, payloads, request } = self;
+        request.clear();
+        let (type_id, flags) = (*type_id, *flags);
+        PublishMany { topic, type_id, flags, lens, payloads }.encode(request);
+        request
+    }
+}
+
 impl Remote {
+    /// Submits a request of many messages, and waits for room if there is none.
+    fn post_request(
+        self: &Arc<Self>,
+        method: &Method,
+        topic: u64,
+        sheaf: &mut Sheaf,
+        tally: &Arc<Tally>,
+    ) -> Result<(), Error> {
+        if self.stamp.is_child() {
+            return Err(Error::Forked);
+        }
+        let (options, count) = (CallOptions::default(), sheaf.lens.len() as u32);
+        let payload = sheaf.encode(topic);
+        let request = Request { method, payload, options: &options, turns: 0 };
+        let mut room: Option<Room> = None;
+        loop {
+            let index = self.lane_index();
+            let mut holder = self.lanes[index].hold();
+            let Some(lane) = holder.as_mut() else {
+                drop(holder);
+                self.ensure(index, None)?;
+                continue;
+            };
+            let (session, serial) = (lane.session.clone(), lane.serial);
+            let Some(number) = method.number(serial) else {
+                drop(holder);
+                self.resolve(method, &session)?;
+                continue;
+            };
+            let posted = lane.post_block(request, number, (tally, count), self);
+            self.lanes[index].let_go(holder, self);
+            if posted {
+                return Ok(());
+            }
+            let room = room.get_or_insert_with(|| Room::new(self.settings.spin));
+            room.wait(self, &request, serial, "the ring is full of messages")?;
+        }
+    }
+
     /// Submits a publish whose answer is only counted. `false`: there is no room, or no lane.
     #[inline]
     fn post(self: &Arc<Self>, method: &Method, bytes: &[u8], tally: &Arc<Tally>) -> bool {
@@ -203,34 +370,18 @@ impl Remote {
         let cell = &self.lanes[index];
         let mut holder = cell.hold();
         let Some(lane) = holder.as_mut() else { return false };
-        let Some(number) = method.number(lane.serial) else { return false };
-        let options = CallOptions::default();
-        let request = Request { method, payload: bytes, options: &options, turns: 0 };
         lane.ring.unpark();
-        let header = request.header(number, 0, bytes.len());
-        let submitted = loop {
-            match lane.submit(header, bytes) {
-                Some(ticket) => break Some(ticket),
-                // Full: there may be answers to be taken.
-                None if lane.drain_some(self) => {}
-                None => break None,
-            }
-        };
-        let posted = submitted.is_some();
-        if let Some(ticket) = submitted {
-            lane.register(ticket, Owner::Post(tally.clone()), Held::Nothing);
+        let posted = lane.post(method, bytes, tally, self);
+        if posted {
             lane.ring_bell_if_due();
-            // Rarely, and then all that are there: each look takes a line away from the daemon.
-            if lane.ring.outstanding() >= lane.window() as u64 {
-                lane.drain_some(self);
-            }
+            lane.drain_some(self);
         }
         cell.let_go(holder, self);
         posted
     }
 
     /// Takes the answers that are there.
-    fn collect_posts(self: &Arc<Self>) {
+    pub(super) fn collect_posts(self: &Arc<Self>) {
         for cell in &self.lanes {
             self.look_at(cell);
             if cell.is_waited_for() {
@@ -241,6 +392,65 @@ impl Remote {
 }
 
 impl Lane {
+    /// Submits a publish that fits a slot, and does not ring. `false`: there is no room for it.
+    #[inline]
+    fn post(
+        &mut self,
+        method: &Method,
+        bytes: &[u8],
+        tally: &Arc<Tally>,
+        remote: &Arc<Remote>,
+    ) -> bool {
+        if bytes.len() > INLINE_BYTES {
+            return false;
+        }
+        let Some(number) = method.number(self.serial) else { return false };
+        let options = CallOptions::default();
+        let request = Request { method, payload: bytes, options: &options, turns: 0 };
+        let header = request.header(number, 0, bytes.len());
+        for _ in 0..FULL_LOOKS {
+            // No more than the daemon has credit for: whoever posts may never look at answers again, and
+            // wait for a message instead.
+            let has_credit = self.ring.outstanding() < self.window() as u64;
+            if has_credit && let Some(ticket) = self.submit(header, bytes) {
+                self.register(ticket, Owner::Post(tally.clone(), 1), Held::Nothing);
+                return true;
+            }
+            // Full: the daemon is about to answer, unless it sleeps.
+            if !self.drain_some(remote) {
+                self.ring_bell_if_due();
+                std::hint::spin_loop();
+            }
+        }
+        false
+    }
+
+    /// Submits a request whose payload lies in the arena: never in a segment, which a worker would read, and
+    /// later messages could go by it. `false`: there is no room for it now.
+    fn post_block(
+        &mut self,
+        request: Request<'_>,
+        number: u32,
+        (tally, count): (&Arc<Tally>, u32),
+        remote: &Arc<Remote>,
+    ) -> bool {
+        self.ring.unpark();
+        self.drain_some(remote);
+        let (payload, len) = (request.payload, request.payload.len());
+        if !self.has_room() || self.ring.outstanding() >= self.window() as u64 {
+            return false;
+        }
+        let Some(block) = self.ring.place(payload) else { return false };
+        let held = Held::Arena { block, len };
+        let Some(ticket) = self.submit(request.header(number, block, len), &[]) else {
+            self.give_back(held);
+            return false;
+        };
+        self.register(ticket, Owner::Post(tally.clone(), count), held);
+        self.ring_bell_if_due();
+        true
+    }
+
     /// Takes answers that are there, a few. Were there any?
     #[inline]
     fn drain_some(&mut self, remote: &Arc<Remote>) -> bool {

@@ -198,11 +198,15 @@ impl Reader {
                 attached.lull.found_after(looks);
                 return Ok(event);
             }
-            if step != Step::Look
-                && let Some(event) = self.look_at_end(attached)?
-            {
+            if step == Step::Look {
+                continue;
+            }
+            if let Some(event) = self.look_at_end(attached)? {
                 return Ok(event);
             }
+            // What is waited for may be a message of this client's own, and stand behind others that the
+            // daemon has no credit for.
+            self.topic.remote().collect_posts();
         }
     }
 
@@ -274,7 +278,8 @@ impl Reader {
         }
         let event = event?;
         if let Some(Event::Message(_)) = event {
-            self.received.fetch_add(1, Relaxed);
+            // Only whoever has the log counts.
+            self.received.store(self.received.load(Relaxed) + 1, Relaxed);
         }
         Ok(event)
     }

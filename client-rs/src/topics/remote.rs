@@ -25,6 +25,7 @@ pub(crate) struct Methods {
     open: Method,
     publish: Method,
     publish_traced: Method,
+    publish_many: Method,
     stats: Method,
 }
 
@@ -35,6 +36,7 @@ impl Default for Methods {
             open: method("open"),
             publish: method("publish"),
             publish_traced: method("publish_traced"),
+            publish_many: method("publish_many"),
             stats: method("stats"),
         }
     }
@@ -204,6 +206,10 @@ impl RemoteTopic {
             message.encoded(topic, |bytes| self.client.call(method, bytes, options))
         })?;
         Ok(Position { epoch: opened.epoch, sequence: sequence(&reply)? })
+    }
+
+    pub(super) fn method_of_many(&self) -> &Method {
+        &self.methods.publish_many
     }
 
     /// How long a publish may take.

@@ -1,4 +1,4 @@
-//! `[serving]`: which users may serve which names.
+//! `[serving]`, and grants of any kind: which users may do something with which names.
 //!
 //! In files a list of tables, `[{ names = "pricing.*", uids = [1000] }]`; in the environment
 //! `pricing.*=1000+1001,quotes=1002`. It does *not* ask whether the users exist.
@@ -29,10 +29,15 @@ pub struct ServingGrant {
 }
 
 impl Serving {
-    /// What the engine is told; all of it was checked.
+    /// What the engine is told.
     pub(crate) fn grants(&self) -> Vec<Grant> {
-        self.grants.iter().filter_map(|grant| Grant::new(&grant.names, &grant.uids).ok()).collect()
+        grants(&self.grants)
     }
+}
+
+/// As the core takes them; all of it was checked.
+pub(crate) fn grants(grants: &[ServingGrant]) -> Vec<Grant> {
+    grants.iter().filter_map(|grant| Grant::new(&grant.names, &grant.uids).ok()).collect()
 }
 
 /// Is this a list of grants? The error says what would be, and what is not.

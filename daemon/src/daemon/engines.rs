@@ -109,7 +109,7 @@ mod tests {
 
     fn no_bus(config: &Config) -> Arc<bus::Engine> {
         let segments = Segments::new(0, "engines".parse().unwrap()).unwrap();
-        Arc::new(bus::engine(config, 0, segments, bus::Ears::new(0)))
+        Arc::new(bus::engine(config, 0, segments, bus::Ears::new(0, &config.bus)))
     }
 
     fn engines(builder: Builder, enable: &[&str]) -> Result<Vec<String>, String> {

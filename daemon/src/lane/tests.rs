@@ -76,7 +76,12 @@ fn lane_with(later: Later) -> (Lane, ClientLane<Region, Region>, Bench, Arc<Regi
     let (up, down) = (Region::new(Arc::new(up)), Region::new(Arc::new(down)));
     let client = ClientLane::new(up, down, geometry, new.opened.start).unwrap();
     let segments = Segments::new(0, "lane".parse().unwrap()).unwrap();
-    let bus = Arc::new(bus::engine(&Config::default(), 0, segments, bus::Ears::new(0)));
+    let bus = Arc::new(bus::engine(
+        &Config::default(),
+        0,
+        segments,
+        bus::Ears::new(0, &Config::default().bus),
+    ));
     let bench = Bench::new(Arc::clone(&registry), workers, Inbox::new().unwrap(), bus, 50);
     let key = LaneKey { index: 0, generation: 1 };
     (Lane::new(session, *new.ring, key), client, bench, registry)

@@ -25,6 +25,12 @@ pub const STATS: u16 = 5;
 /// Number of `topics`.
 pub const TOPICS: u16 = 6;
 
+/// Number of `publish_many`.
+pub const PUBLISH_MANY: u16 = 7;
+
+/// Messages of one [`PublishMany`]: as many as are written while nobody else waits.
+pub const MANY: usize = 256;
+
 /// [`Open::policy`]: the log goes on; who is lapped learns how many messages it missed.
 pub const OVERWRITE: u8 = 0;
 /// [`Open::policy`]: a publish that would lap a subscription waits.
@@ -134,7 +140,24 @@ message! {
 }
 
 message! {
-    /// Where a message stands in its topic.
+    /// Messages that stand one behind the other in their topic: at most 256, all of one type, into a topic
+    /// whose policy is 0.
+    pub struct PublishMany<'a> {
+        /// The topic's handle.
+        topic: u64,
+        /// What the payloads are.
+        type_id: u16,
+        /// 1: it is an error if nobody has subscribed.
+        flags: u16,
+        /// Bytes of each payload.
+        lens: &'a [u32],
+        /// The payloads, without gaps.
+        payloads: &'a [u8],
+    }
+}
+
+message! {
+    /// Where a message stands in its topic; of many, the first.
     pub struct Published {
         /// Its sequence; the epoch is the daemon's.
         sequence: u64,
@@ -229,6 +252,11 @@ pub fn schema() -> EngineSchema {
             )
             .idempotent(),
             MethodSchema::new::<Topic, Stats>(STATS, "stats", "How a topic stands.").idempotent(),
+            MethodSchema::new::<PublishMany, Published>(
+                PUBLISH_MANY,
+                "publish_many",
+                "Publishes messages that stand one behind the other: all or none.",
+            ),
             MethodSchema::new::<Nothing, Names>(TOPICS, "topics", "The names of all topics.")
                 .idempotent(),
         ],

@@ -312,6 +312,10 @@ impl<M: Memory> LogReader<M> {
         }
         let position = self.position();
         (self.next, self.lapped) = (ready, false);
+        // Who reads many finds the one after the next on its way. Not the next: its line is the writer's.
+        let soon = self.geometry.slot(ready.wrapping_add(2));
+        self.memory.prefetch_read(soon);
+        self.memory.prefetch_read(soon + slot::REST);
         place?;
         let at = |of: BlockUse| self.geometry.block(of.block);
         let in_place = held.map(|(of, hold)| InPlace { hold, at: at(of), len });

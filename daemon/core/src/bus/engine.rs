@@ -143,6 +143,36 @@ impl<C: Carrier> Topics<C> {
         Ok(())
     }
 
+    fn publish_many(&self, call: &mut Call<'_>) -> Result<(), Error> {
+        let asked: api::PublishMany<'_> = call.request()?;
+        let topic = self.topic(asked.topic)?;
+        self.carrier.check(call.session(), topic.name(), Right::Publish)?;
+        let (lens, bytes) = (asked.lens, asked.payloads.len());
+        let sum: u64 = lens.iter().map(|len| u64::from(*len)).sum();
+        if lens.is_empty() || lens.len() > api::MANY || sum != bytes as u64 {
+            let text = format!(
+                "{} messages of {sum} bytes together, in {bytes} bytes: send 1 to {}, without gaps",
+                lens.len(),
+                api::MANY
+            );
+            return Err(Error::new(ErrorCode::InvalidArgument, text));
+        }
+        let like = Outgoing {
+            type_id: asked.type_id,
+            publisher: call.session(),
+            must_be_heard: must_be_heard(asked.flags)?,
+            ..Outgoing::default()
+        };
+        let payloads = lens.iter().scan(asked.payloads, |rest, len| {
+            let (payload, behind) = rest.split_at(*len as usize);
+            *rest = behind;
+            Some(payload)
+        });
+        let Position { sequence, .. } = topic.publish_all(&like, payloads)?;
+        call.reply(&api::Published { sequence });
+        Ok(())
+    }
+
     fn subscribe(&self, call: &mut Call<'_>) -> Result<(), Error> {
         let asked: api::Subscribe = call.request()?;
         let (session, number) = (call.session(), asked.subscription);
@@ -259,6 +289,7 @@ impl<C: Carrier> Engine for Topics<C> {
                 };
                 self.publish(call, asked.topic, &outgoing)
             }
+            api::PUBLISH_MANY => self.publish_many(call),
             api::OPEN => self.open(call),
             api::SUBSCRIBE => self.subscribe(call),
             api::UNSUBSCRIBE => self.unsubscribe(call),

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use ringfence_protocol::error::Error;
+use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::log::{
     Envelope, Keep, LogGeometry, LogReader, LogWriter, Policy, Position, Start, TooLong,
     TopicOptions,
@@ -273,6 +273,28 @@ impl<M: Memory> Topic<M> {
         }
     }
 
+    /// Publishes messages one behind the other, all or none: where the first one stands. `like` says what
+    /// they share.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish); a topic whose policy is not overwrite has none of this.
+    pub fn publish_all<'p>(
+        &self,
+        like: &Outgoing<'_>,
+        payloads: impl Iterator<Item = &'p [u8]> + Clone,
+    ) -> Result<Position, Error> {
+        if self.options().policy != Policy::Overwrite {
+            let text = "many at once are for topics that overwrite: publish them one by one";
+            return Err(Error::new(ErrorCode::InvalidArgument, text));
+        }
+        let longest = payloads.clone().max_by_key(|payload| payload.len()).unwrap_or_default();
+        if longest.len() > self.sequencer.geometry.payload_bytes() {
+            let max = self.sequencer.geometry.payload_bytes();
+            return Err(PublishError::from(TooLong { len: longest.len(), max }).into_error());
+        }
+        self.sequencer.publish_all(like, payloads).map_err(PublishError::into_error)
+    }
+
     pub(super) fn serve_queue(&self, now: Instant) -> bool {
         self.sequencer.serve_queue(now)
     }
@@ -400,6 +422,24 @@ impl<M: Memory> Sequencer<M> {
             Policy::Block { patience } => self.wait_for_room(&mut state, patience)?,
         }
         self.write(&mut state, outgoing, timestamp)
+    }
+
+    /// All of them fit a slot, so none fails behind the first.
+    fn publish_all<'p>(
+        &self,
+        like: &Outgoing<'_>,
+        payloads: impl Iterator<Item = &'p [u8]>,
+    ) -> Result<Position, PublishError> {
+        let timestamp = self.headlines.stamp();
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(PublishError::Closed);
+        }
+        let first = state.writer.next();
+        for payload in payloads {
+            self.write(&mut state, &Outgoing { payload, ..*like }, timestamp)?;
+        }
+        Ok(first)
     }
 
     /// There is room.
