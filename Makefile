@@ -8,7 +8,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # One cargo at a time: they would only wait for each other's lock and mix their output.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-release test-python test-wheels bench bench-rivals check package build wheels clean
+.PHONY: help demo test test-rust test-release test-python test-wheels chaos bench bench-rivals check package build wheels clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -106,6 +106,11 @@ test-wheels: wheels $(STAMPS)/test ## build all wheels, and use each in a fresh 
 	@mkdir -p $(LOGS)
 	@echo "==> wheels in fresh environments"
 	@TEST_WHEELS=$(WHEELS) $(PY) -m pytest client-py/tests -m wheels $(ARGS) 2>&1 | tee $(LOGS)/wheels.log
+
+# In `make test` it takes 20 s.
+chaos: ## kill publishers, subscribers and the daemon at random for ten minutes; CHAOS_SECONDS and CHAOS_SEED choose
+	cargo build --locked -p ringfenced --examples
+	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),600) cargo test --locked -p ringfenced --test chaos -- --nocapture
 
 bench: build ## measure latency, throughput and scale; CHECK=1 fails on a missed goal, ARGS="..." is passed on
 	cargo run --release --locked -p ringfence-benches -- $(if $(filter 1,$(CHECK)),--check) $(ARGS)
