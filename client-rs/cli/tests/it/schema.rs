@@ -14,7 +14,7 @@ fn json_has_every_field_where_it_stands() {
     let daemon = Daemon::start();
     let all = daemon.run(&["schema", "--json"]).json();
     let names: Vec<_> = all["engines"].as_array().unwrap().iter().map(|e| &e["name"]).collect();
-    assert_eq!(names, ["system", "trial"]);
+    assert_eq!(names, ["system", "trial", "later"]);
 
     let one = daemon.run(&["schema", "system", "--json"]).json();
     let engines = one["engines"].as_array().unwrap();
