@@ -200,9 +200,16 @@ def test_a_listener_survives_its_callback(
     topic.publish(b"after the end")
     assert heard == [b"0", b"1", b"2"]
     assert "of the callback" in caplog.text
-    ended = threading.Event()
+    known, ended = threading.Event(), threading.Event()
     own: list[rf.Listener] = []
-    own.append(rf.Listener(topic.subscribe("oldest"), lambda _: (own[0].close(), ended.set())))
+
+    def end_oneself(_: rf.Message) -> None:
+        assert known.wait(LONG)
+        own[0].close()
+        ended.set()
+
+    own.append(rf.Listener(topic.subscribe("oldest"), end_oneself))
+    known.set()
     assert ended.wait(LONG), "a callback may close its own listener"
     with pytest.raises(TypeError, match="callable"):
         rf.Listener(topic.subscribe(), 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
