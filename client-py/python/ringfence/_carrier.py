@@ -134,7 +134,9 @@ class _DaemonReceiver:
             return [], 0, False
         # What ends it meanwhile is said again by the next receive.
         batch = [first, *self._subscription.recv_batch(_MOST - 1, timeout=0)]
-        return [message.data for message in batch], sum(message.missed for message in batch), True
+        missed = sum(message.missed for message in batch)
+        # Of a long one this is the copy that ends the hold of its block.
+        return [bytes(message.data) for message in batch], missed, True
 
     def close(self) -> None:
         self._subscription.close()
@@ -177,7 +179,7 @@ class ByDaemon:
             if not (first := known.recv_batch(1, timeout=0)):
                 topic.publish(digest)  # others may do so, too: their order decides
                 first = [known.recv()]
-        return first[0].data
+        return bytes(first[0].data)
 
     def close(self) -> None:
         self._client.close()
