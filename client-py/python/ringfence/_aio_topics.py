@@ -114,7 +114,7 @@ class TopicSubscription:
     async def recv(self, *, timeout: float | None | EllipsisType = ...) -> Message:
         """The next message; waits ``timeout`` seconds at most (``None`` is for ever), then raises
         ``CallTimeout``. Cancelling it loses no message."""
-        seconds = _RECEIVE_SECONDS if isinstance(timeout, type(...)) else timeout
+        seconds = _RECEIVE_SECONDS if timeout is ... else timeout
         try:
             async with asyncio.timeout(seconds):
                 return await self._next()
