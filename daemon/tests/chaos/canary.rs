@@ -69,6 +69,13 @@ fn a_true_story_is_believed() {
     assert_eq!(verdict(lapped.clone()), Vec::<String>::new());
     lapped[1].truncate(4);
     assert_eq!(verdict(lapped), Vec::<String>::new());
+    // Cut off, and the daemon died before it could be told.
+    let mut unheard = story(BLOCK);
+    unheard[1].insert(0, Record::Overtaken { topic: BLOCK, subscription: 1, missed: 4 });
+    unheard[1].pop();
+    let later = Record::Published { topic: BLOCK, number: 50, epoch: EPOCH + 1, sequence: 0 };
+    unheard[0].push(later);
+    assert_eq!(verdict(unheard), Vec::<String>::new());
     // Cut off and told so, and a publish of unknown outcome.
     let mut cut_off = story(BLOCK);
     cut_off[1].truncate(3);

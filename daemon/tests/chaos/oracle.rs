@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use ringfence::Policy;
+use ringfence::{Policy, TopicOptions};
 
 use super::journal::{Received, Record, TOPICS, digest, payload};
 
@@ -30,9 +30,12 @@ struct Message {
 /// A topic in a run of the daemon.
 type Log = BTreeMap<u64, Message>;
 
+/// By topic and epoch; a later run of the daemon has a greater one.
+type Logs = BTreeMap<(usize, u64), Log>;
+
 #[derive(Default)]
 struct Judge {
-    logs: BTreeMap<(usize, u64), Log>,
+    logs: Logs,
     /// Publishes of which is certain that they took no effect.
     void: HashSet<(u64, u64)>,
     digests: HashMap<(u64, u64), u64>,
@@ -204,15 +207,10 @@ struct Reader {
 
 impl Reader {
     /// What is wrong with it.
-    fn step(
-        &mut self,
-        topic: usize,
-        record: &Record,
-        logs: &BTreeMap<(usize, u64), Log>,
-    ) -> Option<String> {
+    fn step(&mut self, topic: usize, record: &Record, logs: &Logs) -> Option<String> {
         let policy = TOPICS[topic].1.policy;
         match *record {
-            Record::Received { message, .. } => self.receive(policy, &message),
+            Record::Received { message, .. } => self.receive(topic, &message, logs),
             Record::Overtaken { missed, .. } => {
                 self.skipped += missed;
                 self.missed += missed;
@@ -236,16 +234,22 @@ impl Reader {
         }
     }
 
-    fn receive(&mut self, policy: Policy, message: &Received) -> Option<String> {
+    fn receive(&mut self, topic: usize, message: &Received, logs: &Logs) -> Option<String> {
         let Received { epoch, sequence, .. } = *message;
+        let TopicOptions { policy, slots, .. } = TOPICS[topic].1;
         let skipped = std::mem::take(&mut self.skipped);
         self.received += 1;
         let next = self.next.replace((epoch, sequence + 1));
-        if skipped > 0 && policy != Policy::Overwrite {
-            return Some(format!("lost {skipped} before {epoch}:{sequence} and reads on"));
-        }
         let right = next.is_none_or(|(of, next)| (of, next + skipped) == (epoch, sequence));
-        (!right).then(|| format!("{epoch}:{sequence} after {next:?} and {skipped} missed"))
+        if !right {
+            return Some(format!("{epoch}:{sequence} after {next:?} and {skipped} missed"));
+        }
+        // Cut off, and the daemon died before that was heard: nothing was added to the log then.
+        let is_over = logs.keys().any(|(_, other)| *other > epoch);
+        let last = logs.get(&(topic, epoch))?.last_key_value()?.0;
+        let unheard = is_over && sequence + u64::from(slots) > *last;
+        let lost = skipped > 0 && policy != Policy::Overwrite && !unheard;
+        lost.then(|| format!("lost {skipped} before {epoch}:{sequence} and reads on"))
     }
 
     fn cut_off(&mut self, policy: Policy, at: u64, missed: u64) -> Option<String> {
@@ -261,7 +265,7 @@ impl Reader {
     }
 
     /// Of a log to which nothing is added any more: is there something that it went past?
-    fn unread(&self, topic: usize, logs: &BTreeMap<(usize, u64), Log>) -> Option<String> {
+    fn unread(&self, topic: usize, logs: &Logs) -> Option<String> {
         let (epoch, next) = self.next?;
         let (last, _) = logs.get(&(topic, epoch))?.last_key_value()?;
         let end = next + self.skipped;
