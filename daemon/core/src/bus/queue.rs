@@ -16,7 +16,7 @@ use ringfence_protocol::message::Message as _;
 
 use super::error::PublishError;
 use super::options::Outgoing;
-use super::topic::{Sequencer, State};
+use super::sequencer::{Sequencer, State};
 use crate::deferred::Deferred;
 use crate::engine::Call;
 
