@@ -243,11 +243,11 @@ impl<M: Memory> Bus<M> {
     }
 
     /// Publishes what has room by now, and cuts off who was in the way for too long. To be called when a
-    /// subscription elsewhere may have read on, and often.
-    pub fn serve_queues(&self) {
-        self.shared.headlines.look_at_queues(|number| {
-            self.numbered(number).is_none_or(|topic| topic.sequencer().serve_queue(Instant::now()))
-        });
+    /// subscription elsewhere may have read on, and no later than this says: then the next patience ends.
+    pub fn serve_queues(&self) -> Option<Instant> {
+        let queues = self.shared.headlines.queues();
+        let topics = queues.into_iter().filter_map(|number| self.numbered(number));
+        topics.filter_map(|topic| topic.sequencer().serve_queue(Instant::now())).min()
     }
 
     /// Ends all topics: nothing can be published any more, subscriptions deliver what is left and

@@ -37,7 +37,7 @@ pub(super) struct Sequencer<M: Memory> {
     pub(super) news: Condvar,
     /// For publishes that wait: a cursor has moved, or a place is gone.
     pub(super) room: Condvar,
-    /// Publishes that wait.
+    /// Threads whose publish waits.
     pub(super) waiting: AtomicUsize,
     /// For subscriptions elsewhere: written to since they were last woken.
     pub(super) unheard: AtomicBool,

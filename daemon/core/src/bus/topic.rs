@@ -123,7 +123,8 @@ impl<M: Memory> Topic<M> {
     /// How many publishes wait for room.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.sequencer.waiting.load(Ordering::Relaxed)
+        let of_others = self.sequencer.state.lock().queue.len();
+        of_others + self.sequencer.waiting.load(Ordering::Relaxed)
     }
 
     /// As a publish does that waits for room.
