@@ -26,6 +26,7 @@ mod publish;
 mod publisher;
 mod reader;
 mod remote;
+mod sheaf;
 mod subscription;
 mod tasks;
 mod typed;
