@@ -48,11 +48,11 @@ mod _core {
         ringfence::copied_bytes()
     }
 
-    /// Name, slots and bytes of a payload of the topic of a type of message.
+    /// Name, slots, bytes of a payload, blocks and their bytes of the topic of a type of message.
     #[pyfunction]
-    fn message_topic(type_id: u16, longest: usize) -> (String, u32, usize) {
+    fn message_topic(type_id: u16, longest: usize) -> (String, u32, usize, u32, u32) {
         let (name, options) = ringfence::contract::topic(type_id, longest);
-        (name, options.slots, options.payload_bytes)
+        (name, options.slots, options.payload_bytes, options.blocks, options.block_bytes)
     }
 
     #[pymodule_export]

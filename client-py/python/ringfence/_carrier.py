@@ -96,7 +96,8 @@ class InProcess:
         self._make: type[NativeTopic] = Topic
 
     def topic(self, type_id: int, longest: int) -> Topic:
-        return self._make(*message_topic(type_id, longest))
+        name, slots, *_ = message_topic(type_id, longest)
+        return self._make(name, slots, longest)
 
     def schema(self, digest: bytes) -> bytes:
         with _digest_lock:
@@ -170,8 +171,11 @@ class ByDaemon:
         self._client = connect(target, name=service)
 
     def topic(self, type_id: int, longest: int) -> Topic:
-        name, slots, payload_bytes = message_topic(type_id, longest)
-        return _DaemonTopic(self._client.topic(name, slots=slots, payload_bytes=payload_bytes))
+        name, slots, payload_bytes, blocks, block_bytes = message_topic(type_id, longest)
+        topic = self._client.topic(
+            name, slots=slots, payload_bytes=payload_bytes, blocks=blocks, block_bytes=block_bytes
+        )
+        return _DaemonTopic(topic)
 
     def schema(self, digest: bytes) -> bytes:
         topic = self._client.topic(_SCHEMA_TOPIC, slots=64, payload_bytes=32)

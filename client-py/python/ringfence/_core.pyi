@@ -246,8 +246,8 @@ class Topology:
 def copied_bytes() -> int:
     """Bytes of payloads over 64 KiB that the clients of this process have copied so far."""
 
-def message_topic(type_id: int, longest: int) -> tuple[str, int, int]:
-    """Name, slots and bytes of a payload of the topic of a type of message."""
+def message_topic(type_id: int, longest: int) -> tuple[str, int, int, int, int]:
+    """Name, slots, bytes of a payload, blocks and their bytes of the topic of a type of message."""
 
 def error_table() -> list[tuple[int, str, str, str]]: ...
 

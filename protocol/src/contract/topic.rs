@@ -24,8 +24,7 @@ const SLOTS: RangeInclusive<usize> = 64..=4096;
 pub fn topic(type_id: u16, longest: usize) -> (String, TopicOptions) {
     let fitting = LOG_BYTES / longest.saturating_add(HEAD_BYTES);
     let slots = 1 << fitting.clamp(*SLOTS.start(), *SLOTS.end()).ilog2();
-    let options = TopicOptions { slots, payload_bytes: longest, ..TopicOptions::default() };
-    (format!("type.{type_id}"), options)
+    (format!("type.{type_id}"), TopicOptions::for_messages(slots, longest))
 }
 
 #[cfg(test)]
@@ -42,6 +41,8 @@ mod tests {
             assert!(options.slots.is_power_of_two());
         }
         assert!(topic(7, 60_000).1.geometry().is_ok());
+        let long = topic(7, 4 << 20).1.geometry().unwrap();
+        assert_eq!((long.blocks, long.message_bytes()), (8, 4 << 20));
         assert!(topic(7, usize::MAX).1.geometry().is_err());
     }
 }
