@@ -180,7 +180,10 @@ impl Workers {
         let service_ns = Some(started.elapsed().as_nanos() as u64);
         match outcome {
             Ok(answer) => Some(call.finished(answer, service_ns)),
-            Err(Failed::Later) => None,
+            Err(Failed::Later) => {
+                call.home.push(Message::Waits);
+                None
+            }
             Err(Failed::Fault(fault)) => {
                 let error = Error::new(ErrorCode::SessionKilled, fault.to_string());
                 Some(Finished { fault: Some(fault), ..call.finished(Err(error), service_ns) })
