@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
@@ -17,7 +18,7 @@ import ringfence as rf
 from conftest import eventually, run_python
 from documents import ROOT
 from ringfence.compat.mycelium import MessageBus, UnixTransport
-from ringfence.messages import U64, Message, message
+from ringfence.messages import U64, Message, Wire, message
 from ringfence.testing import PrivateDaemon, private_daemon
 from test_messages import generated
 
@@ -106,6 +107,12 @@ class Alert(Message):
     number: U64
 
 
+@message(type_id=2505)
+class Picture(Message):
+    upper: Annotated[bytes, Wire("bytes(60000)")]
+    lower: Annotated[bytes, Wire("bytes(60000)")]
+
+
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[PrivateDaemon]:
     """A daemon of the test's own, which all runtimes find."""
@@ -180,6 +187,20 @@ def test_messages_arrive_in_order_and_once(own: PrivateDaemon, file: Path) -> No
         assert [sequence for _, sequence in places] == list(range(1000))
         assert len({epoch for epoch, _ in places}) == 1
         assert here.empty() and raw.empty() and subscription.missed == 0
+
+
+def test_long_messages_too(own: PrivateDaemon, file: Path) -> None:
+    """More of them than a topic has blocks: each block is free again once its message was handed over."""
+    pictures: queue.Queue[Picture] = queue.Queue()
+    with (
+        rf.Runtime(topology_path=file, service_name="collector") as collector,
+        rf.Runtime(topology_path=file, service_name="aggregator") as aggregator,
+    ):
+        aggregator.subscribe(Picture, pictures.put)
+        for number in range(40):
+            sent = Picture(bytes([number]) * 60_000, bytes([255 - number]) * 60_000)
+            collector.publish(sent)
+            assert pictures.get(timeout=30) == sent
 
 
 def test_a_killed_service_takes_nobody_along(own: PrivateDaemon, file: Path) -> None:
