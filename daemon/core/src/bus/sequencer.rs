@@ -20,7 +20,7 @@ use ringfence_protocol::log::{
 };
 use ringfence_protocol::memory::Memory;
 
-use super::error::{PublishError, SubscribeError, TopicError};
+use super::error::{PublishError, SubscribeError};
 use super::headlines::Headlines;
 use super::options::Outgoing;
 use super::place::{Elsewhere, Place, Standing};
@@ -70,18 +70,15 @@ pub(super) struct NewTopic<'n, M> {
     /// Among the topics of its bus.
     pub(super) number: u32,
     pub(super) options: TopicOptions,
-    pub(super) geometry: LogGeometry,
-    pub(super) memory: M,
-    pub(super) epoch: u64,
+    pub(super) writer: LogWriter<M>,
     pub(super) most_subscriptions: usize,
     pub(super) headlines: Arc<Headlines>,
 }
 
 impl<M: Memory> Sequencer<M> {
-    pub(super) fn new(new: NewTopic<'_, M>) -> Result<Self, TopicError> {
-        let NewTopic { name, number, options, geometry, memory, epoch, .. } = new;
-        let first = Position { epoch, sequence: 0 };
-        let writer = LogWriter::create(memory, geometry, first)?;
+    pub(super) fn new(new: NewTopic<'_, M>) -> Self {
+        let NewTopic { name, number, options, writer, most_subscriptions, headlines } = new;
+        let (geometry, first) = (writer.geometry(), writer.next());
         let state = State {
             writer,
             places: Vec::new(),
@@ -94,19 +91,19 @@ impl<M: Memory> Sequencer<M> {
             queue: Queue::default(),
             closed: false,
         };
-        Ok(Self {
+        Self {
             name: name.to_owned(),
             options,
             geometry,
-            most_subscriptions: new.most_subscriptions,
+            most_subscriptions,
             state: Mutex::new(state),
             news: Condvar::new(),
             room: Condvar::new(),
             waiting: AtomicUsize::new(0),
             unheard: AtomicBool::new(false),
-            headlines: new.headlines,
+            headlines,
             number,
-        })
+        }
     }
 
     /// Under the lock, so that no message is published between the look and the entry.

@@ -3,6 +3,7 @@
 
 mod defects;
 mod ending;
+mod making;
 mod policies;
 mod queue;
 mod starts;
