@@ -2,6 +2,7 @@
 //! bound that only a broken bus reaches.
 
 mod defects;
+mod elsewhere;
 mod ending;
 mod making;
 mod policies;
