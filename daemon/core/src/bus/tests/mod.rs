@@ -4,6 +4,7 @@
 mod defects;
 mod elsewhere;
 mod ending;
+mod engine;
 mod making;
 mod policies;
 mod queue;
