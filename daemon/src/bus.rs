@@ -7,8 +7,8 @@
 
 use std::collections::HashMap;
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use ringfence_core::bus::{Carrier, Elsewhere, Limits, Right, Topic};
@@ -45,7 +45,10 @@ pub(crate) fn engine(config: &Config, epoch: u64, segments: Segments, ears: Arc<
 
 /// A session, as far as its subscriptions need it.
 struct Ear {
-    session: Arc<Session>,
+    /// Weak: a subscription that ended and holds blocks keeps the words of its session, and no more.
+    session: Weak<Session>,
+    pid: i32,
+    uid: u32,
     /// Its first lane.
     up: Region,
     down: Region,
@@ -67,9 +70,15 @@ impl Ear {
         let news = self.news.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         self.down.store_u32(down::NEWS, news);
         futex::wake(self.down.futex(down::NEWS), u32::MAX);
-        if listening & 2 != 0 {
-            self.session.wake_by_byte();
+        if listening & 2 != 0
+            && let Some(session) = self.session.upgrade()
+        {
+            session.wake_by_byte();
         }
+    }
+
+    fn session(&self) -> Result<Arc<Session>, Error> {
+        self.session.upgrade().ok_or_else(gone)
     }
 }
 
@@ -80,10 +89,6 @@ struct Reader {
 }
 
 impl Elsewhere for Reader {
-    fn session(&self) -> u64 {
-        self.ear.session.id
-    }
-
     fn cursor(&self) -> u64 {
         // Of a truncated segment this is 0, which the topic takes for nothing new.
         let at = self.ear.geometry.up().cursors + self.subscription as usize * 8;
@@ -97,11 +102,13 @@ impl Elsewhere for Reader {
     }
 
     fn holds_any(&self) -> bool {
-        let Ear { session, up, geometry, .. } = &*self.ear;
-        let process = nix::unistd::Pid::from_raw(session.pid);
+        let Ear { pid, up, geometry, .. } = &*self.ear;
+        if !Holds::new(up, *geometry).has_any(self.subscription as u8) {
+            return false;
+        }
         // Of one that cannot be seen from here: it may live.
-        let is_gone = nix::sys::signal::kill(process, None) == Err(nix::errno::Errno::ESRCH);
-        !is_gone && Holds::new(up, *geometry).has_any(self.subscription as u8)
+        let process = nix::unistd::Pid::from_raw(*pid);
+        nix::sys::signal::kill(process, None) != Err(nix::errno::Errno::ESRCH)
     }
 
     fn wake(&self) {
@@ -110,9 +117,11 @@ impl Elsewhere for Reader {
 
     fn cut_off(&self, at: u64) {
         let told = DaemonMessage::CutOff { subscription: self.subscription, sequence: at };
-        if self.ear.session.tell(&told, &[]).is_err() {
+        if let Ok(session) = self.ear.session()
+            && session.tell(&told, &[]).is_err()
+        {
             // Who cannot be told must not go on as if nothing had happened.
-            self.ear.session.hang_up();
+            session.hang_up();
         }
         self.ear.wake();
     }
@@ -159,7 +168,9 @@ impl Ears {
         (up, down): (Region, Region),
     ) {
         let ear = Ear {
-            session: Arc::clone(session),
+            session: Arc::downgrade(session),
+            pid: session.pid,
+            uid: session.uid,
             up,
             down,
             geometry,
@@ -178,9 +189,12 @@ impl Ears {
     }
 
     fn find(&self, session: u64) -> Result<Arc<Ear>, Error> {
-        let gone = || Error::new(ErrorCode::SessionKilled, "the session is over");
         self.by_session.read().get(&session).cloned().ok_or_else(gone)
     }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorCode::SessionKilled, "the session is over")
 }
 
 impl Carrier for Post {
@@ -201,7 +215,7 @@ impl Carrier for Post {
         if !self.ears.strangers.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let uid = self.ears.find(session)?.session.uid;
+        let uid = self.ears.find(session)?.uid;
         let (rules, setting) = match right {
             Right::Make | Right::Publish => (&self.ears.publish, "publish"),
             Right::Subscribe => (&self.ears.subscribe, "subscribe"),
@@ -220,7 +234,7 @@ impl Carrier for Post {
         let fd = segment.reopen_read_only().map_err(|error| io(error.to_string()))?;
         let len = topic.geometry().bytes() as u64;
         let told = DaemonMessage::Topic { topic: topic.number(), len };
-        self.ears.find(session)?.session.tell(&told, &[fd.as_fd()])
+        self.ears.find(session)?.session()?.tell(&told, &[fd.as_fd()])
     }
 
     fn reach(&self, session: u64, subscription: u32) -> Result<Box<dyn Elsewhere>, Error> {

@@ -262,9 +262,38 @@ fn who_is_cut_off_reads_on_what_it_holds() {
     for n in 0..2 {
         topic.publish(&Publication::new(&[n; 4096])).unwrap();
     }
+    let read = [0, 1].map(|n| {
+        let Event::Message(message) = fresh.recv(Some(PATIENCE)).unwrap() else { panic!("{n}") };
+        message
+    });
     let full = topic.publish(&Publication::new(&[9; 4096])).unwrap_err();
-    assert_eq!(full.code(), ErrorCode::Backpressure, "what a subscription has not read stays");
+    assert_eq!(full.code(), ErrorCode::Backpressure, "what a subscription holds stays");
+    assert!(read.iter().zip(0..).all(|(message, n)| *message.payload == [n; 4096]));
     drop(fresh);
+}
+
+#[test]
+fn block_waits_for_a_block_and_loses_nothing() {
+    let daemon = start();
+    let (publisher, reader) = (client(&daemon), client(&daemon));
+    let policy = Policy::Block { patience: PATIENCE };
+    let blocks = TopicOptions { blocks: 2, block_bytes: 4096, ..options(policy, 16) };
+    let topic = publisher.topic("t", blocks).unwrap();
+    let subscription =
+        reader.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..100 {
+                topic.publish(&Publication::new(&[n; 4096])).unwrap();
+            }
+        });
+        until("a publish waits", || topic.stats().unwrap().waiting == 1);
+        for n in 0..100 {
+            let event = subscription.recv(Some(PATIENCE)).unwrap();
+            let Event::Message(message) = event else { panic!("{event:?}") };
+            assert_eq!(*message.payload, [n; 4096]);
+        }
+    });
 }
 
 #[test]

@@ -104,6 +104,13 @@ impl Blocks {
         Self { by_age: (0..count).map(unused).collect() }
     }
 
+    /// Is there a block that was never used, or of which `is_free` says so, given its message and its
+    /// use? Nothing is taken.
+    pub(super) fn any(&self, mut is_free: impl FnMut(u64, BlockUse) -> bool) -> bool {
+        let mut used = self.by_age.iter();
+        used.any(|used| used.sequence.is_none_or(|sequence| is_free(sequence, used.of)))
+    }
+
     /// Takes the oldest block of which `is_free` says so, given its message and its use; each is asked
     /// for once. `None`: none is.
     pub(super) fn take(

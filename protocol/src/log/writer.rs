@@ -160,6 +160,13 @@ impl<M: Memory> LogWriter<M> {
         Ok(position)
     }
 
+    /// Is there a block for a long message: one that was never used, or that `is_free` by the message in
+    /// it and its use? For who can wait with the message: nothing is taken, no reader notices.
+    #[must_use]
+    pub fn any_block(&self, is_free: impl FnMut(u64, BlockUse) -> bool) -> bool {
+        self.blocks.any(is_free)
+    }
+
     fn take_block(
         &mut self,
         mut keeps: impl FnMut(u64, BlockUse) -> bool,

@@ -113,6 +113,7 @@ impl<C: Carrier> Topics<C> {
             0 => self.bus.find(asked.name).map_err(TopicError::into_error)?,
             _ => self.make(session, &asked)?,
         };
+        self.check_either(session, &topic)?;
         let opened = opened(&topic, self.bus.epoch());
         call.reply(&opened);
         Ok(())
@@ -120,11 +121,18 @@ impl<C: Carrier> Topics<C> {
 
     fn make(&self, session: u64, asked: &api::Open<'_>) -> Result<Topic<C::Memory>, Error> {
         let options = options(asked)?;
-        if self.bus.find(asked.name).is_err() {
-            self.carrier.check(session, asked.name, Right::Make)?;
+        match self.bus.find(asked.name) {
+            Ok(topic) => self.check_either(session, &topic)?,
+            Err(_) => self.carrier.check(session, asked.name, Right::Make)?,
         }
         let make = |len| self.carrier.memory(asked.name, len);
         self.bus.topic_in(asked.name, options, make).map_err(TopicError::into_error)
+    }
+
+    /// Who may neither write nor read a topic learns nothing of it.
+    fn check_either(&self, session: u64, topic: &Topic<C::Memory>) -> Result<(), Error> {
+        let check = |right| self.carrier.check(session, topic.name(), right);
+        check(Right::Subscribe).or_else(|_| check(Right::Publish))
     }
 
     #[inline]
@@ -206,6 +214,7 @@ impl<C: Carrier> Topics<C> {
 
     fn stats(&self, call: &mut Call<'_>) -> Result<(), Error> {
         let topic = self.topic(call.request::<api::Topic>()?.topic)?;
+        self.check_either(call.session(), topic)?;
         call.reply(&api::Stats {
             published: topic.next().sequence,
             subscriptions: topic.subscribers() as u64,
@@ -222,13 +231,14 @@ impl<C: Carrier> Topics<C> {
 
     /// What belongs to a session ends with it.
     pub fn session_ended(&self, session: u64) {
+        // First, so that no subscription enters behind the look at them: from now on it is not reached.
+        self.carrier.session_ended(session);
         // Taken out under the lock and dropped behind it: each takes its topic's.
         let ended: Vec<_> = {
             let mut subscriptions = self.subscriptions.lock();
             subscriptions.extract_if(|(owner, _), _| *owner == session).collect()
         };
         drop(ended);
-        self.carrier.session_ended(session);
     }
 
     /// May a publish to this topic have to wait?

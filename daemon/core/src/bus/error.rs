@@ -147,6 +147,19 @@ pub enum SubscribeError {
         /// How many there are.
         count: usize,
     },
+    /// Too many together with those that ended, and whose processes still hold blocks.
+    #[error(
+        "the topic has {count} subscriptions and {holding} that ended and hold messages, of {most} together: \
+         let go of those messages first"
+    )]
+    Holding {
+        /// How many are open.
+        count: usize,
+        /// How many ended and hold blocks.
+        holding: usize,
+        /// How many it takes.
+        most: usize,
+    },
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -230,7 +243,7 @@ impl SubscribeError {
     #[cold]
     pub fn into_error(self) -> Error {
         let code = match self {
-            SubscribeError::TooMany { .. } => ErrorCode::Quota,
+            SubscribeError::TooMany { .. } | SubscribeError::Holding { .. } => ErrorCode::Quota,
             SubscribeError::Closed => ErrorCode::ShuttingDown,
             SubscribeError::Log(_) => ErrorCode::Internal,
             _ => ErrorCode::InvalidArgument,

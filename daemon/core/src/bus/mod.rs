@@ -19,7 +19,8 @@
 //!
 //! # Rooms
 //!
-//! `name`, `limits` and `options` say what a topic may be, `topic` is its face. `sequencer` is the one
+//! `name`, `limits` and `options` say what a topic may be, `making` is how it becomes one, `topic` is its
+//! face. `sequencer` is the one
 //! writer of the topic's log, behind a lock; `room` is who is in a message's way and the threads that
 //! wait for that, `queue` the calls of other processes that do. `place` is what a topic knows of a
 //! subscription; `subscription` reads the log without the lock, into its own bounded store if it has
@@ -43,6 +44,7 @@ mod engine;
 mod error;
 mod headlines;
 mod limits;
+mod making;
 mod name;
 mod options;
 mod place;
@@ -59,8 +61,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use parking_lot::RwLock;
+use parking_lot::{Condvar, Mutex};
 use ringfence_protocol::error::Error;
+use ringfence_protocol::log::LogWriter;
 pub use ringfence_protocol::log::{
     Counts, Envelope, Event, Keep, Message, Policy, Position, Start, TopicOptions,
 };
@@ -70,10 +73,10 @@ pub use self::engine::{Carrier, Right, Topics as Engine};
 pub use self::error::{PublishError, RecvError, SubscribeError, TopicError};
 use self::headlines::Headlines;
 pub use self::limits::Limits;
+use self::making::Opening;
 use self::name::check_name;
 pub use self::options::Outgoing;
 pub use self::place::Elsewhere;
-use self::sequencer::NewTopic;
 pub use self::subscription::Subscription;
 pub use self::topic::{Attached, Topic};
 
@@ -94,7 +97,9 @@ impl<M: Memory> Clone for Bus<M> {
 struct Shared<M: Memory> {
     epoch: u64,
     limits: Limits,
-    topics: RwLock<Topics<M>>,
+    topics: Mutex<Topics<M>>,
+    /// For who opens a topic that is being made: it is there, or will not be.
+    made: Condvar,
     /// By number, for who looks one up at every message.
     by_number: Box<[OnceLock<Topic<M>>]>,
     headlines: Arc<Headlines>,
@@ -102,14 +107,16 @@ struct Shared<M: Memory> {
 
 struct Topics<M: Memory> {
     by_name: BTreeMap<String, Topic<M>>,
-    /// Bytes of all logs.
+    /// Names that have a topic soon, and how it is made.
+    making: BTreeMap<String, TopicOptions>,
+    /// Bytes of all logs, those that are being made too.
     bytes: u64,
     closed: bool,
 }
 
 impl<M: Memory> fmt::Debug for Bus<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let topics = self.shared.topics.read();
+        let topics = self.shared.topics.lock();
         f.debug_struct("Bus")
             .field("epoch", &self.shared.epoch)
             .field("topics", &topics.by_name.len())
@@ -139,13 +146,15 @@ impl<M: Memory> Bus<M> {
     /// A bus whose logs lie in memory that each topic is given ([`topic_in`](Self::topic_in)).
     #[must_use]
     pub fn elsewhere(epoch: u64, limits: Limits) -> Self {
-        let topics = Topics { by_name: BTreeMap::new(), bytes: 0, closed: false };
+        let topics =
+            Topics { by_name: BTreeMap::new(), making: BTreeMap::new(), bytes: 0, closed: false };
         let by_number = std::iter::repeat_with(OnceLock::new).take(limits.topics).collect();
-        let (topics, headlines) = (RwLock::new(topics), Arc::default());
-        Self { shared: Arc::new(Shared { epoch, limits, topics, by_number, headlines }) }
+        let (topics, made, headlines) = (Mutex::new(topics), Condvar::new(), Arc::default());
+        Self { shared: Arc::new(Shared { epoch, limits, topics, made, by_number, headlines }) }
     }
 
-    /// The topic of this name; if there is none it is made in memory of so many bytes from `make`.
+    /// The topic of this name; if there is none it is made in memory of so many bytes from `make`. Who
+    /// opens the same name meanwhile waits for it, nobody else does.
     ///
     /// # Errors
     /// [`TopicError`]: a bad name or size, a limit, or a topic that was made otherwise.
@@ -157,41 +166,13 @@ impl<M: Memory> Bus<M> {
     ) -> Result<Topic<M>, TopicError> {
         check_name(name)?;
         let geometry = options.geometry()?;
-        let mut topics = self.shared.topics.write();
-        if topics.closed {
-            return Err(TopicError::Closed);
-        }
-        if let Some(topic) = topics.by_name.get(name) {
-            return match topic.options() {
-                there if there == options => Ok(topic.clone()),
-                there => {
-                    Err(TopicError::Otherwise { name: name.to_owned(), there, asked: options })
-                }
-            };
-        }
-        let Limits { topics: most, bytes: limit, subscriptions } = self.shared.limits;
-        let number = topics.by_name.len();
-        if number >= most {
-            return Err(TopicError::TooMany { count: number });
-        }
-        let (wanted, used) = (geometry.bytes() as u64, topics.bytes);
-        if wanted > limit.saturating_sub(used) {
-            return Err(TopicError::Memory { wanted, used, limit });
-        }
-        let topic = Topic::new(NewTopic {
-            name,
-            number: number as u32,
-            options,
-            geometry,
-            memory: make(geometry.bytes())?,
-            epoch: self.shared.epoch,
-            most_subscriptions: subscriptions,
-            headlines: self.shared.headlines.clone(),
-        })?;
-        topics.bytes += wanted;
-        topics.by_name.insert(name.to_owned(), topic.clone());
-        self.shared.by_number[number].get_or_init(|| topic.clone());
-        Ok(topic)
+        let reservation = match self.shared.open(name, options, geometry.bytes() as u64)? {
+            Opening::There(topic) => return Ok(topic),
+            Opening::ToBeMade(reservation) => reservation,
+        };
+        // Nothing is locked: this takes long.
+        let first = Position { epoch: self.shared.epoch, sequence: 0 };
+        reservation.fill(LogWriter::create(make(geometry.bytes())?, geometry, first)?)
     }
 
     /// The topic of this name.
@@ -199,7 +180,7 @@ impl<M: Memory> Bus<M> {
     /// # Errors
     /// [`TopicError::Unknown`], which lists what there is.
     pub fn find(&self, name: &str) -> Result<Topic<M>, TopicError> {
-        let topics = self.shared.topics.read();
+        let topics = self.shared.topics.lock();
         topics.by_name.get(name).cloned().ok_or_else(|| TopicError::Unknown {
             name: name.to_owned(),
             existing: listed(topics.by_name.keys()),
@@ -216,7 +197,7 @@ impl<M: Memory> Bus<M> {
     /// All topics, by name.
     #[must_use]
     pub fn topics(&self) -> Vec<Topic<M>> {
-        self.shared.topics.read().by_name.values().cloned().collect()
+        self.shared.topics.lock().by_name.values().cloned().collect()
     }
 
     /// Of its process's run.
@@ -254,7 +235,7 @@ impl<M: Memory> Bus<M> {
     /// then say so, whoever waits is woken. Closing again does nothing.
     pub fn close(&self) {
         let topics: Vec<Topic<M>> = {
-            let mut topics = self.shared.topics.write();
+            let mut topics = self.shared.topics.lock();
             topics.closed = true;
             topics.by_name.values().cloned().collect()
         };

@@ -17,9 +17,6 @@ pub(super) enum Standing {
 /// A subscription of another process, as far as it can be reached: by words in shared memory, which
 /// are not the core's business. Any value may stand in them.
 pub trait Elsewhere: Send + Sync + 'static {
-    /// The subscription's session.
-    fn session(&self) -> u64;
-
     /// The sequence that it says it will read next.
     fn cursor(&self) -> u64;
 
@@ -108,6 +105,15 @@ impl Place {
         if let Some(elsewhere) = &self.elsewhere {
             elsewhere.cut_off(at);
         }
+    }
+
+    /// Of one that ended: may it read a block in place? It does if it holds one, and until it has heard
+    /// that it was cut off it may begin to.
+    pub(super) fn may_hold(&self) -> bool {
+        let holds = |elsewhere: &dyn Elsewhere| {
+            self.standing() == Standing::CutOff || elsewhere.holds_any()
+        };
+        self.elsewhere().is_some_and(holds)
     }
 
     pub(super) fn cut_at(&self) -> u64 {

@@ -116,7 +116,7 @@ impl<M: Memory> Sequencer<M> {
         if state.closed {
             return Err(PublishError::Closed.into_error());
         }
-        if state.queue.len() == 0 && state.has_room(self.slots()) {
+        if state.queue.len() == 0 && state.has_room(self.needs(outgoing.payload)) {
             return self
                 .write(&mut state, outgoing, self.headlines.stamp())
                 .map(Some)
@@ -157,13 +157,13 @@ impl<M: Memory> Sequencer<M> {
         let mut bytes = 0;
         for _ in 0..SERVED {
             let front = state.queue.waiting.front()?;
-            let (until, stop, len) = (front.until, front.deferred.stop(), front.payload.len());
-            if stop.is_none() && !state.has_room(self.slots()) {
+            let (until, stop) = (front.until, front.deferred.stop());
+            let (len, need) = (front.payload.len(), self.needs(&front.payload));
+            if stop.is_none() && !state.has_room(need) {
                 if until.is_none_or(|until| now < until) {
                     return until;
                 }
-                state.cut_off_laggards(self.slots());
-                continue;
+                state.make_room(need);
             }
             bytes += len;
             if bytes > SERVED_BYTES && bytes > len {

@@ -15,7 +15,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
-use ringfence_protocol::log::Policy;
+use ringfence_protocol::log::{BlockUse, Policy};
 use ringfence_protocol::memory::Memory;
 
 use super::error::PublishError;
@@ -37,17 +37,17 @@ impl<M: Memory> Sequencer<M> {
     pub(super) fn wait_for_room(
         &self,
         state: &mut MutexGuard<'_, State<M>>,
+        need: Need,
         patience: Duration,
     ) -> Result<(), PublishError> {
-        let slots = self.geometry.slots;
         let nobody_waits = state.turn == state.next_ticket;
-        if nobody_waits && state.has_room(slots) {
+        if nobody_waits && state.has_room(need) {
             return Ok(());
         }
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let outcome = self.queue(state, ticket, Instant::now().checked_add(patience));
+        let outcome = self.queue(state, need, ticket, Instant::now().checked_add(patience));
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         state.turn += 1;
         self.room.notify_all();
@@ -57,10 +57,10 @@ impl<M: Memory> Sequencer<M> {
     fn queue(
         &self,
         state: &mut MutexGuard<'_, State<M>>,
+        need: Need,
         ticket: u64,
         until: Option<Instant>,
     ) -> Result<(), PublishError> {
-        let slots = self.geometry.slots;
         loop {
             if state.closed {
                 return Err(PublishError::Closed);
@@ -72,11 +72,11 @@ impl<M: Memory> Sequencer<M> {
             }
             // U, pairs with V: either a subscription sees us wait, or we see its cursor.
             fence(Ordering::SeqCst);
-            if state.has_room(slots) {
+            if state.has_room(need) {
                 return Ok(());
             }
             if until.is_some_and(|until| Instant::now() >= until) {
-                state.cut_off_laggards(slots);
+                state.make_room(need);
                 self.news.notify_all();
                 return Ok(());
             }
@@ -102,10 +102,21 @@ impl<M: Memory> Sequencer<M> {
     }
 }
 
+/// What a message needs of its topic's log.
+#[derive(Clone, Copy)]
+pub(super) struct Need {
+    /// Of the log: all but this many messages are overwritten.
+    pub(super) slots: u32,
+    /// It fits no slot.
+    pub(super) block: bool,
+}
+
 impl<M: Memory> State<M> {
-    /// Would a message overwrite none that a subscription has not read?
-    pub(super) fn has_room(&mut self, slots: u32) -> bool {
-        self.furthest_behind(slots) < u64::from(slots)
+    /// Would a message overwrite none that a subscription has not read? One that needs a block also has
+    /// room where waiting for cursors does not help, for only holds keep the blocks: that is told.
+    pub(super) fn has_room(&mut self, need: Need) -> bool {
+        let has_slot = self.furthest_behind(need.slots) < u64::from(need.slots);
+        has_slot && (!need.block || self.oldest_unread().is_none())
     }
 
     /// Messages that the slowest subscription has not read. Looks at the cursors only if, as far as is
@@ -113,18 +124,64 @@ impl<M: Memory> State<M> {
     fn furthest_behind(&mut self, slots: u32) -> u64 {
         let next = self.writer.next().sequence;
         if next - self.floor >= u64::from(slots) {
-            self.floor = self.places.iter().map(|place| place.cursor(next)).min().unwrap_or(next);
+            self.look_at_cursors();
         }
         next - self.floor
     }
 
-    pub(super) fn cut_off_laggards(&mut self, slots: u32) {
+    pub(super) fn look_at_cursors(&mut self) {
         let next = self.writer.next().sequence;
-        let is_behind = |place: &mut Arc<Place>| next - place.cursor(next) >= u64::from(slots);
-        for place in self.places.extract_if(.., is_behind) {
-            place.cut_off(next);
-            // What it holds it reads on.
-            self.departed.push(place);
+        self.floor = self.places.iter().map(|place| place.cursor(next)).min().unwrap_or(next);
+    }
+
+    /// The oldest message in a block that somebody has not read, if no block is free.
+    fn oldest_unread(&mut self) -> Option<u64> {
+        self.look_at_cursors();
+        let Self { writer, places, departed, floor, .. } = self;
+        let mut oldest: Option<u64> = None;
+        let is_free = |sequence, of| {
+            if sequence < *floor {
+                return !is_held(places, departed, of);
+            }
+            oldest = Some(oldest.map_or(sequence, |oldest| oldest.min(sequence)));
+            false
+        };
+        if writer.any_block(is_free) { None } else { oldest }
+    }
+
+    /// Cuts off who is in the way of a message that has waited for too long.
+    pub(super) fn make_room(&mut self, need: Need) {
+        // Each time one goes at least: the one that is furthest behind.
+        while !self.has_room(need) {
+            self.cut_off_laggards(need);
         }
     }
+
+    fn cut_off_laggards(&mut self, need: Need) {
+        let next = self.writer.next().sequence;
+        let in_block = if need.block { self.oldest_unread() } else { None };
+        let is_behind = |place: &mut Arc<Place>| {
+            let cursor = place.cursor(next);
+            next - cursor >= u64::from(need.slots)
+                || in_block.is_some_and(|oldest| cursor <= oldest)
+        };
+        for place in self.places.extract_if(.., is_behind) {
+            place.cut_off(next);
+            // What it holds it reads on, and it may take more until it has heard of its end.
+            if place.elsewhere().is_some() {
+                self.departed.push(place);
+            }
+        }
+    }
+
+    /// Forgets subscriptions that ended and hold nothing any more.
+    pub(super) fn forget_departed(&mut self) {
+        self.departed.retain(|place| place.may_hold());
+    }
+}
+
+/// Does anybody read this block in place?
+pub(super) fn is_held(places: &[Arc<Place>], departed: &[Arc<Place>], of: BlockUse) -> bool {
+    let all = departed.iter().chain(places).filter_map(|place| place.elsewhere());
+    all.into_iter().any(|elsewhere| elsewhere.holds(of))
 }

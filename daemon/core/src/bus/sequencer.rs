@@ -20,11 +20,12 @@ use ringfence_protocol::log::{
 };
 use ringfence_protocol::memory::Memory;
 
-use super::error::{PublishError, SubscribeError, TopicError};
+use super::error::{PublishError, SubscribeError};
 use super::headlines::Headlines;
 use super::options::Outgoing;
 use super::place::{Elsewhere, Place, Standing};
 use super::queue::Queue;
+use super::room::{Need, is_held};
 
 /// What topic and subscriptions share.
 pub(super) struct Sequencer<M: Memory> {
@@ -64,24 +65,39 @@ pub(super) struct State<M> {
     pub(super) closed: bool,
 }
 
+impl<M: Memory> State<M> {
+    /// Who ended and holds blocks counts, or whoever subscribes and holds and ends again has no bound.
+    fn check_number(&mut self, most: usize) -> Result<(), SubscribeError> {
+        let count = self.places.len();
+        if count >= most {
+            return Err(SubscribeError::TooMany { count });
+        }
+        if count + self.departed.len() >= most {
+            self.forget_departed();
+        }
+        let holding = self.departed.len();
+        if count + holding >= most {
+            return Err(SubscribeError::Holding { count, holding, most });
+        }
+        Ok(())
+    }
+}
+
 /// What a topic is made of.
 pub(super) struct NewTopic<'n, M> {
     pub(super) name: &'n str,
     /// Among the topics of its bus.
     pub(super) number: u32,
     pub(super) options: TopicOptions,
-    pub(super) geometry: LogGeometry,
-    pub(super) memory: M,
-    pub(super) epoch: u64,
+    pub(super) writer: LogWriter<M>,
     pub(super) most_subscriptions: usize,
     pub(super) headlines: Arc<Headlines>,
 }
 
 impl<M: Memory> Sequencer<M> {
-    pub(super) fn new(new: NewTopic<'_, M>) -> Result<Self, TopicError> {
-        let NewTopic { name, number, options, geometry, memory, epoch, .. } = new;
-        let first = Position { epoch, sequence: 0 };
-        let writer = LogWriter::create(memory, geometry, first)?;
+    pub(super) fn new(new: NewTopic<'_, M>) -> Self {
+        let NewTopic { name, number, options, writer, most_subscriptions, headlines } = new;
+        let (geometry, first) = (writer.geometry(), writer.next());
         let state = State {
             writer,
             places: Vec::new(),
@@ -94,19 +110,19 @@ impl<M: Memory> Sequencer<M> {
             queue: Queue::default(),
             closed: false,
         };
-        Ok(Self {
+        Self {
             name: name.to_owned(),
             options,
             geometry,
-            most_subscriptions: new.most_subscriptions,
+            most_subscriptions,
             state: Mutex::new(state),
             news: Condvar::new(),
             room: Condvar::new(),
             waiting: AtomicUsize::new(0),
             unheard: AtomicBool::new(false),
-            headlines: new.headlines,
+            headlines,
             number,
-        })
+        }
     }
 
     /// Under the lock, so that no message is published between the look and the entry.
@@ -122,10 +138,7 @@ impl<M: Memory> Sequencer<M> {
         if state.closed {
             return Err(SubscribeError::Closed);
         }
-        let count = state.places.len();
-        if count >= self.most_subscriptions {
-            return Err(SubscribeError::TooMany { count });
-        }
+        state.check_number(self.most_subscriptions)?;
         let mut log = LogReader::open(state.writer.memory().clone())?;
         log.seek(start)?;
         // Nobody waits for one who wants what is gone: it is told how much at its first receive.
@@ -143,9 +156,10 @@ impl<M: Memory> Sequencer<M> {
         if !self.unheard.swap(false, Ordering::Relaxed) {
             return;
         }
-        // Pairs with the fence of a subscription that falls asleep (SPEC P2, P8).
-        fence(Ordering::SeqCst);
         let mut state = self.state.lock();
+        // Pairs with the fence of a subscription that falls asleep (SPEC P2, P8). Behind the lock: what
+        // another thread has published before is looked for with this look.
+        fence(Ordering::SeqCst);
         for elsewhere in state.places.iter().filter_map(|place| place.elsewhere()) {
             elsewhere.wake();
         }
@@ -175,8 +189,8 @@ impl<M: Memory> Sequencer<M> {
         Ok(())
     }
 
-    pub(super) fn slots(&self) -> u32 {
-        self.geometry.slots
+    pub(super) fn needs(&self, payload: &[u8]) -> Need {
+        Need { slots: self.geometry.slots, block: payload.len() > self.geometry.payload_bytes() }
     }
 
     pub(super) fn publish(
@@ -193,7 +207,9 @@ impl<M: Memory> Sequencer<M> {
         match self.options.policy {
             Policy::Overwrite => {}
             Policy::Reject => self.refuse_if_behind(&mut state)?,
-            Policy::Block { patience } => self.wait_for_room(&mut state, patience)?,
+            Policy::Block { patience } => {
+                self.wait_for_room(&mut state, self.needs(outgoing.payload), patience)?;
+            }
         }
         self.write(&mut state, outgoing, timestamp)
     }
@@ -226,18 +242,19 @@ impl<M: Memory> Sequencer<M> {
         if outgoing.must_be_heard && state.places.is_empty() {
             return Err(PublishError::NoSubscribers);
         }
-        let State { writer, places, departed, .. } = state;
-        // Of who reads elsewhere, or has left and reads on; and where nothing may be lost, of who has not
-        // read it.
-        let (next, counts) = (writer.next().sequence, self.options.policy != Policy::Overwrite);
-        let held = |sequence, of| {
-            departed.retain(|place| place.elsewhere().is_some_and(Elsewhere::holds_any));
-            let by_reading = |place: &Arc<Place>| place.elsewhere().is_some_and(|it| it.holds(of));
-            let by_cursor = |place: &Arc<Place>| counts && place.cursor(next) <= sequence;
-            departed.iter().any(by_reading)
-                || places.iter().any(|place| by_reading(place) || by_cursor(place))
-        };
-        let position = writer.write(stamped(outgoing, timestamp), outgoing.payload, held)?;
+        let counts = self.options.policy != Policy::Overwrite;
+        if self.needs(outgoing.payload).block {
+            // Once for all blocks that are looked at.
+            state.forget_departed();
+            if counts {
+                state.look_at_cursors();
+            }
+        }
+        let State { writer, places, departed, floor, .. } = state;
+        // By who has not read it, where nothing may be lost: cheap, so that is asked first. By who reads
+        // it elsewhere, or has left and reads on.
+        let keeps = |sequence, of| counts && sequence >= *floor || is_held(places, departed, of);
+        let position = writer.write(stamped(outgoing, timestamp), outgoing.payload, keeps)?;
         if state.sleepers > 0 {
             self.news.notify_all();
         }
@@ -250,14 +267,14 @@ impl<M: Memory> Sequencer<M> {
     /// Takes a subscription out; whoever waits for it, or in it, looks again.
     pub(super) fn leave(&self, place: &Arc<Place>) {
         let mut state = self.state.lock();
-        if place.standing() == Standing::Open {
+        // One elsewhere that was cut off has heard of it by now.
+        if place.standing() == Standing::Open || place.elsewhere().is_some() {
             place.close();
         }
         state.places.retain(|other| !Arc::ptr_eq(other, place));
-        let is_known = state.departed.iter().any(|other| Arc::ptr_eq(other, place));
-        if !is_known && place.elsewhere().is_some_and(Elsewhere::holds_any) {
-            state.departed.push(place.clone());
-        }
+        state.departed.retain(|other| !Arc::ptr_eq(other, place));
+        state.departed.push(place.clone());
+        state.forget_departed();
         state.elsewhere = state.places.iter().filter(|place| place.elsewhere().is_some()).count();
         self.news.notify_all();
         self.room.notify_all();

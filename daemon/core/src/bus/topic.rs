@@ -8,7 +8,7 @@ use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::log::{Keep, LogGeometry, Policy, Position, Start, TooLong, TopicOptions};
 use ringfence_protocol::memory::{Heap, Memory};
 
-use super::error::{PublishError, SubscribeError, TopicError};
+use super::error::{PublishError, SubscribeError};
 use super::headlines::now;
 use super::options::Outgoing;
 use super::place::{Elsewhere, Place};
@@ -71,8 +71,8 @@ impl<M: Memory> Drop for Attached<M> {
 }
 
 impl<M: Memory> Topic<M> {
-    pub(super) fn new(new: NewTopic<'_, M>) -> Result<Self, TopicError> {
-        Ok(Self { sequencer: Arc::new(Sequencer::new(new)?) })
+    pub(super) fn new(new: NewTopic<'_, M>) -> Self {
+        Self { sequencer: Arc::new(Sequencer::new(new)) }
     }
 
     /// Its number among the topics of its bus.

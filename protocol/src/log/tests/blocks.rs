@@ -24,6 +24,29 @@ pub(super) fn payload(number: u64, is_long: bool) -> Vec<u8> {
     vec![number as u8; len]
 }
 
+/// Who only asks is told the same as who takes, and takes nothing.
+#[test]
+fn a_block_is_asked_for_without_taking_it() {
+    let mut writer = log(0);
+    assert!(writer.any_block(|_, _| unreachable!("none was used yet")));
+    for number in 0..4 {
+        writer.write(envelope(number), &payload(number, number > 0), |_, _| false).unwrap();
+    }
+    let mut asked = Vec::new();
+    let refuses = |sequence, of: BlockUse| {
+        asked.push((sequence, of.block));
+        false
+    };
+    assert!(!writer.any_block(refuses));
+    assert_eq!(asked, [(1, 0), (2, 1), (3, 2)]);
+    assert!(writer.any_block(|sequence, _| sequence == 3));
+    let mut reader = LogReader::open(writer.memory().clone()).unwrap();
+    for number in 0..4 {
+        let read = reader.read(&mut Vec::new()).unwrap();
+        assert!(matches!(read, Read::Message { position, .. } if position.sequence == number));
+    }
+}
+
 /// A hold names its subscription, its block and its use: no other one keeps a block.
 #[test]
 fn only_the_exact_hold_counts() {

@@ -2,7 +2,10 @@
 //! bound that only a broken bus reaches.
 
 mod defects;
+mod elsewhere;
 mod ending;
+mod engine;
+mod making;
 mod policies;
 mod queue;
 mod starts;
