@@ -189,7 +189,7 @@ fn a_loss_that_the_policy_forbids_is_found() {
         }
     };
     found(REJECT, "lost 1", lapped(REJECT));
-    found(BLOCK, "lost 1 before 7:5 and reads on", lapped(BLOCK));
+    found(BLOCK, "lost 1 before 7:5 of 9 and reads on", lapped(BLOCK));
     let cut_off = |topic, at| {
         move |_: &mut Vec<Record>, reader: &mut Vec<Record>| {
             reader.truncate(4);

@@ -203,6 +203,8 @@ struct Reader {
     skipped: u64,
     received: u64,
     missed: u64,
+    /// Lost, and only the end of the daemon excuses it.
+    unheard: Option<String>,
 }
 
 impl Reader {
@@ -220,10 +222,13 @@ impl Reader {
             Record::CutOff { at, missed, .. } => self.cut_off(policy, at, missed),
             Record::Restarted { .. } => {
                 let unread = self.unread(topic, logs);
-                (self.next, self.skipped) = (None, 0);
+                (self.next, self.skipped, self.unheard) = (None, 0, None);
                 unread
             }
             Record::Closed { received, missed, drained, .. } => {
+                if let Some(lost) = self.unheard.take() {
+                    return Some(lost);
+                }
                 let (counted, seen) = ((received, missed), (self.received, self.missed));
                 if counted != seen {
                     return Some(format!("counts (received, missed) {counted:?}, seen {seen:?}"));
@@ -244,12 +249,19 @@ impl Reader {
         if !right {
             return Some(format!("{epoch}:{sequence} after {next:?} and {skipped} missed"));
         }
-        // Cut off, and the daemon died before that was heard: nothing was added to the log then.
+        if skipped == 0 || policy == Policy::Overwrite {
+            return None;
+        }
+        // Cut off, and the daemon died before that was heard: nothing was added to the log then, and
+        // that the daemon is gone is said behind it.
+        let last = *logs.get(&(topic, epoch))?.last_key_value()?.0;
+        let lost = format!("lost {skipped} before {epoch}:{sequence} of {last} and reads on");
+        if sequence + u64::from(slots) <= last {
+            return Some(lost);
+        }
         let is_over = logs.keys().any(|(_, other)| *other > epoch);
-        let last = logs.get(&(topic, epoch))?.last_key_value()?.0;
-        let unheard = is_over && sequence + u64::from(slots) > *last;
-        let lost = skipped > 0 && policy != Policy::Overwrite && !unheard;
-        lost.then(|| format!("lost {skipped} before {epoch}:{sequence} and reads on"))
+        self.unheard = (!is_over).then_some(lost);
+        None
     }
 
     fn cut_off(&mut self, policy: Policy, at: u64, missed: u64) -> Option<String> {
