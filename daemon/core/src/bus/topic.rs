@@ -350,7 +350,9 @@ impl<M: Memory> Topic<M> {
         if state.closed {
             return Err(SubscribeError::Closed);
         }
-        let count = state.places.len();
+        // Who has left and holds blocks is still there: else its memory would count nowhere.
+        state.forget_departed();
+        let count = state.places.len() + state.departed.len();
         if count >= sequencer.most_subscriptions {
             return Err(SubscribeError::TooMany { count });
         }
@@ -452,12 +454,14 @@ impl<M: Memory> Sequencer<M> {
         if outgoing.must_be_heard && state.places.is_empty() {
             return Err(PublishError::NoSubscribers);
         }
+        if !state.departed.is_empty() {
+            state.forget_departed();
+        }
         let State { writer, places, departed, .. } = state;
         // Of who reads elsewhere, or has left and reads on; and where nothing may be lost, of who has not
         // read it.
         let (next, counts) = (writer.next().sequence, self.options.policy != Policy::Overwrite);
         let held = |sequence, of| {
-            departed.retain(|place| place.elsewhere().is_some_and(Elsewhere::holds_any));
             let by_reading = |place: &Arc<Place>| place.elsewhere().is_some_and(|it| it.holds(of));
             let by_cursor = |place: &Arc<Place>| counts && place.cursor(next) <= sequence;
             departed.iter().any(by_reading)
@@ -554,7 +558,7 @@ impl<M: Memory> Sequencer<M> {
     /// Takes a subscription out; whoever waits for it, or in it, looks again.
     pub(super) fn leave(&self, place: &Arc<Place>) {
         let mut state = self.state.lock();
-        if place.standing() == Standing::Open {
+        if place.standing() == Standing::Open || place.elsewhere().is_some() {
             place.close();
         }
         state.places.retain(|other| !Arc::ptr_eq(other, place));
@@ -616,13 +620,24 @@ impl<M: Memory> State<M> {
         next - self.floor
     }
 
+    /// Of those that ended: who holds nothing any more. One that was cut off may not know it, and reads on
+    /// until it leaves.
+    fn forget_departed(&mut self) {
+        self.departed.retain(|place| {
+            place.standing() == Standing::CutOff
+                || place.elsewhere().is_some_and(Elsewhere::holds_any)
+        });
+    }
+
     pub(super) fn cut_off_laggards(&mut self, slots: u32) {
         let next = self.writer.next().sequence;
         let is_behind = |place: &mut Arc<Place>| next - place.cursor(next) >= u64::from(slots);
         for place in self.places.extract_if(.., is_behind) {
             place.cut_off(next);
             // What it holds it reads on.
-            self.departed.push(place);
+            if place.elsewhere().is_some() {
+                self.departed.push(place);
+            }
         }
     }
 }

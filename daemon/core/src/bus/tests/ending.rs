@@ -1,6 +1,9 @@
 //! Closing, in any order, with somebody waiting.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+
+use ringfence_protocol::log::BlockUse;
 
 use super::*;
 
@@ -112,4 +115,56 @@ fn a_second_receiver_waits_no_longer_than_it_said() {
         assert_eq!(subscription.recv(Some(waited)), Err(RecvError::Timeout { waited }));
         bus.close();
     });
+}
+
+/// A subscription of another process that holds every block, for as long as it says so.
+struct Holder(Arc<AtomicBool>);
+
+impl Elsewhere for Holder {
+    fn session(&self) -> u64 {
+        1
+    }
+    fn cursor(&self) -> u64 {
+        u64::MAX
+    }
+    fn holds(&self, _block: BlockUse) -> bool {
+        self.holds_any()
+    }
+    fn holds_any(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+    fn wake(&self) {}
+    fn cut_off(&self, _at: u64) {}
+}
+
+/// Whether it leaves or is cut off.
+#[test]
+fn who_has_left_and_holds_blocks_counts_as_a_subscription() {
+    for policy in [Policy::Overwrite, Policy::Block { patience: Duration::ZERO }] {
+        let bus = Bus::new(7, Limits { subscriptions: 2, ..Limits::default() });
+        let options =
+            TopicOptions { policy, slots: 2, payload_bytes: 48, blocks: 1, block_bytes: 4096 };
+        let topic = bus.topic("t", options).unwrap();
+        let holds = Arc::new(AtomicBool::new(true));
+        let attach = || topic.attach(Start::Newest, Box::new(Holder(Arc::clone(&holds))));
+        let attached = [attach().unwrap(), attach().unwrap()];
+        let large = Outgoing { payload: &[1; 100], ..Outgoing::default() };
+        topic.publish(&large).unwrap();
+        for number in 0..4 {
+            publish(&topic, 1, number).unwrap();
+        }
+        let too_many = attach().unwrap_err();
+        assert_eq!(
+            too_many,
+            SubscribeError::TooMany { count: 2 },
+            "cut off, and perhaps unaware of it"
+        );
+        drop(attached);
+        assert_eq!(topic.subscribers(), 0);
+        assert_eq!(attach().unwrap_err(), SubscribeError::TooMany { count: 2 });
+        assert!(matches!(topic.publish(&large), Err(PublishError::Held { .. })));
+        holds.store(false, Ordering::SeqCst);
+        topic.publish(&large).unwrap();
+        drop(attach().unwrap());
+    }
 }
