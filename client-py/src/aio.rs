@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
 
 use parking_lot::Mutex;
@@ -81,10 +81,25 @@ impl Shape {
 
 /// The calls that were woken since they were last polled.
 struct Woken {
-    calls: Mutex<Vec<u64>>,
-    /// They are being polled: whoever is woken now is polled too.
-    turning: AtomicBool,
+    calls: Mutex<Calls>,
     driver: Driver,
+}
+
+#[derive(Default)]
+struct Calls {
+    woken: Vec<u64>,
+    /// They are being polled: whoever is woken now is polled too.
+    turning: bool,
+}
+
+impl Woken {
+    /// What is to be polled next; the turn is over when there is nothing.
+    fn next(&self) -> Vec<u64> {
+        let mut calls = self.calls.lock();
+        let woken = std::mem::take(&mut calls.woken);
+        calls.turning = !woken.is_empty();
+        woken
+    }
 }
 
 struct Task {
@@ -94,8 +109,11 @@ struct Task {
 
 impl Wake for Task {
     fn wake(self: Arc<Self>) {
-        self.woken.calls.lock().push(self.call);
-        if !self.woken.turning.load(Relaxed) {
+        let mut calls = self.woken.calls.lock();
+        calls.woken.push(self.call);
+        let turning = calls.turning;
+        drop(calls);
+        if !turning {
             self.woken.driver.wake();
         }
     }
@@ -158,7 +176,7 @@ impl AsyncClient {
             Ok((client, driver))
         });
         let (inner, driver) = made.map_err(|error| raise(py, &error))?;
-        let woken = Woken { calls: Mutex::default(), turning: AtomicBool::new(false), driver };
+        let woken = Woken { calls: Mutex::default(), driver };
         Ok(Self {
             inner,
             woken: Arc::new(woken),
@@ -176,18 +194,16 @@ impl AsyncClient {
     /// Goes on with all calls that can: (future, value, exception) of each that is over.
     fn turn(&self, py: Python<'_>) -> Vec<(Py<PyAny>, Py<PyAny>, Option<PyErr>)> {
         let woken = &self.woken;
-        woken.turning.store(true, Relaxed);
+        woken.calls.lock().turning = true;
         woken.driver.turn();
         let mut over = Vec::new();
         loop {
-            let calls = std::mem::take(&mut *woken.calls.lock());
+            let calls = woken.next();
             if calls.is_empty() {
-                break;
+                return over;
             }
             over.extend(calls.into_iter().filter_map(|number| self.poll(py, number)));
         }
-        woken.turning.store(false, Relaxed);
-        over
     }
 
     /// Is the catalogue of the present daemon known?

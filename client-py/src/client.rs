@@ -93,6 +93,12 @@ impl Client {
         py.detach(|| self.inner.close());
     }
 
+    /// The same daemon over a session of its own, which ends with this one.
+    fn _apart(&self) -> Self {
+        let (inner, echo, ping) = (self.inner.apart(), self.echo.clone(), self.ping.clone());
+        Self { inner, echo, ping, closed: AtomicBool::new(false) }
+    }
+
     fn _is_closed(&self) -> bool {
         self.closed.load(Relaxed)
     }

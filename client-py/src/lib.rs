@@ -48,6 +48,13 @@ mod _core {
         ringfence::copied_bytes()
     }
 
+    /// Name, slots, bytes of a payload, blocks and their bytes of the topic of a type of message.
+    #[pyfunction]
+    fn message_topic(type_id: u16, longest: usize) -> (String, u32, usize, u32, u32) {
+        let (name, options) = ringfence::contract::topic(type_id, longest);
+        (name, options.slots, options.payload_bytes, options.blocks, options.block_bytes)
+    }
+
     #[pymodule_export]
     #[allow(non_upper_case_globals)] // the name that Python programs look for
     const __version__: &str = env!("CARGO_PKG_VERSION");

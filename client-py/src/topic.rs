@@ -20,8 +20,8 @@ use crate::wait::{self, Limit};
 /// How long a receive waits if its caller does not say: as every other call.
 const RECEIVE: Duration = Duration::from_secs(30);
 
-/// Events that one step of a batch takes.
-const STEP: usize = 64;
+/// Messages that one step of a batch takes.
+const STEP: usize = 256;
 
 /// Where a message stands: the daemon's run, and its number in the topic there.
 #[pyclass(frozen, eq, ord, hash, module = "ringfence", get_all)]
@@ -263,18 +263,15 @@ impl Topic {
         type_id: u16,
     ) -> PyResult<u64> {
         let mut publisher = self.topic.publisher();
-        for payload in payloads.try_iter()? {
-            let payload = payload?;
-            let copy;
-            let bytes = match payload.cast::<PyBytes>() {
-                Ok(bytes) => bytes.as_bytes(),
-                Err(_) => {
-                    copy = buffer::to_vec(&payload, "payload")?;
-                    &copy
-                }
-            };
-            let posted = publisher.post(&Publication::new(bytes).type_id(type_id));
+        let mut payloads = payloads.try_iter()?.peekable();
+        while payloads.peek().is_some() {
+            let some = payloads.by_ref().take(STEP);
+            let some = some.map(|payload| buffer::to_vec(&payload?, "payload"));
+            let some = some.collect::<PyResult<Vec<_>>>()?;
+            let messages = some.iter().map(|bytes| Publication::new(bytes).type_id(type_id));
+            let posted = py.detach(|| publisher.post_all(messages));
             wait::or_raise(py, posted)?;
+            py.check_signals()?;
         }
         wait::aside_or_raise(py, move || publisher.flush())
     }
@@ -361,14 +358,14 @@ impl Subscription {
     /// The next message within the time; `None` if there is none.
     fn next(&self, py: Python<'_>, limit: Option<Duration>) -> PyResult<Option<Message>> {
         // Most messages are there already: the interpreter is kept for these.
-        let mut found = self.inner.subscription.recv_until_signal(Duration::ZERO);
+        let mut found = self.inner.subscription.try_recv();
         loop {
             match found {
                 Ok(event) => {
                     if let Some(message) = self.inner.take(py, event)? {
                         return Ok(Some(message));
                     }
-                    found = self.inner.subscription.recv_until_signal(Duration::ZERO);
+                    found = self.inner.subscription.try_recv();
                 }
                 Err(Error::NoMessage { .. }) => {
                     let waited = wait::until(py, limit, |slice| {

@@ -58,7 +58,16 @@ def test_the_web_app_of_processes_md(daemon: PrivateDaemon) -> None:
         assert get(web) == b"hello from the daemon"
 
 
-@pytest.mark.parametrize("page", ["docs/asyncio.md", "docs/runtime.md", "docs/topics.md", "docs/vectors.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "docs/asyncio.md",
+        "docs/runtime.md",
+        "docs/serving.md",
+        "docs/topics.md",
+        "docs/vectors.md",
+    ],
+)
 def test_the_examples_of_a_page_are_one_program(page: str, tmp_path: Path) -> None:
     state = ["--state-dir", str(tmp_path)]
     with private_daemon(example("testd"), state, name="docs") as daemon:

@@ -37,6 +37,12 @@ class Frame(Message):
     rows: Annotated[bytes, Wire("bytes(4096)", not_empty=True)]
 
 
+@message(type_id=2005)
+class Picture(Message):
+    upper: Annotated[bytes, Wire("bytes(60000)")]
+    lower: Annotated[bytes, Wire("bytes(60000)")]
+
+
 @pytest.fixture
 def runtime() -> Iterator[rf.Runtime]:
     with rf.Runtime() as made:
@@ -158,6 +164,15 @@ def test_arrays_travel_as_bytes(runtime: rf.Runtime) -> None:
     rows = np.arange(1024, dtype=np.float32)
     runtime.publish(Frame(rows.tobytes()))
     np.testing.assert_array_equal(np.frombuffer(inbox.get(timeout=20).rows, np.float32), rows)
+
+
+def test_long_messages_too(runtime: rf.Runtime) -> None:
+    inbox: queue.Queue[Picture] = queue.Queue()
+    runtime.subscribe(Picture, inbox.put)
+    for number in range(40):
+        sent = Picture(bytes([number]) * 60_000, bytes([255 - number]) * 60_000)
+        runtime.publish(sent)
+        assert inbox.get(timeout=20) == sent
 
 
 def test_rules_are_kept_at_publish(runtime: rf.Runtime) -> None:

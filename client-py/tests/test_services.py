@@ -10,14 +10,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
 import ringfence as rf
 from conftest import eventually, run_python
+from documents import ROOT
 from ringfence.compat.mycelium import MessageBus, UnixTransport
-from ringfence.messages import U64, Message, message
+from ringfence.messages import U64, Message, Wire, message
 from ringfence.testing import PrivateDaemon, private_daemon
+from test_messages import generated
 
 EDGE = """
 [[nodes]]
@@ -104,6 +107,12 @@ class Alert(Message):
     number: U64
 
 
+@message(type_id=2505)
+class Picture(Message):
+    upper: Annotated[bytes, Wire("bytes(60000)")]
+    lower: Annotated[bytes, Wire("bytes(60000)")]
+
+
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[PrivateDaemon]:
     """A daemon of the test's own, which all runtimes find."""
@@ -178,6 +187,20 @@ def test_messages_arrive_in_order_and_once(own: PrivateDaemon, file: Path) -> No
         assert [sequence for _, sequence in places] == list(range(1000))
         assert len({epoch for epoch, _ in places}) == 1
         assert here.empty() and raw.empty() and subscription.missed == 0
+
+
+def test_long_messages_too(own: PrivateDaemon, file: Path) -> None:
+    """More of them than a topic has blocks: each block is free again once its message was handed over."""
+    pictures: queue.Queue[Picture] = queue.Queue()
+    with (
+        rf.Runtime(topology_path=file, service_name="collector") as collector,
+        rf.Runtime(topology_path=file, service_name="aggregator") as aggregator,
+    ):
+        aggregator.subscribe(Picture, pictures.put)
+        for number in range(40):
+            sent = Picture(bytes([number]) * 60_000, bytes([255 - number]) * 60_000)
+            collector.publish(sent)
+            assert pictures.get(timeout=30) == sent
 
 
 def test_a_killed_service_takes_nobody_along(own: PrivateDaemon, file: Path) -> None:
@@ -335,6 +358,37 @@ def test_the_daemon_can_be_named(
     file.write_text('nodes = [{name = "a", services = ["s"]}]')
     with pytest.raises(ValueError, match="s meets nobody in a daemon: leave target out"):
         rf.Runtime(topology_path=file, service_name="s", target=own.socket)
+
+
+@pytest.fixture(scope="module")
+def service() -> Path:
+    """The example of the Rust client, which `make build` builds."""
+    built = [ROOT / "target" / build / "examples" / "service" for build in ("release", "debug")]
+    found = [path for path in built if os.access(path, os.X_OK)]
+    if not found:
+        pytest.skip("not built: cargo build -p ringfence --example service")
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
+def test_services_in_rust_and_python_meet(own: PrivateDaemon, file: Path, service: Path) -> None:
+    """By the type of their messages: nobody names a topic."""
+    texts: queue.Queue[Message] = queue.Queue()
+    counter, text = generated.CounterUpdate, generated.TextMessage
+    with (
+        rf.Runtime(generated.SCHEMA_DIGEST, file, "collector") as collector,
+        subprocess.Popen([service, file, "aggregator"], stdout=subprocess.PIPE) as process,
+    ):
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+            collector.subscribe(text, texts.put)
+            for value, delta in ((100, 5), (7, -8), (7, 0)):
+                collector.publish(counter(1, value, delta))
+            got = [texts.get(timeout=30) for _ in range(3)]
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+    said = [(message.sender, message.content) for message in got]
+    assert said == [("aggregator", f"1 is {n}") for n in (105, -1, 7)]
 
 
 def test_a_forked_child_is_told(own: PrivateDaemon, file: Path) -> None:

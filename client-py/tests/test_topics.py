@@ -200,9 +200,16 @@ def test_a_listener_survives_its_callback(
     topic.publish(b"after the end")
     assert heard == [b"0", b"1", b"2"]
     assert "of the callback" in caplog.text
-    ended = threading.Event()
+    known, ended = threading.Event(), threading.Event()
     own: list[rf.Listener] = []
-    own.append(rf.Listener(topic.subscribe("oldest"), lambda _: (own[0].close(), ended.set())))
+
+    def end_oneself(_: rf.Message) -> None:
+        assert known.wait(LONG)
+        own[0].close()
+        ended.set()
+
+    own.append(rf.Listener(topic.subscribe("oldest"), end_oneself))
+    known.set()
     assert ended.wait(LONG), "a callback may close its own listener"
     with pytest.raises(TypeError, match="callable"):
         rf.Listener(topic.subscribe(), 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -382,3 +389,59 @@ def test_the_daemon_restarts(trial: PrivateDaemon) -> None:
             except rf.DaemonRestarted:
                 continue
         assert (message.data, message.position) == (b"after", after)
+
+
+def test_a_task_that_only_listens_finds_the_next_daemon(trial: PrivateDaemon) -> None:
+    async def main() -> None:
+        async with rf.aio.connect(str(trial.socket)) as client:
+            topic = await client.topic("t", slots=8)
+            subscription = await topic.subscribe()
+            await asyncio.to_thread(trial.kill)
+            await asyncio.to_thread(trial.start)
+            with pytest.raises(rf.DaemonRestarted):
+                await subscription.recv(timeout=LONG)
+            waiting = asyncio.ensure_future(subscription.recv(timeout=LONG))
+            with await asyncio.to_thread(trial.connect) as other:
+                found = await asyncio.to_thread(other.topic, "t", slots=8)
+                await asyncio.to_thread(found.publish, b"after")
+                assert (await waiting).data == b"after"
+
+    asyncio.run(main())
+
+
+def test_a_message_that_meets_a_cancel_is_not_lost(daemon: PrivateDaemon) -> None:
+    async def main() -> None:
+        async with rf.aio.connect(str(daemon.socket)) as client:
+            topic = await client.topic(name(), slots=1024)
+            subscription = await topic.subscribe()
+            heard: list[int] = []
+
+            async def hear(count: int) -> None:
+                while len(heard) < count:
+                    try:
+                        # So short that many end in the moment in which a message comes.
+                        heard.append(int((await subscription.recv(timeout=0.0005)).data))
+                    except rf.CallTimeout:
+                        await asyncio.sleep(0)
+
+            hearing = asyncio.ensure_future(hear(300))
+            for n in range(300):
+                await topic.publish(str(n).encode())
+                await asyncio.sleep(0.0005)
+            await asyncio.wait_for(hearing, LONG)
+            assert heard == list(range(300))
+
+    asyncio.run(main())
+
+
+def test_who_always_spins_notices_time_close_and_ctrl_c(daemon: PrivateDaemon) -> None:
+    with daemon.connect(spin="always") as client:
+        topic = client.topic(name())
+        subscription = topic.subscribe()
+        with pytest.raises(rf.CallTimeout):
+            subscription.recv(timeout=0.02)
+        closer = threading.Timer(0.05, subscription.close)
+        closer.start()
+        assert list(subscription) == []
+        closer.join(LONG)
+        assert topic.publish_many([b"x" * 150] * 1000) == 1000

@@ -16,6 +16,7 @@ use crate::method::Method;
 use crate::options::{Builder, CallOptions, Spin, Timeout};
 use crate::pending::Pending;
 use crate::reply::{AsReply, Reply, Sink, Through};
+use crate::services::serving;
 use crate::services::vectors::{Methods, Vectors};
 use crate::topics::BusMethods;
 use crate::way::Way;
@@ -40,6 +41,9 @@ pub(crate) struct Inner {
     pub(crate) ping: Method,
     vectors: OnceLock<Arc<Methods>>,
     bus: OnceLock<Arc<BusMethods>>,
+    serving: OnceLock<serving::Methods>,
+    /// For what this one serves.
+    apart: OnceLock<Client>,
 }
 
 /// What [`Client::call_or_pend`] came to.
@@ -96,18 +100,23 @@ impl Client {
         builder: Builder,
         way: impl FnOnce(Builder) -> Result<Way, Error>,
     ) -> Result<Self, Error> {
-        let way = way(builder)?;
+        Ok(Self::over(way(builder)?))
+    }
+
+    fn over(way: Way) -> Self {
         let echo = Method::system("echo", api::ECHO);
         let ping = Method::system("ping", api::PING);
-        Ok(Self {
+        Self {
             inner: Arc::new(Inner {
                 way,
                 echo,
                 ping,
                 vectors: OnceLock::new(),
                 bus: OnceLock::new(),
+                serving: OnceLock::new(),
+                apart: OnceLock::new(),
             }),
-        })
+        }
     }
 
     /// Sends bytes there and back: the shortest call there is.
@@ -405,6 +414,38 @@ impl Client {
         Vectors::new(self.clone(), self.inner.vectors.get_or_init(Arc::default).clone())
     }
 
+    /// The same daemon over a session of its own, for what this client serves: answers must find room
+    /// while calls wait for one. It ends with this client. In process there are no sessions.
+    ///
+    /// ```
+    /// let client = ringfence::doctest_client();
+    /// assert_eq!(client.apart().echo(b"hello")?, b"hello");
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    #[must_use]
+    pub fn apart(&self) -> Client {
+        match &self.inner.way {
+            Way::Remote(remote) => self
+                .inner
+                .apart
+                .get_or_init(|| {
+                    let apart = Self::over(Way::Remote(Arc::new(remote.here().fresh())));
+                    // Whoever closes it afterwards finds it.
+                    if remote.here().is_closed() {
+                        apart.close();
+                    }
+                    apart
+                })
+                .clone(),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(_) => self.clone(),
+        }
+    }
+
+    pub(crate) fn serving(&self) -> &serving::Methods {
+        self.inner.serving.get_or_init(Default::default)
+    }
+
     /// Leaves the daemon. Open calls and later ones get [`Error::Closed`]; replies stay valid. Not
     /// needed: dropping the last clone does it too.
     ///
@@ -416,7 +457,12 @@ impl Client {
     /// ```
     pub fn close(&self) {
         match &self.inner.way {
-            Way::Remote(remote) => remote.here().close(),
+            Way::Remote(remote) => {
+                remote.here().close();
+                if let Some(apart) = self.inner.apart.get() {
+                    apart.close();
+                }
+            }
             #[cfg(feature = "inproc")]
             Way::Inproc(inproc) => inproc.close(),
         }

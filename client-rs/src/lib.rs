@@ -72,7 +72,7 @@ pub use ringfence_protocol::sys::fork::ForkStamp;
 pub use ringfence_protocol::{
     board as board_rows, contract, dynamic, error as remote_error, message, schema,
 };
-pub use services::vectors;
+pub use services::{serving, vectors};
 pub use topics::{
     Event, Message, Payload, Publication, Publisher, Subscription, Topic, TopicStats,
 };

@@ -103,8 +103,8 @@ impl Remote {
         ancestor
     }
 
-    /// As new, for a child. The gate may be held for ever by a thread of the parent.
-    fn fresh(&self) -> Self {
+    /// As new: for a child, or for a session of its own. The gate may be held for ever by a thread of the parent.
+    pub(crate) fn fresh(&self) -> Self {
         let candidates = self.current.load().as_ref().map(|s| vec![s.candidate.clone()]);
         let candidates = candidates
             .or_else(|| self.gate.try_lock().map(|gate| gate.candidates.clone()))

@@ -25,6 +25,8 @@ pub(crate) enum Message {
     Close { session: u64 },
     /// A heavy call is done, or one that waited.
     Finished(Finished),
+    /// A worker's call waits now, perhaps for something that is due before the poller's sleep ends.
+    Waits,
     /// Claim nothing more; report when nothing runs any more.
     Drain,
     /// End the thread.

@@ -5,8 +5,8 @@
 //! writes the completion ring: all others push a [`Finished`] into its inbox. It does *not* run calls.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ringfence_core::{Answer, Deferred, Later, Stop, Surroundings};
@@ -20,6 +20,7 @@ use ringfence_protocol::sys::clock;
 
 use crate::inbox::{Inbox, Message};
 use crate::session::Session;
+use crate::workers::{Job, Task, Workers};
 
 /// Which lane of which poller a call belongs to. The generation tells a lane from a later one in the
 /// same place.
@@ -42,6 +43,8 @@ const BEGUN: u8 = 3;
 pub(crate) struct InFlight {
     pub(crate) session: Arc<Session>,
     pub(crate) home: Arc<Inbox>,
+    /// Weak, for an engine may keep the call and the workers have the engines.
+    pub(crate) workers: Weak<Workers>,
     pub(crate) lane: LaneKey,
     pub(crate) entry: Entry,
     pub(crate) ticket: u64,
@@ -200,7 +203,10 @@ impl Later for Waiting {
         if call.session.is_closed() || !call.words.take_waiting() {
             return Some(answer);
         }
-        call.home.push(Message::Finished(call.finished(answer, None)));
+        match answer {
+            Ok(large) if large.len() > limits::COPY_REPLY_BYTES => place(call, large),
+            small => call.home.push(Message::Finished(call.finished(small, None))),
+        }
         None
     }
 
@@ -215,6 +221,18 @@ impl Later for Waiting {
 
     fn time_left(&self) -> Option<Duration> {
         clock::left(clock::coarse_ticks(), self.0.words.deadline)
+    }
+}
+
+/// Has a worker put a large answer in its place, which takes long for a poller; without one, does it.
+fn place(call: Arc<InFlight>, answer: Vec<u8>) {
+    let Some(workers) = call.workers.upgrade() else { return };
+    let job = Job { call, task: Task::Place(answer) };
+    if let Err(refused) = workers.push(job)
+        && let Task::Place(answer) = refused.task
+    {
+        let call = refused.call;
+        call.home.push(Message::Finished(call.finished(Ok(answer), None)));
     }
 }
 

@@ -7,10 +7,11 @@
 //! It never blocks on a client, never allocates without limit for one, and makes no decision about
 //! who may connect: that is the server's.
 
+mod sweep;
+
 use std::collections::HashMap;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -149,9 +150,7 @@ impl Poller {
             if !self.inbox.is_empty() {
                 self.read_inbox();
             }
-            if self.bench.bus.bus().has_news() {
-                self.bench.bus.bus().tell_elsewhere(&mut self.topics);
-            }
+            self.tell_news();
             if looks >= LOOK_AROUND_EVERY {
                 looks = 0;
                 self.look_around(Instant::now());
@@ -166,6 +165,14 @@ impl Poller {
                 self.sleep();
                 self.patience.reset();
             }
+        }
+    }
+
+    /// One load where there is nothing.
+    #[inline]
+    fn tell_news(&mut self) {
+        if self.bench.bus.bus().has_news() {
+            self.bench.bus.bus().tell_elsewhere(&mut self.topics);
         }
     }
 
@@ -249,6 +256,7 @@ impl Poller {
                         self.fault(index, fault);
                     }
                 }
+                Message::Waits => {}
                 Message::Drain => self.drain(),
                 Message::Stop => self.running = false,
             }
@@ -425,63 +433,28 @@ impl Poller {
         }
     }
 
-    /// Sleeps in epoll until a bell, a message or the next sweep.
+    /// Sleeps in epoll until a bell, a message, the next sweep or the end of a publish's patience.
     fn sleep(&mut self) {
         let now = Instant::now();
         self.park_lanes(|_| true, now);
+        // Once more after parking (P3): a cursor that was stored before rang no bell.
+        let due = self.bench.bus.bus().serve_queues();
+        self.tell_news();
         if self.hot.is_empty() && self.inbox.park() {
-            let left = self.next_sweep.saturating_duration_since(now);
-            let millis = left.as_millis().min(u128::from(SWEEP_MS)) as u16;
-            self.poll_bells(EpollTimeout::from(millis.saturating_add(1)));
+            let until = due.map_or(self.next_sweep, |due| due.min(self.next_sweep));
+            self.poll_bells(timeout(until.saturating_duration_since(now)));
             self.inbox.unpark();
         }
         if self.hot.is_empty() || Instant::now() >= self.next_sweep {
             self.look_around(Instant::now());
         }
     }
+}
 
-    fn sweep(&mut self) {
-        let mut observed = Observed::default();
-        let mut ready = Vec::new();
-        let mut faults = Vec::new();
-        for (index, lane) in self.lanes.iter_mut().enumerate() {
-            let Some(lane) = lane else { continue };
-            match lane.sweep(&mut self.bench) {
-                Ok(true) if !lane.hot => ready.push(index),
-                Ok(_) => {}
-                Err(fault) => faults.push((index, fault)),
-            }
-        }
-        for (index, fault) in faults {
-            self.fault(index, fault);
-        }
-        for index in ready {
-            self.heat(index);
-        }
-        self.sweep_members(&mut observed);
-        (self.on_sweep)(&mut self.bench, &observed);
-    }
-
-    fn sweep_members(&mut self, observed: &mut Observed) {
-        for (id, member) in &mut self.members {
-            member.useless_bells = 0;
-            if member.masked {
-                let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, *id);
-                member.masked = self.epoll.add(member.bell.as_fd(), event).is_err();
-            }
-            let (mut calls, mut leased, mut leases) = (0, 0, 0);
-            for index in &member.lanes {
-                let Some(lane) = self.lanes[*index].as_mut() else { continue };
-                let (bytes, count) = lane.ring.leased();
-                (calls, leased, leases) =
-                    (calls + lane.calls, leased + bytes, leases + count as u64);
-            }
-            member.session.leased_bytes.store(leased, Ordering::Relaxed);
-            observed.lanes += member.lanes.len() as u64;
-            observed.leased_bytes += leased;
-            observed.sessions.push((*id, member.lanes.len() as u64, calls, leases));
-        }
-    }
+/// Rounded up: whoever wakes too early finds nothing.
+fn timeout(left: Duration) -> EpollTimeout {
+    let millis = left.as_nanos().div_ceil(1_000_000).min(u128::from(SWEEP_MS) + 1);
+    EpollTimeout::from(millis as u16)
 }
 
 /// Pins the calling thread; a CPU that is not ours is a warning, not an end.

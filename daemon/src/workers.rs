@@ -28,10 +28,18 @@ pub(crate) enum Payload {
     Shared { region: Region, at: usize, len: usize },
 }
 
-/// A heavy request.
+/// A heavy request, or a large answer that came later.
 pub(crate) struct Job {
     pub(crate) call: Arc<InFlight>,
-    pub(crate) payload: Payload,
+    pub(crate) task: Task,
+}
+
+/// What is to be done for a call.
+pub(crate) enum Task {
+    /// To run it.
+    Run(Payload),
+    /// To put its answer where its client reads it: a copy that no poller has time for.
+    Place(Vec<u8>),
 }
 
 struct Queue {
@@ -112,9 +120,14 @@ impl Workers {
         let mut scratch = Vec::new();
         while let Some(job) = self.next() {
             let (session, home) = (job.call.session.id, Arc::clone(&job.call.home));
-            if job.call.take()
-                && let Some(finished) = self.work_on(job, &mut scratch)
-            {
+            let finished = match job.task {
+                Task::Run(payload) if job.call.take() => {
+                    self.work_on(&job.call, &payload, &mut scratch)
+                }
+                Task::Run(_) => None,
+                Task::Place(answer) => Some(job.call.finished(Ok(answer), None)),
+            };
+            if let Some(finished) = finished {
                 home.push(Message::Finished(finished));
             }
             self.done(session);
@@ -156,22 +169,35 @@ impl Workers {
     }
 
     /// `None` if its engine answers it later.
-    fn work_on(&self, job: Job, scratch: &mut Vec<u64>) -> Option<Finished> {
+    fn work_on(
+        &self,
+        call: &Arc<InFlight>,
+        payload: &Payload,
+        scratch: &mut Vec<u64>,
+    ) -> Option<Finished> {
         let started = Instant::now();
-        let outcome = self.call(&job, scratch);
+        let outcome = self.call(call, payload, scratch);
         let service_ns = Some(started.elapsed().as_nanos() as u64);
         match outcome {
-            Ok(answer) => Some(job.call.finished(answer, service_ns)),
-            Err(Failed::Later) => None,
+            Ok(answer) => Some(call.finished(answer, service_ns)),
+            Err(Failed::Later) => {
+                call.home.push(Message::Waits);
+                None
+            }
             Err(Failed::Fault(fault)) => {
                 let error = Error::new(ErrorCode::SessionKilled, fault.to_string());
-                Some(Finished { fault: Some(fault), ..job.call.finished(Err(error), service_ns) })
+                Some(Finished { fault: Some(fault), ..call.finished(Err(error), service_ns) })
             }
         }
     }
 
-    fn call(&self, job: &Job, scratch: &mut Vec<u64>) -> Result<Answer, Failed> {
-        let (words, len) = match &job.payload {
+    fn call(
+        &self,
+        call: &Arc<InFlight>,
+        payload: &Payload,
+        scratch: &mut Vec<u64>,
+    ) -> Result<Answer, Failed> {
+        let (words, len) = match payload {
             Payload::Copied(words, len) => (words.as_slice(), *len),
             Payload::Shared { region, at, len } => {
                 copy_aligned(scratch, *len, |out| region.read_block(*at, out));
@@ -183,12 +209,12 @@ impl Workers {
             }
         };
         let request = &zerocopy::IntoBytes::as_bytes(words)[..len];
-        let around = Around::new(&job.call);
+        let around = Around::new(call);
         if let Some(stop) = around.stop() {
             return Ok(Err(stopped_before(stop)));
         }
-        let Some(method) = self.registry.method(job.call.method) else {
-            return Ok(Err(self.registry.unknown(job.call.method)));
+        let Some(method) = self.registry.method(call.method) else {
+            return Ok(Err(self.registry.unknown(call.method)));
         };
         let mut reply = Vec::new();
         let result = method.call(&mut Call::new(request, &mut reply, &around));

@@ -38,7 +38,7 @@ impl Topic {
     /// The topic of this name, made if there is none: so many messages of up to so many bytes.
     #[new]
     fn new(name: &str, slots: u32, payload_bytes: usize) -> PyResult<Self> {
-        let options = TopicOptions { slots, payload_bytes, ..TopicOptions::default() };
+        let options = TopicOptions::for_messages(slots, payload_bytes);
         Ok(Self { topic: bus_of_process().topic(name, options).map_err(of_topic)? })
     }
 

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from ._listener import Listener
     from ._loan import Loan
     from ._runtime import Runtime, Subscription
+    from ._serving import Request, Server
     from ._vectors import (
         Added,
         BatchHits,
@@ -100,11 +101,13 @@ __all__ = [
     "RemoteRuntimeError",
     "RemoteTypeError",
     "RemoteValueError",
+    "Request",
     "RingfenceError",
     "Rows",
     "Runtime",
     "Saved",
     "SchemaMismatch",
+    "Server",
     "SessionKilled",
     "Stats",
     "Subscription",
@@ -131,7 +134,9 @@ _LAZY = {
     "ErrorCode": "_codes",
     "Listener": "_listener",
     "Loan": "_loan",
+    "Request": "_serving",
     "Runtime": "_runtime",
+    "Server": "_serving",
     "Subscription": "_runtime",
     "Stats": "_daemon",
     "message": "messages",

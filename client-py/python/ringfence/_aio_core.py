@@ -42,6 +42,8 @@ class Core:
         name: str | None,
     ) -> None:
         self._loop = loop
+        self._arguments = (loop, target, daemon, autostart, timeout, spin, name)
+        self._apart: Core | None = None
         self._pid = os.getpid()
         self.closed = False
         self._methods: dict[tuple[str, str], NativeMethod] = {}
@@ -62,11 +64,20 @@ class Core:
         if self.closed:
             return
         self.closed = True
+        if self._apart is not None:
+            self._apart.close()
         self.native.close()
         # A forked child's loop shares its set of descriptors with the parent's, which goes on.
         if os.getpid() == self._pid and not self._loop.is_closed():
             self.turn()
             self._loop.remove_reader(self._fileno)
+
+    def apart(self) -> Core:
+        """The same daemon over a session of its own, which ends with this one: for what is served, whose
+        answers must find room while calls wait for some."""
+        if self._apart is None:
+            self._apart = Core(*self._arguments)
+        return self._apart
 
     def method(self, engine: str, name: str) -> NativeMethod:
         """A method, resolved once."""

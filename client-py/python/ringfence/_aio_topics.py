@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ._core import AsyncCall
@@ -92,11 +93,13 @@ class Topic:
 class TopicSubscription:
     """A subscription: ``async for message in subscription``, or :meth:`recv`."""
 
-    __slots__ = ("_core", "_native")
+    __slots__ = ("_core", "_kept", "_native")
 
     def __init__(self, core: Core, native: NativeSubscription) -> None:
         self._core = core
         self._native = native
+        self._kept: deque[asyncio.Future[Message | None]] = deque()
+        """What came for a task in the moment in which it was cancelled: the next one gets it."""
 
     @property
     def topic(self) -> str:
@@ -111,7 +114,7 @@ class TopicSubscription:
     async def recv(self, *, timeout: float | None | EllipsisType = ...) -> Message:
         """The next message; waits ``timeout`` seconds at most (``None`` is for ever), then raises
         ``CallTimeout``. Cancelling it loses no message."""
-        seconds = _RECEIVE_SECONDS if isinstance(timeout, type(...)) else timeout
+        seconds = _RECEIVE_SECONDS if timeout is ... else timeout
         try:
             async with asyncio.timeout(seconds):
                 return await self._next()
@@ -122,11 +125,24 @@ class TopicSubscription:
         core = self._core
         core.check()
         while True:
-            answer = core.native.recv(self._native)
-            message = await core.wait(answer) if type(answer) is AsyncCall else answer
+            if self._kept:
+                message = self._kept.popleft().result()
+            else:
+                answer = core.native.recv(self._native)
+                message = await self._wait(answer) if type(answer) is AsyncCall else answer
             if message is not None:
                 found: Message = message
                 return found
+
+    async def _wait(self, call: AsyncCall) -> Message | None:
+        try:
+            message: Message | None = await self._core.wait(call)
+            return message
+        except asyncio.CancelledError:
+            future: asyncio.Future[Message | None] = call.future
+            if future.done() and not future.cancelled():
+                self._kept.append(future)
+            raise
 
     def __aiter__(self) -> Self:
         return self

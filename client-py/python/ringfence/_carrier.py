@@ -12,6 +12,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Protocol
 
+from ._core import message_topic
 from ._errors import DaemonRestarted, DaemonStalled, DaemonUnavailable
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from .topology import Route
 
 _log = logging.getLogger("ringfence")
-
-_LOG_BYTES = 1 << 20
-"""About what the log of a topic takes."""
 
 _MOST = 100
 """How many messages one receive hands over at most."""
@@ -76,11 +74,6 @@ class Carrier(Protocol):
         ...
 
 
-def _slots(longest: int) -> int:
-    # Powers of two, so that 64 to 4096 messages take about a mebibyte.
-    return min(max(1 << (_LOG_BYTES // (longest + 128)).bit_length() - 1, 64), 4096)
-
-
 # --- within the process -----------------------------------------------------------------------------
 
 _digest_of_process: list[bytes] = []
@@ -103,7 +96,8 @@ class InProcess:
         self._make: type[NativeTopic] = Topic
 
     def topic(self, type_id: int, longest: int) -> Topic:
-        return self._make(f"type.{type_id}", _slots(longest), longest)
+        name, slots, *_ = message_topic(type_id, longest)
+        return self._make(name, slots, longest)
 
     def schema(self, digest: bytes) -> bytes:
         with _digest_lock:
@@ -141,7 +135,9 @@ class _DaemonReceiver:
             return [], 0, False
         # What ends it meanwhile is said again by the next receive.
         batch = [first, *self._subscription.recv_batch(_MOST - 1, timeout=0)]
-        return [message.data for message in batch], sum(message.missed for message in batch), True
+        missed = sum(message.missed for message in batch)
+        # Of a long one this is the copy that ends the hold of its block.
+        return [bytes(message.data) for message in batch], missed, True
 
     def close(self) -> None:
         self._subscription.close()
@@ -175,7 +171,10 @@ class ByDaemon:
         self._client = connect(target, name=service)
 
     def topic(self, type_id: int, longest: int) -> Topic:
-        topic = self._client.topic(f"type.{type_id}", slots=_slots(longest), payload_bytes=longest)
+        name, slots, payload_bytes, blocks, block_bytes = message_topic(type_id, longest)
+        topic = self._client.topic(
+            name, slots=slots, payload_bytes=payload_bytes, blocks=blocks, block_bytes=block_bytes
+        )
         return _DaemonTopic(topic)
 
     def schema(self, digest: bytes) -> bytes:
@@ -184,7 +183,7 @@ class ByDaemon:
             if not (first := known.recv_batch(1, timeout=0)):
                 topic.publish(digest)  # others may do so, too: their order decides
                 first = [known.recv()]
-        return first[0].data
+        return bytes(first[0].data)
 
     def close(self) -> None:
         self._client.close()

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn, Self
 
+    from typing_extensions import Buffer
     from numpy.typing import DTypeLike
 
     from ._core import Pending, Topic
     from ._daemon import Daemon, Stats
     from ._loan import Loan
+    from ._serving import Handler, Methods, Server
     from ._types import Policy, Timeout
     from ._vectors import Vectors
 
@@ -41,6 +43,7 @@ class ClientMethods(_Base):
     # Its place is in the classes that have a native half: only one base may have an own layout.
     __slots__ = ()
     _vectors: Vectors
+    _serving: Methods
 
     @property
     def vectors(self) -> Vectors:
@@ -133,6 +136,35 @@ class ClientMethods(_Base):
             raise ValueError(f"{method!r} names no method; write it as 'engine.method'")
         return self._method(engine, name).submit(fields, timeout=timeout)
 
+    def request(
+        self, name: str, payload: Buffer, /, *, wait: bool = False, timeout: Timeout = ...
+    ) -> bytes:
+        """Asks the process that serves ``name`` (:meth:`serve`), and gives its answer. Nobody serves
+        it: a ``KeyError``, or with ``wait`` a wait for somebody who does, within ``timeout``. The
+        server dies in the middle: a ``ConnectionError`` whose ``outcome`` is ``"unknown"``; a request
+        is never made twice. The handler raises: a :class:`RemoteError` with its message."""
+        try:
+            methods = self._serving
+        except AttributeError:
+            from ._serving import Methods
+
+            methods = self._serving = Methods(self)
+        return methods.request(name, payload, wait, timeout)
+
+    def serve(self, name: str, handler: Handler, /, *, threads: int = 1) -> Server:
+        """Answers requests to ``name`` with what ``handler`` makes of their bytes, in ``threads``
+        threads of its own, until the :class:`Server` that this gives is closed::
+
+            with client.serve("pricing.quote", lambda request: quote(request).to_bytes()):
+                stop.wait()
+
+        Several servers of one name, in this process or in others, get its requests in turn. What the
+        handler raises is logged and raised at the caller. Names: ``a-z``, ``0-9``, ``_``, ``.``, ``-``,
+        and none of an engine; ``[serving] grants`` of the daemon says which users may."""
+        from ._serving import Server
+
+        return Server(self, name, handler, threads)
+
     @property
     def daemon(self) -> Daemon:
         """The daemon that this client is connected to."""
@@ -167,4 +199,4 @@ class Client(ClientMethods, NativeClient, metaclass=_ClientType):
     """A connection to a daemon, made by :func:`ringfence.connect`. Any thread may use it, and it
     works again by itself after a restart of the daemon and in a forked child."""
 
-    __slots__ = ("_vectors",)
+    __slots__ = ("_serving", "_vectors")

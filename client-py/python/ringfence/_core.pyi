@@ -43,6 +43,7 @@ class Client:
     def close(self) -> None:
         """Lets go of the daemon. Later calls raise; a second `close` does nothing."""
 
+    def _apart(self) -> Client: ...
     def _is_closed(self) -> bool: ...
     def _topic(
         self, name: str, asked: tuple[int, int, int, int, str, float] | None
@@ -244,6 +245,9 @@ class Topology:
 
 def copied_bytes() -> int:
     """Bytes of payloads over 64 KiB that the clients of this process have copied so far."""
+
+def message_topic(type_id: int, longest: int) -> tuple[str, int, int, int, int]:
+    """Name, slots, bytes of a payload, blocks and their bytes of the topic of a type of message."""
 
 def error_table() -> list[tuple[int, str, str, str]]: ...
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Never, NoReturn, Self
 
+    from ._aio_serving import Handler, Server
     from ._aio_vectors import Collection, Vectors
     from ._daemon import Daemon, Stats
     from ._aio_topics import Topic, TopicSubscription
@@ -42,6 +43,7 @@ __all__ = [
     "Connecting",
     "Engine",
     "Method",
+    "Server",
     "Topic",
     "TopicSubscription",
     "Vectors",
@@ -216,6 +218,29 @@ class Client:
         """The names of the daemon's engines."""
         return [name for name, _, _ in await self._core.engines()]
 
+    async def request(
+        self, name: str, payload: Any, /, *, wait: bool = False, timeout: Timeout = ...
+    ) -> bytes:
+        """Asks the process that serves ``name``: as :meth:`ringfence.Client.request`."""
+        values = (wait, name, payload)
+        data: bytes = (await self._core.invoke("serving", "call", values, timeout))[0]
+        return data
+
+    async def serve(self, name: str, handler: Handler, /, *, tasks: int = 1) -> Server:
+        """Answers requests to ``name`` with what the coroutine ``handler`` makes of their bytes, in
+        ``tasks`` tasks of this loop, until the :class:`Server` is closed::
+
+            async def quote(request):
+                return await look_up(request)
+
+            async with await client.serve("pricing.quote", quote, tasks=8):
+                await stop.wait()
+
+        Everything else is as in :meth:`ringfence.Client.serve`."""
+        from ._aio_serving import serve
+
+        return await serve(self._core, name, handler, tasks)
+
     @property
     def vectors(self) -> Vectors:
         """The vector engine: collections of vectors and their nearest neighbours (needs numpy)."""
@@ -289,6 +314,7 @@ class Engine(EngineBase[Method]):
 
 _LAZY = {
     "Collection": "_aio_vectors",
+    "Server": "_aio_serving",
     "Topic": "_aio_topics",
     "TopicSubscription": "_aio_topics",
     "Vectors": "_aio_vectors",
@@ -301,6 +327,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(text, name=name, obj=sys.modules[__name__])
     from importlib import import_module
 
-    value: object = getattr(import_module(f".{_LAZY[name]}", __package__), name)
+    value: object = getattr(import_module(f".{_LAZY[name]}", "ringfence"), name)
     globals()[name] = value
     return value

@@ -85,6 +85,10 @@ pub(super) async fn attach_async(
     start: Start,
     keep: Keep,
 ) -> Result<Attached, Error> {
+    // Whoever waits for a message may be the only one here: nobody else finds the next daemon for it.
+    if !topic.remote().is_alive() {
+        topic.client.ping_async(&CallOptions::default()).await?;
+    }
     let gone = || Error::Restarted { outcome: Outcome::NotStarted, pid: 0 };
     let session = topic.remote().alive().ok_or_else(gone)?;
     let number = take_number(&session)?;

@@ -5,7 +5,7 @@
 //! again. Invariant: nobody sleeps who has not looked at its log after it had stored its value. It
 //! does *not* read logs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -49,7 +49,9 @@ pub(crate) struct Ears {
     taken: AtomicU64,
     logs: Mutex<HashMap<u32, Region>>,
     cut_off: Mutex<HashMap<u32, u64>>,
-    tasks: Mutex<Vec<Waker>>,
+    /// Tasks that wait, by their naps.
+    tasks: Mutex<BTreeMap<u64, Waker>>,
+    naps: AtomicU64,
 }
 
 const _: () = assert!(SUBSCRIPTIONS == u64::BITS as usize);
@@ -66,6 +68,7 @@ impl Ears {
             logs: Mutex::default(),
             cut_off: Mutex::default(),
             tasks: Mutex::default(),
+            naps: AtomicU64::new(0),
         }
     }
 
@@ -130,11 +133,15 @@ impl Ears {
     }
 
     /// Says that somebody sleeps from now on. Its logs have to be looked at once more behind it.
-    fn announce(&self, by: u32) -> u32 {
+    fn announce(&self, task: Option<(u64, Waker)>) -> u32 {
         let news = self.down.load_u32(down::NEWS);
-        let tasks = if self.tasks.lock().is_empty() { 0 } else { BY_BYTE };
-        let value = self.sleeps.fetch_add(SLEEP, Relaxed) | ODD | tasks | by;
+        // Held until the value is stored: one that asks for a byte is not followed by one that does not.
+        let mut tasks = self.tasks.lock();
+        tasks.extend(task);
+        let by = if tasks.is_empty() { 0 } else { BY_BYTE };
+        let value = self.sleeps.fetch_add(SLEEP, Relaxed) | ODD | by;
         self.up.store_u32(up::LISTENING, value);
+        drop(tasks);
         // P3: pairs with the fence between a publish and the daemon's look at `listening`.
         self.up.fence(SeqCst);
         news
@@ -148,7 +155,7 @@ impl Ears {
         at_most: Duration,
         look: impl FnOnce() -> bool,
     ) -> Wait {
-        let news = self.announce(0);
+        let news = self.announce(None);
         if look() {
             return Wait::Changed;
         }
@@ -156,21 +163,10 @@ impl Ears {
         futex::wait(&[(self.down.futex(down::NEWS), news), (own, asleep)], at_most)
     }
 
-    /// The task is woken by a byte when there is news. Its log has to be looked at once more behind it.
-    pub(crate) fn sleep_as_task(&self, task: &Waker) {
-        {
-            let mut tasks = self.tasks.lock();
-            if !tasks.iter().any(|other| other.will_wake(task)) {
-                tasks.push(task.clone());
-            }
-        }
-        self.announce(BY_BYTE);
-    }
-
     /// All tasks that wait for news look again.
     pub(crate) fn wake_tasks(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock());
-        tasks.into_iter().for_each(Waker::wake);
+        tasks.into_values().for_each(Waker::wake);
     }
 }
 
@@ -195,6 +191,30 @@ impl Drop for Hold {
         // A forked child has the view, and never the words: the parent gives the block back.
         if !self.stamp.is_child() {
             self.session.ears.give_back(self.number);
+        }
+    }
+}
+
+/// A task's place among those that are woken by a byte when there is news; given up when it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Nap(Option<(Arc<Session>, u64)>);
+
+impl Nap {
+    /// The log has to be looked at once more behind it.
+    pub(super) fn begin(&mut self, session: &Arc<Session>, task: &Waker) {
+        let place = match &self.0 {
+            Some((of, place)) if Arc::ptr_eq(of, session) => *place,
+            _ => session.ears.naps.fetch_add(1, Relaxed),
+        };
+        *self = Self(Some((session.clone(), place)));
+        session.ears.announce(Some((place, task.clone())));
+    }
+}
+
+impl Drop for Nap {
+    fn drop(&mut self) {
+        if let Some((session, place)) = &self.0 {
+            session.ears.tasks.lock().remove(place);
         }
     }
 }

@@ -56,9 +56,10 @@ impl Payload {
         matches!(self.0, Kind::Held(_))
     }
 
-    /// Its bytes where they lie, for a view of them; `None` if they were copied. As
-    /// [`Reply::as_ptr`](crate::Reply::as_ptr).
-    #[must_use]
+    /// The block where it lies, for a view of it ([`Reply::as_ptr`](crate::Reply::as_ptr)).
+    ///
+    /// # Errors
+    /// The bytes, if they were copied.
     pub fn into_view(self) -> Result<std::sync::Arc<Reply>, Box<[u8]>> {
         match self.0 {
             Kind::Copied(bytes) => Err(bytes),

@@ -26,9 +26,12 @@ mod publish;
 mod publisher;
 mod reader;
 mod remote;
+mod sheaf;
 mod subscription;
 mod tasks;
+mod typed;
 
+use ringfence_protocol::error::ErrorCode;
 use ringfence_protocol::log::{Keep, Position, Start, TopicOptions};
 
 pub(crate) use self::ears::{Ears, Hold};
@@ -40,7 +43,7 @@ pub(crate) use self::remote::Methods as BusMethods;
 use self::remote::RemoteTopic;
 pub use self::subscription::Subscription;
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Error, Outcome};
 use crate::method::Method;
 use crate::options::CallOptions;
 use crate::pending::Pending;
@@ -221,7 +224,14 @@ impl Topic {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub fn published(&self, pending: Pending) -> Result<Position, Error> {
-        self.position(&pending.wait()?)
+        match pending.wait() {
+            Err(error) if error.code() == ErrorCode::UnknownTopic => {
+                // The daemon has started anew: the next one is published there.
+                self.open_again()?;
+                Err(Error::Restarted { outcome: Outcome::NotStarted, pid: 0 })
+            }
+            reply => self.position(&reply?),
+        }
     }
 
     /// Publishes many messages one after another, without waiting for each.

@@ -7,7 +7,7 @@ use ringfence_protocol::message::Message;
 use crate::error::Error;
 
 /// Bytes before the payload of a message without ids.
-const HEAD: usize = 12;
+pub(super) const HEAD: usize = 12;
 
 /// A message to be published.
 ///

@@ -13,22 +13,23 @@ use std::sync::atomic::{
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use ringfence_protocol::api::bus::{MANY, PublishMany};
 use ringfence_protocol::error::ErrorCode;
 use ringfence_protocol::limits::INLINE_BYTES;
 use ringfence_protocol::log::{Policy, TopicOptions};
-use ringfence_protocol::message::Message as _;
+use ringfence_protocol::sys::fork::ForkStamp;
 use ringfence_protocol::wait::{Patience, Step};
 
 use super::Publication;
+use super::publish::HEAD;
 use super::remote::RemoteTopic;
+use super::sheaf::{SHEAF_BYTES, Sheaf};
 use crate::call::Request;
 use crate::error::{Error, Outcome};
 use crate::lane::{Held, Lane, Owner};
 use crate::method::Method;
 use crate::options::CallOptions;
 use crate::remote::Remote;
-use crate::room::Room;
+use crate::wait::CLOCK_EVERY;
 
 /// What became of the messages of one publisher, counted by whoever finds their answers.
 #[derive(Debug, Default)]
@@ -52,10 +53,6 @@ impl Tally {
         self.answered.fetch_add(count.into(), SeqCst);
     }
 }
-
-/// Payload bytes of a request of many messages: a few of them fit the arena, so that one is filled while
-/// others are served.
-const SHEAF_BYTES: usize = 12 * 1024;
 
 /// Looks for answers while the ring is full: some microseconds. Then the message goes the way of every call,
 /// which sleeps.
@@ -87,12 +84,15 @@ struct Posts {
     options: TopicOptions,
     tally: Arc<Tally>,
     posted: u64,
+    /// The process whose messages are counted.
+    stamp: ForkStamp,
 }
 
 impl Publisher {
     pub(super) fn remote(topic: RemoteTopic) -> Self {
         let (options, tally) = (topic.options(), Arc::default());
-        Self { inner: Inner::Remote(Posts { topic, options, tally, posted: 0 }) }
+        let stamp = ForkStamp::now();
+        Self { inner: Inner::Remote(Posts { topic, options, tally, posted: 0, stamp }) }
     }
 
     #[cfg(feature = "inproc")]
@@ -220,7 +220,7 @@ impl Posts {
 
     /// Submits what was gathered as one request.
     fn post_sheaf(&mut self, sheaf: &mut Sheaf) -> Result<(), Error> {
-        let count = sheaf.lens.len() as u32;
+        let count = sheaf.len();
         if count == 0 {
             return Ok(());
         }
@@ -237,11 +237,23 @@ impl Posts {
 
     #[inline]
     fn post(&mut self, message: &Publication<'_>) -> Result<(), Error> {
+        if self.stamp.is_child() {
+            return Err(Error::Forked);
+        }
         let (topic, tally) = (&self.topic, &self.tally);
         let remote = topic.remote();
         let posted = topic.request(message, |_, method, bytes| remote.post(method, bytes, tally));
+        if posted {
+            self.posted += 1;
+            return Ok(());
+        }
+        if message.payload().len() > INLINE_BYTES - HEAD && self.takes_sheaves(message) {
+            let mut sheaf = Sheaf::default();
+            sheaf.add(message);
+            return self.post_sheaf(&mut sheaf);
+        }
         self.posted += 1;
-        if posted { Ok(()) } else { self.post_slowly(message) }
+        self.post_slowly(message)
     }
 
     /// The ring is full, the message is large, or there is no lane: the way of every call.
@@ -257,15 +269,20 @@ impl Posts {
 
     /// Until every message is answered.
     fn wait(&self) -> Result<(), Error> {
+        if self.stamp.is_child() {
+            return Err(Error::Forked);
+        }
         let remote = self.topic.remote();
-        let mut patience = Patience::new(self.topic.client.spin());
+        let (mut patience, mut looks) = (Patience::new(self.topic.client.spin()), 0);
         let since = Instant::now();
         let limit = CallOptions::default();
         let timeout = self.topic.publish_timeout(&limit);
         while self.tally.answered.load(SeqCst) < self.posted {
             remote.collect_posts();
             let step = patience.step();
-            if step == Step::Look {
+            looks += 1;
+            // Who always spins looks around, too.
+            if step == Step::Look && looks % CLOCK_EVERY != 0 {
                 continue;
             }
             if let Some(session) = remote.current.load_full() {
@@ -283,83 +300,7 @@ impl Posts {
     }
 }
 
-/// Short messages of one kind on their way in one request.
-#[derive(Debug, Default)]
-struct Sheaf {
-    type_id: u16,
-    flags: u16,
-    lens: Vec<u32>,
-    payloads: Vec<u8>,
-    request: Vec<u8>,
-}
-
-impl Sheaf {
-    fn has_room_for(&self, message: &Publication<'_>) -> bool {
-        let same = (self.type_id, self.flags) == (message.kind(), message.flags());
-        let bytes = self.payloads.len() + message.payload().len();
-        self.lens.is_empty() || same && self.lens.len() < MANY && bytes <= SHEAF_BYTES
-    }
-
-    fn add(&mut self, message: &Publication<'_>) {
-        (self.type_id, self.flags) = (message.kind(), message.flags());
-        self.lens.push(message.payload().len() as u32);
-        self.payloads.extend_from_slice(message.payload());
-    }
-
-    fn clear(&mut self) {
-        self.lens.clear();
-        self.payloads.clear();
-    }
-
-    fn encode(&mut self, topic: u64) -> &[u8] {
-        let Self { type_id, flags, lens, payloads, request } = self;
-        request.clear();
-        let (type_id, flags) = (*type_id, *flags);
-        PublishMany { topic, type_id, flags, lens, payloads }.encode(request);
-        request
-    }
-}
-
 impl Remote {
-    /// Submits a request of many messages, and waits for room if there is none.
-    fn post_request(
-        self: &Arc<Self>,
-        method: &Method,
-        topic: u64,
-        sheaf: &mut Sheaf,
-        tally: &Arc<Tally>,
-    ) -> Result<(), Error> {
-        if self.stamp.is_child() {
-            return Err(Error::Forked);
-        }
-        let (options, count) = (CallOptions::default(), sheaf.lens.len() as u32);
-        let payload = sheaf.encode(topic);
-        let request = Request { method, payload, options: &options, turns: 0 };
-        let mut room: Option<Room> = None;
-        loop {
-            let index = self.lane_index();
-            let mut holder = self.lanes[index].hold();
-            let Some(lane) = holder.as_mut() else {
-                drop(holder);
-                self.ensure(index, None)?;
-                continue;
-            };
-            let (session, serial) = (lane.session.clone(), lane.serial);
-            let Some(number) = method.number(serial) else {
-                drop(holder);
-                self.resolve(method, &session)?;
-                continue;
-            };
-            let posted = lane.post_block(request, number, (tally, count), self);
-            self.lanes[index].let_go(holder, self);
-            if posted {
-                return Ok(());
-            }
-            let room = room.get_or_insert_with(|| Room::new(self.settings.spin));
-            room.wait(self, &request, serial, "the ring is full of messages")?;
-        }
-    }
-
     /// Submits a publish whose answer is only counted. `false`: there is no room, or no lane.
     #[inline]
     fn post(self: &Arc<Self>, method: &Method, bytes: &[u8], tally: &Arc<Tally>) -> bool {
@@ -425,35 +366,9 @@ impl Lane {
         false
     }
 
-    /// Submits a request whose payload lies in the arena: never in a segment, which a worker would read, and
-    /// later messages could go by it. `false`: there is no room for it now.
-    fn post_block(
-        &mut self,
-        request: Request<'_>,
-        number: u32,
-        (tally, count): (&Arc<Tally>, u32),
-        remote: &Arc<Remote>,
-    ) -> bool {
-        self.ring.unpark();
-        self.drain_some(remote);
-        let (payload, len) = (request.payload, request.payload.len());
-        if !self.has_room() || self.ring.outstanding() >= self.window() as u64 {
-            return false;
-        }
-        let Some(block) = self.ring.place(payload) else { return false };
-        let held = Held::Arena { block, len };
-        let Some(ticket) = self.submit(request.header(number, block, len), &[]) else {
-            self.give_back(held);
-            return false;
-        };
-        self.register(ticket, Owner::Post(tally.clone(), count), held);
-        self.ring_bell_if_due();
-        true
-    }
-
     /// Takes answers that are there, a few. Were there any?
     #[inline]
-    fn drain_some(&mut self, remote: &Arc<Remote>) -> bool {
+    pub(super) fn drain_some(&mut self, remote: &Arc<Remote>) -> bool {
         const SOME: usize = 32;
         let mut found = false;
         for _ in 0..SOME {

@@ -20,12 +20,13 @@ use ringfence_protocol::sys::futex::{self, Wait, Word};
 use ringfence_protocol::wait::{Patience, Step};
 
 use super::attach::{Attached, attach, attach_async};
-use super::ears::Hold;
+use super::ears::{Hold, Nap};
 use super::message::{Event, Message, Payload};
 use super::remote::RemoteTopic;
 use super::subscription::Time;
 use crate::error::Error;
 use crate::reply::Reply;
+use crate::wait::CLOCK_EVERY;
 
 /// A sleep lasts this long at most; then the control socket is looked at.
 const SLICE: Duration = Duration::from_millis(50);
@@ -42,6 +43,8 @@ pub(super) struct Reader {
     missed: AtomicU64,
     dropped: AtomicU64,
     closed: AtomicBool,
+    /// Threads that receive, or wait to.
+    threads: AtomicU32,
     /// Changed by `close`, for who sleeps.
     own: AtomicU32,
     attached: Mutex<Option<Attached>>,
@@ -75,6 +78,7 @@ impl Reader {
             missed: zero(),
             dropped: zero(),
             closed: AtomicBool::new(false),
+            threads: AtomicU32::new(0),
             own: AtomicU32::new(0),
             attached: Mutex::new(Some(attached)),
         }
@@ -94,6 +98,16 @@ impl Reader {
 
     pub(super) fn recv(&self, time: Time) -> Result<Event, Error> {
         let mut attached = self.attached(time)?;
+        self.next(&mut attached, time, false)
+    }
+
+    /// What is there now; never connects, and never waits.
+    pub(super) fn try_recv(&self) -> Result<Event, Error> {
+        let time = Time::new(Some(Duration::ZERO));
+        let mut attached = self.attached(time)?;
+        if attached.is_none() && !self.is_closed() {
+            return Err(time.over());
+        }
         self.next(&mut attached, time, false)
     }
 
@@ -152,6 +166,14 @@ impl Reader {
         }
     }
 
+    /// Tells tasks that a thread may have the log for long.
+    fn as_thread<T>(&self, receive: impl FnOnce() -> T) -> T {
+        self.threads.fetch_add(1, SeqCst);
+        let received = receive();
+        self.threads.fetch_sub(1, SeqCst);
+        received
+    }
+
     fn next(
         &self,
         holder: &mut MutexGuard<'_, Option<Attached>>,
@@ -162,7 +184,7 @@ impl Reader {
             return Err(Error::Closed);
         }
         let attached = self.attach_again(holder)?;
-        let event = self.wait(attached, time, signals);
+        let event = self.as_thread(|| self.wait(attached, time, signals));
         if attached.is_over {
             // Said once; the next receive subscribes again.
             **holder = None;
@@ -186,7 +208,12 @@ impl Reader {
         loop {
             let step = patience.step();
             looks += 1;
-            if step != Step::Look {
+            // Who always spins looks around, too.
+            let looks_around = step != Step::Look || looks % CLOCK_EVERY == 0;
+            if looks_around {
+                if self.is_closed() {
+                    return Err(Error::Closed);
+                }
                 if time.left().is_zero() {
                     return self.give_up(attached, time);
                 }
@@ -198,7 +225,7 @@ impl Reader {
                 attached.lull.found_after(looks);
                 return Ok(event);
             }
-            if step == Step::Look {
+            if !looks_around {
                 continue;
             }
             if let Some(event) = self.look_at_end(attached)? {
@@ -224,8 +251,11 @@ impl Reader {
         let slept = self.sleep(attached, time.left().min(SLICE));
         match slept {
             Wait::Interrupted if signals => return Err(time.over()),
-            Wait::TimedOut | Wait::Interrupted => attached.session.poll(),
-            Wait::Woken | Wait::Changed => {}
+            // That it was cut off is said on the control socket before it is woken.
+            Wait::Woken | Wait::Changed if attached.policy == Policy::Overwrite => {}
+            _ => {
+                let _or_another_thread_hears_it = attached.session.poll_if_free();
+            }
         }
         if self.closed.load(SeqCst) {
             return Err(Error::Closed);
@@ -253,8 +283,9 @@ impl Reader {
         }
         let Attached { session, number, inbox, policy, log, .. } = attached;
         let is_open = || !self.closed.load(Relaxed);
-        let mut missed = 0;
+        let (mut missed, mut has_moved) = (0, false);
         let moved = |counts: Counts, cursor| {
+            has_moved = true;
             if counts != Counts::default() {
                 missed += counts.missed;
                 self.dropped.fetch_add(counts.dropped, Relaxed);
@@ -268,8 +299,12 @@ impl Reader {
         let event =
             found.map(|found| found.map(|(event, in_place)| delivered(event, in_place, log)));
         if matches!(policy, Policy::Block { .. }) {
-            self.tell_room(attached);
-            if missed > 0 || matches!(event, Ok(None)) {
+            if has_moved {
+                self.tell_room(attached);
+            }
+            // Not in place of a message, which was stored before.
+            let is_lapped = missed > 0 && matches!(event, Ok(Some(Event::Overtaken { .. })));
+            if is_lapped || matches!(event, Ok(None)) {
                 self.hear_of_cut_off(attached, missed)?;
             }
         }
@@ -292,13 +327,9 @@ impl Reader {
     /// `lapped`: so many messages were missed right now, which nobody was told of yet.
     fn hear_of_cut_off(&self, attached: &mut Attached, lapped: u64) -> Result<(), Error> {
         let Attached { session, number, .. } = &*attached;
-        if session.ears.was_cut_off(*number).is_none() {
-            if lapped > 0 {
-                // Said before the message was written that was not to be missed.
-                session.poll();
-            } else {
-                let _or_another_thread_hears_it = session.poll_if_free();
-            }
+        // Said before the message was written that was not to be missed.
+        if lapped > 0 && session.ears.was_cut_off(*number).is_none() {
+            session.poll();
         }
         let Some(sequence) = session.ears.was_cut_off(*number) else { return Ok(()) };
         let here = attached.inbox.position();
@@ -339,35 +370,49 @@ impl Reader {
 
     /// The next event, for a task.
     pub(super) async fn recv_async(&self) -> Result<Event, Error> {
+        let mut nap = Nap::default();
         loop {
-            let found = std::future::poll_fn(|cx| self.poll(cx)).await;
+            let found = std::future::poll_fn(|cx| self.poll(cx, &mut nap)).await;
             match found {
                 Some(found) => return found,
                 None => {
                     // Said before: the daemon is another one.
                     let attached = attach_async(&self.topic, Start::Oldest, self.keep).await?;
-                    *self.attached.lock() = Some(attached);
+                    self.attached_by_task(attached);
                 }
             }
         }
     }
 
+    fn attached_by_task(&self, attached: Attached) {
+        let mut holder = self.attached.lock();
+        if holder.is_none() && !self.is_closed() {
+            *holder = Some(attached);
+            return;
+        }
+        // Another task was first, or it was closed meanwhile.
+        drop(holder);
+        attached.detach(&self.topic);
+    }
+
     /// `None`: it is attached to nothing.
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Error>>> {
+    fn poll(&self, cx: &mut Context<'_>, nap: &mut Nap) -> Poll<Option<Result<Event, Error>>> {
         if self.stamp.is_child() {
             return Poll::Ready(Some(Err(Error::Forked)));
         }
-        let Some(mut holder) = self.attached.try_lock() else {
-            let text = "a thread receives from this subscription: let either it or tasks do so";
-            return Poll::Ready(Some(Err(Error::invalid(text))));
-        };
-        if self.closed.load(SeqCst) {
+        if self.is_closed() {
             return Poll::Ready(Some(Err(Error::Closed)));
         }
+        if self.threads.load(SeqCst) > 0 {
+            let text = "a thread receives from this subscription: let either it or tasks do so";
+            return Poll::Ready(Some(Err(Error::invalid(text))));
+        }
+        // Of another task, for a moment.
+        let mut holder = self.attached.lock();
         let Some(attached) = holder.as_mut() else { return Poll::Ready(None) };
         let found = match self.look(attached) {
             Ok(None) => {
-                attached.session.ears.sleep_as_task(cx.waker());
+                nap.begin(&attached.session, cx.waker());
                 self.look(attached)
             }
             found => found,

@@ -26,7 +26,7 @@ enum Inner {
     #[cfg(feature = "inproc")]
     Inproc {
         topic: String,
-        subscription: ringfence_core::bus::Subscription,
+        subscription: Box<ringfence_core::bus::Subscription>,
     },
 }
 
@@ -55,7 +55,8 @@ impl Subscription {
 
     #[cfg(feature = "inproc")]
     pub(super) fn inproc(topic: &str, subscription: ringfence_core::bus::Subscription) -> Self {
-        Self { inner: Inner::Inproc { topic: topic.to_owned(), subscription } }
+        let (topic, subscription) = (topic.to_owned(), Box::new(subscription));
+        Self { inner: Inner::Inproc { topic, subscription } }
     }
 
     /// The topic's name.
@@ -132,6 +133,16 @@ impl Subscription {
             Inner::Remote(reader) => reader.recv_async().await,
             #[cfg(feature = "inproc")]
             Inner::Inproc { .. } => self.recv(None),
+        }
+    }
+
+    /// What is there now: never waits, and never connects. For bindings that hold a lock meanwhile.
+    #[doc(hidden)]
+    pub fn try_recv(&self) -> Result<Event, Error> {
+        match &self.inner {
+            Inner::Remote(reader) => reader.try_recv(),
+            #[cfg(feature = "inproc")]
+            Inner::Inproc { .. } => self.recv(Some(Duration::ZERO)),
         }
     }
 

@@ -13,7 +13,7 @@ use ringfence_protocol::ring::{Entry, Place, Request};
 
 use super::{Bench, Lane};
 use crate::inflight::{Around, Finished, InFlight, Reply, Words};
-use crate::workers::{Job, Payload, copy_aligned};
+use crate::workers::{Job, Payload, Task, copy_aligned};
 
 impl Lane {
     #[inline(never)]
@@ -36,7 +36,7 @@ impl Lane {
         let call = self.enter(request, inline, bench);
         let entry = call.entry;
         bench.handed_over = true;
-        if bench.workers.push(Job { call, payload }).is_err() {
+        if bench.workers.push(Job { call, task: Task::Run(payload) }).is_err() {
             let text = "too many heavy calls wait for a worker: try again, or raise [workers] queue or threads";
             self.end(entry, Err(&Error::new(ErrorCode::Backpressure, text)), bench);
         }
@@ -77,6 +77,7 @@ impl Lane {
         let call = Arc::new(InFlight {
             session: Arc::clone(&self.session),
             home: Arc::clone(&bench.inbox),
+            workers: Arc::downgrade(&bench.workers),
             lane: self.key,
             entry,
             ticket: request.ticket,

@@ -386,3 +386,25 @@ fn a_dead_subscriber_and_a_dead_daemon_leave_nothing() {
     assert_eq!(daemon.wait(), Some(0));
     assert_eq!(daemon.names(), Vec::<String>::new());
 }
+
+/// A sweep of the daemon comes only every 100 ms: a publish that is cut short by its topic's patience
+/// does not wait for one.
+#[test]
+fn the_end_of_a_patience_wakes_the_daemon() {
+    let daemon = start();
+    let client = client(&daemon);
+    let policy = Policy::Block { patience: Duration::from_millis(5) };
+    let topic = client.topic("t", options(policy, 2)).unwrap();
+    let waits = || {
+        let _laggard = topic.subscribe(Start::Newest, Keep::InLog).unwrap();
+        publish_all(&topic, 0..2);
+        let start = Instant::now();
+        publish(&topic, 2);
+        start.elapsed()
+    };
+    until("one is answered before a sweep can have come", || {
+        // If it is a sweep that answers, the second one waits for a whole interval.
+        waits();
+        waits() < Duration::from_millis(50)
+    });
+}

@@ -17,6 +17,7 @@ mod field_type;
 mod model;
 mod parse;
 pub mod record;
+mod topic;
 mod values;
 
 #[cfg(test)]
@@ -29,4 +30,5 @@ pub use field_type::FieldType;
 pub use model::{Contract, Field, MessageLayout, MessageType, Number, Rule, TagRanges};
 pub use parse::TypeError;
 pub use record::{Invalid, TypedMessage};
+pub use topic::topic;
 pub use values::{Datetime, Decimal, Json, U256, Uuid};

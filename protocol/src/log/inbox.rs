@@ -89,6 +89,9 @@ pub struct Counts {
     pub dropped: u64,
 }
 
+/// An event, and where its payload lies if it is held.
+pub type Found<H> = (Event, Option<InPlace<H>>);
+
 /// A log's reader with its store.
 #[derive(Debug)]
 pub struct Inbox<M> {
@@ -149,7 +152,7 @@ impl<M: Memory> Inbox<M> {
         may_go_on: impl Fn() -> bool,
         mut moved: impl FnMut(Counts, u64),
         hold: impl FnOnce(BlockUse, usize) -> Option<H>,
-    ) -> Result<Option<(Event, Option<InPlace<H>>)>, LogFault> {
+    ) -> Result<Option<Found<H>>, LogFault> {
         if self.buffer.reads_ahead() || !self.buffer.is_empty() {
             self.fill(may_go_on, moved)?;
             return Ok(self.buffer.pop().map(|event| (event, None)));

@@ -51,7 +51,7 @@ use std::fmt;
 
 pub use blocks::{BlockUse, Holds};
 pub use geometry::{LogGeometry, LogGeometryError};
-pub use inbox::{BufferError, Counts, Event, Inbox, Keep, Message};
+pub use inbox::{BufferError, Counts, Event, Found, Inbox, Keep, Message};
 pub use layout::{Envelope, header, slot};
 pub use options::{Policy, TopicOptions};
 pub use reader::{InPlace, LogError, LogFault, LogReader, Read, SeekError, Start};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LogGeometry, LogGeometryError};
+use super::{LogGeometry, LogGeometryError, slot};
 use crate::limits;
 
 /// What happens to a publish that would overwrite a message that a subscription has not read.
@@ -50,6 +50,20 @@ impl Default for TopicOptions {
 }
 
 impl TopicOptions {
+    /// For messages of up to so many bytes: in slots, or where that is too much for a slot each in a block,
+    /// of which there are eight.
+    #[must_use]
+    pub fn for_messages(slots: u32, longest: usize) -> Self {
+        const BLOCKS: u32 = 8;
+        let options = Self { slots, ..Self::default() };
+        if longest <= *limits::LOG_STRIDES.end() as usize - slot::REST {
+            return Self { payload_bytes: longest, ..options };
+        }
+        let block = longest.checked_next_multiple_of(limits::BLOCK_BYTES);
+        let block_bytes = block.and_then(|bytes| bytes.try_into().ok()).unwrap_or(u32::MAX);
+        Self { blocks: BLOCKS, block_bytes, ..options }
+    }
+
     /// The sizes of its log.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ __all__ = ["connect"]
 class InprocClient(ClientMethods, _Native):
     """A client whose core runs in this process. ``isinstance(client, ringfence.Client)`` holds."""
 
-    __slots__ = ("_vectors",)
+    __slots__ = ("_serving", "_vectors")
 
 
 def connect(*, timeout: Timeout = ..., spin: Spin = "adaptive", name: str | None = None) -> Client:

@@ -100,6 +100,20 @@ pub enum PublishError {
         /// Messages that the log holds.
         slots: u32,
     },
+    /// [`Policy::Block`](super::Policy::Block): as many publishes wait as the topic keeps.
+    #[error(
+        "{waiting} of {most} publishes wait for room in the topic, with {bytes} of {most_bytes} bytes: publish again later"
+    )]
+    QueueFull {
+        /// How many wait.
+        waiting: usize,
+        /// How many may.
+        most: usize,
+        /// Bytes of their payloads.
+        bytes: usize,
+        /// Bytes that these may have.
+        most_bytes: usize,
+    },
     /// Nobody has subscribed, and the message asked for somebody.
     #[error("nobody has subscribed to this topic")]
     NoSubscribers,
@@ -200,9 +214,9 @@ impl PublishError {
     pub fn into_error(self) -> Error {
         let code = match self {
             PublishError::TooLong(_) => ErrorCode::TooLarge,
-            PublishError::Backpressure { .. } | PublishError::Held { .. } => {
-                ErrorCode::Backpressure
-            }
+            PublishError::Backpressure { .. }
+            | PublishError::Held { .. }
+            | PublishError::QueueFull { .. } => ErrorCode::Backpressure,
             PublishError::NoSubscribers => ErrorCode::NoSubscribers,
             PublishError::Closed => ErrorCode::ShuttingDown,
         };

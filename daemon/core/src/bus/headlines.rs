@@ -52,22 +52,28 @@ impl Headlines {
         !self.any.load(Ordering::Acquire)
     }
 
-    /// The first publish waits in this topic.
+    /// Publishes wait in this topic. Under the topic's lock, as the next.
     pub(super) fn add_queue(&self, topic: u32) {
-        self.queues.lock().push(topic);
+        let mut queues = self.queues.lock();
+        if !queues.contains(&topic) {
+            queues.push(topic);
+        }
         self.any_queue.store(true, Ordering::Release);
     }
 
-    /// Lets `is_done` look at each topic in which publishes wait; those that are done are forgotten.
-    pub(super) fn look_at_queues(&self, mut is_done: impl FnMut(u32) -> bool) {
-        if !self.any_queue.load(Ordering::Acquire) {
-            return;
-        }
-        let queues = std::mem::take(&mut *self.queues.lock());
-        let left: Vec<u32> = queues.into_iter().filter(|topic| !is_done(*topic)).collect();
+    /// None waits there any more.
+    pub(super) fn forget_queue(&self, topic: u32) {
         let mut queues = self.queues.lock();
-        queues.extend(left);
+        queues.retain(|other| *other != topic);
         self.any_queue.store(!queues.is_empty(), Ordering::Release);
+    }
+
+    /// The topics in which publishes wait. They stay: whoever else asks finds them too.
+    pub(super) fn queues(&self) -> Vec<u32> {
+        match self.any_queue.load(Ordering::Acquire) {
+            false => Vec::new(),
+            true => self.queues.lock().clone(),
+        }
     }
 
     /// Moves them into `topics`, which is empty.

@@ -10,17 +10,21 @@
 //!   ([`Policy::Block`], [`Policy::Reject`]), and then no longer than the topic's patience.
 //! * **Whoever waits is woken** when the subscription or the bus is closed, in whichever order.
 //!   After [`Subscription::close`] has returned nothing more is received from it.
-//! * Any thread may do anything at any time. Nobody sleeps and looks again: who waits sleeps until
-//!   somebody has news.
+//! * Any thread may do anything at any time. A thread that waits sleeps until somebody has news;
+//!   what waits for another process holds no thread, and whoever serves sessions looks at it
+//!   ([`Bus::serve_queues`], [`Bus::tell_elsewhere`]).
 //!
-//! What it does not do: IPC (the daemon puts topics into segments), messages larger than a slot of
-//! the topic's log, access control, requests and replies, other machines.
+//! What it does not do: IPC (the daemon puts topics into segments), know who may do what (it asks the
+//! [`Carrier`]), requests and replies, other machines.
 //!
 //! # Rooms
 //!
-//! `name`, `limits` and `options` say what a topic may be, `topic` is the sequencer: the one writer
-//! of the topic's log, behind a lock. `place` is what it knows of a subscription; `subscription`
-//! reads the log without the lock, into its own bounded store if it has one (protocol, `log`). `error` has what can go wrong.
+//! `name`, `limits` and `options` say what a topic may be, `topic` is its face. `sequencer` is the one
+//! writer of the topic's log, behind a lock; `room` is who is in a message's way and the threads that
+//! wait for that, `queue` the calls of other processes that do. `place` is what a topic knows of a
+//! subscription; `subscription` reads the log without the lock, into its own bounded store if it has
+//! one (protocol, `log`). `headlines` are the topics that somebody is still to look at. `engine` is
+//! all of it for sessions of other processes. `error` has what can go wrong.
 //!
 //! ```
 //! use std::time::Duration;
@@ -43,6 +47,8 @@ mod name;
 mod options;
 mod place;
 mod queue;
+mod room;
+mod sequencer;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -67,8 +73,8 @@ pub use self::limits::Limits;
 use self::name::check_name;
 pub use self::options::Outgoing;
 pub use self::place::Elsewhere;
+use self::sequencer::NewTopic;
 pub use self::subscription::Subscription;
-use self::topic::NewTopic;
 pub use self::topic::{Attached, Topic};
 
 /// Names of existing topics that an error lists.
@@ -231,17 +237,17 @@ impl<M: Memory> Bus<M> {
         self.shared.headlines.take(scratch);
         for number in scratch.drain(..) {
             if let Some(topic) = self.numbered(number) {
-                topic.tell_elsewhere();
+                topic.sequencer().tell_elsewhere();
             }
         }
     }
 
     /// Publishes what has room by now, and cuts off who was in the way for too long. To be called when a
-    /// subscription elsewhere may have read on, and often.
-    pub fn serve_queues(&self) {
-        self.shared.headlines.look_at_queues(|number| {
-            self.numbered(number).is_none_or(|topic| topic.serve_queue(Instant::now()))
-        });
+    /// subscription elsewhere may have read on, and no later than this says: then the next patience ends.
+    pub fn serve_queues(&self) -> Option<Instant> {
+        let queues = self.shared.headlines.queues();
+        let topics = queues.into_iter().filter_map(|number| self.numbered(number));
+        topics.filter_map(|topic| topic.sequencer().serve_queue(Instant::now())).min()
     }
 
     /// Ends all topics: nothing can be published any more, subscriptions deliver what is left and
@@ -253,7 +259,7 @@ impl<M: Memory> Bus<M> {
             topics.by_name.values().cloned().collect()
         };
         for topic in topics {
-            topic.close();
+            topic.sequencer().close();
         }
     }
 }

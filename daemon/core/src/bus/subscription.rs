@@ -14,7 +14,7 @@ use ringfence_protocol::memory::{Heap, Memory};
 
 use super::error::RecvError;
 use super::place::{Place, Standing};
-use super::topic::Sequencer;
+use super::sequencer::Sequencer;
 
 /// A subscription. It ends when it is dropped.
 pub struct Subscription<M: Memory = Heap> {

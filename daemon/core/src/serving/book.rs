@@ -8,6 +8,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringfence_protocol::api::serving::{self as api, Services, Taken, Wanted};
 use ringfence_protocol::error::{Error, ErrorCode};
@@ -20,6 +21,7 @@ use crate::engine::{Call, Stop};
 /// A request that nobody has taken.
 #[derive(Debug)]
 struct Queued {
+    session: u64,
     call: Deferred,
     payload: Vec<u8>,
     /// It may wait for a server.
@@ -64,7 +66,8 @@ pub(super) struct Book {
     running: HashMap<u64, Running>,
     /// How many takes of each session wait.
     takes: HashMap<u64, usize>,
-    /// The last number that was given to a handle or a request.
+    /// The last number that was given to a handle or a request. It starts at the time, so that a number
+    /// of an earlier daemon means nothing in the next.
     last: u64,
     queued_bytes: usize,
     bounds: Bounds,
@@ -86,7 +89,7 @@ impl Book {
             handles: HashMap::new(),
             running: HashMap::new(),
             takes: HashMap::new(),
-            last: 0,
+            last: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_nanos() as u64),
             queued_bytes: 0,
             bounds,
         }
@@ -140,9 +143,15 @@ impl Book {
     }
 
     /// A request, for which there is room.
-    pub(super) fn ask(&mut self, name: &str, wait: bool, payload: Vec<u8>, call: Deferred) {
+    pub(super) fn ask(
+        &mut self,
+        session: u64,
+        api::Request { wait, name, payload }: api::Request<'_>,
+        call: Deferred,
+    ) {
         self.queued_bytes += payload.len();
-        let queued = Queued { call, payload, wait, begun: false };
+        let payload = payload.to_vec();
+        let queued = Queued { session, call, payload, wait, begun: false };
         self.services.entry(name.into()).or_default().queue.push_back(queued);
         self.bring_together(name);
     }
@@ -314,7 +323,7 @@ impl Book {
         Ok(Wanted { wanted, time_left_us: if wanted { left_us(call) } else { 0 } })
     }
 
-    /// A session is over: it serves nothing, waits for nothing, and answers nothing.
+    /// A session is over: it asks for nothing, serves nothing, waits for nothing, and answers nothing.
     pub(super) fn leave(&mut self, session: u64) {
         let mut names: Vec<Arc<str>> = Vec::new();
         for (_, (_, name)) in self.handles.extract_if(|_, (of, _)| *of == session) {
@@ -325,6 +334,14 @@ impl Book {
             names.push(name);
         }
         self.takes.remove(&session);
+        for (name, service) in &mut self.services {
+            if service.queue.iter().any(|request| request.session == session) {
+                for request in extract(&mut service.queue, |request| request.session == session) {
+                    self.queued_bytes -= request.payload.len();
+                }
+                names.push(name.clone());
+            }
+        }
         for (_, gone) in self.running.extract_if(|_, running| running.session == session) {
             if let Some(service) = self.services.get_mut(&gone.name) {
                 service.running -= 1;

@@ -42,11 +42,11 @@ impl Serving {
     }
 
     fn ask(&self, call: &mut Call<'_>) -> Result<(), Error> {
-        let api::Request { wait, name, payload } = call.request()?;
-        check_name(name)?;
+        let request: api::Request<'_> = call.request()?;
+        check_name(request.name)?;
         let mut book = self.book.lock();
-        book.make_room(name, wait, payload.len())?;
-        book.ask(name, wait, payload.to_vec(), call.defer()?);
+        book.make_room(request.name, request.wait, request.payload.len())?;
+        book.ask(call.session(), request, call.defer()?);
         Ok(())
     }
 

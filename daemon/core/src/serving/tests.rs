@@ -286,6 +286,18 @@ fn a_request_may_wait_for_its_server() {
 }
 
 #[test]
+fn nothing_is_kept_of_a_caller_that_is_gone() {
+    let engine = engine();
+    let request = Request { wait: true, name: "pricing.quote", payload: &[0; 900] };
+    let (_, asked) = call(&engine, 99, api::CALL, &request).unwrap();
+    assert_eq!(list(&engine).1, [0, 0, 1, 0, 0, 0]);
+    engine.session_ended(99);
+    assert_eq!(Arc::strong_count(&asked), 1, "the engine has let go");
+    assert_eq!(list(&engine).0, "");
+    call(&engine, 98, api::CALL, &request).unwrap();
+}
+
+#[test]
 fn withdrawing_ends_the_takes_and_lets_answers_through() {
     let engine = engine();
     let handle = serve(&engine, 1, "pricing.quote");

@@ -4,6 +4,7 @@
 mod defects;
 mod ending;
 mod policies;
+mod queue;
 mod starts;
 
 use std::collections::HashMap;
