@@ -70,11 +70,11 @@ fn a_true_story_is_believed() {
     lapped[1].truncate(4);
     assert_eq!(verdict(lapped), Vec::<String>::new());
     // Cut off, and the daemon died before it could be told.
-    let mut unheard = story(BLOCK);
-    unheard[1].insert(0, Record::Overtaken { topic: BLOCK, subscription: 1, missed: 4 });
-    unheard[1].pop();
+    let publisher = (0..30).map(|n| published(BLOCK, n));
     let later = Record::Published { topic: BLOCK, number: 50, epoch: EPOCH + 1, sequence: 0 };
-    unheard[0].push(later);
+    let mut reader: Vec<_> = (0..30).map(|n| received(BLOCK, seen(n))).collect();
+    reader[20] = Record::Overtaken { topic: BLOCK, subscription: 1, missed: 1 };
+    let unheard = [publisher.chain([later]).collect(), reader];
     assert_eq!(verdict(unheard), Vec::<String>::new());
     // Cut off and told so, and a publish of unknown outcome.
     let mut cut_off = story(BLOCK);
@@ -183,13 +183,19 @@ fn a_publish_that_raised_and_took_effect_is_found() {
 
 #[test]
 fn a_loss_that_the_policy_forbids_is_found() {
+    // Of forty messages, far behind where it began.
     let lapped = |topic| {
-        move |_: &mut Vec<Record>, reader: &mut Vec<Record>| {
-            reader[4] = Record::Overtaken { topic, subscription: 1, missed: 1 };
-        }
+        let publisher = (0..40).map(|n| published(topic, n)).collect();
+        let mut reader: Vec<_> = (0..40).map(|n| received(topic, seen(n))).collect();
+        reader[20] = Record::Overtaken { topic, subscription: 1, missed: 1 };
+        reader.push(closed(topic, 39, 1));
+        verdict([publisher, reader])
     };
-    found(REJECT, "lost 1", lapped(REJECT));
-    found(BLOCK, "lost 1 before 7:5 and reads on", lapped(BLOCK));
+    for topic in [REJECT, BLOCK] {
+        let faults = lapped(topic);
+        assert!(faults.len() == 1 && faults[0].contains("lost 1 before 7:21 of 39"), "{faults:#?}");
+    }
+    assert_eq!(lapped(OVERWRITE), Vec::<String>::new());
     let cut_off = |topic, at| {
         move |_: &mut Vec<Record>, reader: &mut Vec<Record>| {
             reader.truncate(4);

@@ -199,10 +199,14 @@ fn whose(record: &Record) -> Option<(usize, u64)> {
 struct Reader {
     /// Epoch and sequence behind what it had; `None` until it had something in this run of the daemon.
     next: Option<(u64, u64)>,
-    /// Missed since then.
+    /// Where it began, if it had something.
+    first: Option<u64>,
+    /// Missed since what it had last.
     skipped: u64,
     received: u64,
     missed: u64,
+    /// Lost, and only the end of the daemon excuses it.
+    unheard: Option<String>,
 }
 
 impl Reader {
@@ -214,16 +218,18 @@ impl Reader {
             Record::Overtaken { missed, .. } => {
                 self.skipped += missed;
                 self.missed += missed;
-                let may_lose = policy != Policy::Reject && missed > 0;
-                (!may_lose).then(|| format!("lost {missed} before {:?}", self.next))
+                (missed == 0).then(|| format!("missed nothing before {:?}", self.next))
             }
             Record::CutOff { at, missed, .. } => self.cut_off(policy, at, missed),
             Record::Restarted { .. } => {
                 let unread = self.unread(topic, logs);
-                (self.next, self.skipped) = (None, 0);
+                *self = Self { received: self.received, missed: self.missed, ..Self::default() };
                 unread
             }
             Record::Closed { received, missed, drained, .. } => {
+                if let Some(lost) = self.unheard.take() {
+                    return Some(lost);
+                }
                 let (counted, seen) = ((received, missed), (self.received, self.missed));
                 if counted != seen {
                     return Some(format!("counts (received, missed) {counted:?}, seen {seen:?}"));
@@ -244,12 +250,24 @@ impl Reader {
         if !right {
             return Some(format!("{epoch}:{sequence} after {next:?} and {skipped} missed"));
         }
-        // Cut off, and the daemon died before that was heard: nothing was added to the log then.
+        let first = *self.first.get_or_insert(sequence - skipped);
+        if skipped == 0 || policy == Policy::Overwrite {
+            return None;
+        }
+        // Gone before it came: its block was used again, and it began with what was left.
+        if sequence <= first + u64::from(slots) {
+            return None;
+        }
+        // Cut off, and the daemon died before that was heard: nothing was added to the log then, and
+        // that the daemon is gone is said behind it.
+        let last = *logs.get(&(topic, epoch))?.last_key_value()?.0;
+        let lost = format!("lost {skipped} before {epoch}:{sequence} of {last} and reads on");
+        if policy == Policy::Reject || sequence + u64::from(slots) <= last {
+            return Some(lost);
+        }
         let is_over = logs.keys().any(|(_, other)| *other > epoch);
-        let last = logs.get(&(topic, epoch))?.last_key_value()?.0;
-        let unheard = is_over && sequence + u64::from(slots) > *last;
-        let lost = skipped > 0 && policy != Policy::Overwrite && !unheard;
-        lost.then(|| format!("lost {skipped} before {epoch}:{sequence} and reads on"))
+        self.unheard = (!is_over).then_some(lost);
+        None
     }
 
     fn cut_off(&mut self, policy: Policy, at: u64, missed: u64) -> Option<String> {

@@ -7,6 +7,7 @@ mod deferred;
 #[cfg(feature = "vectors")]
 mod engines;
 mod hostile;
+mod hostile_topics;
 mod metrics;
 mod pages;
 mod raw;
