@@ -174,6 +174,8 @@ def gunicorn(
         log = folder / "log"
         clean = {k: v for k, v in os.environ.items() if not k.startswith("RINGFENCE_")}
         here = ["--bind", f"unix:{folder}/web", "--no-control-socket"]
+        # A worker that is being started while the master is told to end may miss it.
+        here += ["--graceful-timeout", "5"]
         with log.open("wb") as output:
             master = subprocess.Popen(
                 [sys.executable, "-m", *command, *here],

@@ -94,7 +94,7 @@ pub const LOG_BLOCKS: std::ops::RangeInclusive<u32> = 0..=65_536;
 pub const LOG_BLOCK_BYTES: std::ops::RangeInclusive<u32> = 4096..=268_435_456;
 
 /// Messages of a subscription's own buffer.
-pub const BUFFERED: std::ops::RangeInclusive<usize> = 1..=1 << 16;
+pub const BUFFERED: std::ops::RangeInclusive<usize> = 1..=65_536;
 
 /// Bytes of one broadcast log.
 pub const LOG_BYTES: usize = 1 << 30;
