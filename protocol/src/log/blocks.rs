@@ -112,10 +112,9 @@ impl Blocks {
     }
 
     /// Takes the oldest block of which `is_free` says so, given its message and its use; each is asked
-    /// for once. `None`: none is.
+    /// for once. `None`: none is. The block is in no book until it is entered or given back.
     pub(super) fn take(
         &mut self,
-        sequence: u64,
         mut is_free: impl FnMut(u64, BlockUse) -> bool,
     ) -> Option<BlockUse> {
         for _ in 0..self.by_age.len() {
@@ -126,9 +125,18 @@ impl Blocks {
                 continue;
             }
             of.generation = of.generation.wrapping_add(u32::from(before.is_some()));
-            self.by_age.push_back(Used { of, sequence: Some(sequence) });
             return Some(of);
         }
         None
+    }
+
+    /// It was taken, and this message is in it now.
+    pub(super) fn enter(&mut self, of: BlockUse, sequence: u64) {
+        self.by_age.push_back(Used { of, sequence: Some(sequence) });
+    }
+
+    /// It was taken, and no message names it.
+    pub(super) fn give_back(&mut self, of: BlockUse) {
+        self.by_age.push_front(Used { of, sequence: None });
     }
 }

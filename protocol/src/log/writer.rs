@@ -137,27 +137,37 @@ impl<M: Memory> LogWriter<M> {
         if len > max {
             return Err(TooLong { len, max }.into());
         }
-        let fits = len <= self.geometry.payload_bytes();
-        let block = if fits { None } else { Some(self.take_block(keeps)?) };
+        if len <= self.geometry.payload_bytes() {
+            return Ok(self.enter(Head::new(len as u32, envelope), payload));
+        }
+        let of = self.take_block(keeps)?;
+        self.memory.write_block(self.geometry.block(of.block), payload);
+        Ok(self.write_taken(envelope, of, len))
+    }
+
+    /// Writes a message whose payload of so many bytes was copied into a block that was
+    /// [taken](Self::take_block) for it. Its position.
+    pub fn write_taken(&mut self, envelope: Envelope, of: BlockUse, len: usize) -> Position {
+        self.blocks.enter(of, self.next);
+        let head = Head::new(len as u32, envelope).in_block();
+        self.enter(head, &of.word().to_le_bytes())
+    }
+
+    /// Writes the next slot.
+    #[inline]
+    fn enter(&mut self, head: Head, payload: &[u8]) -> Position {
         let position = self.next();
         let at = self.geometry.slot(position.sequence);
-        let head = Head::new(len as u32, envelope);
         // O, pairs with P: who copies a word stored below sees the mark when it looks again.
         self.prepare();
         self.memory.fence(Ordering::Release);
-        match block {
-            None => self.fill(at, head, payload),
-            Some(of) => {
-                self.memory.write_block(self.geometry.block(of.block), payload);
-                self.fill(at, head.in_block(), &of.word().to_le_bytes());
-            }
-        }
+        self.fill(at, head, payload);
         (self.next, self.prepared) = (position.sequence.wrapping_add(1), false);
         // Q, pairs with R: the words above happen before a reader sees this one.
         self.memory.store_release(at + slot::SEQ, self.next);
         // S, pairs with T: who joins finds all messages below.
         self.memory.store_release(header::NEXT, self.next);
-        Ok(position)
+        position
     }
 
     /// Is there a block for a long message: one that was never used, or that `is_free` by the message in
@@ -167,7 +177,13 @@ impl<M: Memory> LogWriter<M> {
         self.blocks.any(is_free)
     }
 
-    fn take_block(
+    /// Takes a block as [`write`](Self::write) does, for who copies a long payload while others write: the
+    /// message that was in it is gone, and nobody else gets it until it is [written](Self::write_taken) or
+    /// [given back](Self::give_back).
+    ///
+    /// # Errors
+    /// [`WriteError::Held`]: there is none.
+    pub fn take_block(
         &mut self,
         mut keeps: impl FnMut(u64, BlockUse) -> bool,
     ) -> Result<BlockUse, WriteError> {
@@ -186,7 +202,12 @@ impl<M: Memory> LogWriter<M> {
             memory.fence(Ordering::SeqCst);
             !keeps(sequence, of)
         };
-        blocks.take(*next, is_free).ok_or(WriteError::Held { held: geometry.blocks })
+        blocks.take(is_free).ok_or(WriteError::Held { held: geometry.blocks })
+    }
+
+    /// A block that was taken is not needed after all.
+    pub fn give_back(&mut self, of: BlockUse) {
+        self.blocks.give_back(of);
     }
 
     /// Writes all of a slot but its `seq`. The first line comes last, right before `seq`: readers

@@ -83,7 +83,10 @@ impl<M: Memory> Topics<M> {
 
 impl<M: Memory> Reservation<'_, M> {
     /// The log is there: the topic is entered, with the next number.
-    pub(super) fn fill(mut self, writer: LogWriter<M>) -> Result<Topic<M>, TopicError> {
+    pub(super) fn fill(mut self, writer: LogWriter<M>) -> Result<Topic<M>, TopicError>
+    where
+        M: Clone,
+    {
         let shared = self.shared;
         let mut topics = shared.topics.lock();
         if topics.closed {

@@ -163,7 +163,10 @@ impl<M: Memory> Bus<M> {
         name: &str,
         options: TopicOptions,
         make: impl FnOnce(usize) -> Result<M, Error>,
-    ) -> Result<Topic<M>, TopicError> {
+    ) -> Result<Topic<M>, TopicError>
+    where
+        M: Clone,
+    {
         check_name(name)?;
         let geometry = options.geometry()?;
         let reservation = match self.shared.open(name, options, geometry.bytes() as u64)? {

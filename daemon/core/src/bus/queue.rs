@@ -180,6 +180,7 @@ impl<M: Memory> Sequencer<M> {
         (state.queue.len() > 0).then_some(now)
     }
 
+    /// A long payload is copied under the lock: who waits keeps its place in the order.
     fn answer(&self, state: &mut State<M>, queued: Queued) {
         let Queued { outgoing, payload, deferred, .. } = queued;
         let written =

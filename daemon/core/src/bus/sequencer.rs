@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use ringfence_protocol::log::{
-    Envelope, LogGeometry, LogReader, LogWriter, Policy, Position, Start, TooLong, TopicOptions,
+    BlockUse, Envelope, LogGeometry, LogReader, LogWriter, Policy, Position, Start, TooLong,
+    TopicOptions, WriteError,
 };
 use ringfence_protocol::memory::Memory;
 
@@ -33,6 +34,8 @@ pub(super) struct Sequencer<M: Memory> {
     pub(super) options: TopicOptions,
     pub(super) geometry: LogGeometry,
     pub(super) most_subscriptions: usize,
+    /// The log's, for who copies without the lock.
+    pub(super) memory: M,
     pub(super) state: Mutex<State<M>>,
     /// For subscriptions: something was published, or has ended.
     pub(super) news: Condvar,
@@ -95,9 +98,12 @@ pub(super) struct NewTopic<'n, M> {
 }
 
 impl<M: Memory> Sequencer<M> {
-    pub(super) fn new(new: NewTopic<'_, M>) -> Self {
+    pub(super) fn new(new: NewTopic<'_, M>) -> Self
+    where
+        M: Clone,
+    {
         let NewTopic { name, number, options, writer, most_subscriptions, headlines } = new;
-        let (geometry, first) = (writer.geometry(), writer.next());
+        let (geometry, first, memory) = (writer.geometry(), writer.next(), writer.memory().clone());
         let state = State {
             writer,
             places: Vec::new(),
@@ -115,6 +121,7 @@ impl<M: Memory> Sequencer<M> {
             options,
             geometry,
             most_subscriptions,
+            memory,
             state: Mutex::new(state),
             news: Condvar::new(),
             room: Condvar::new(),
@@ -199,19 +206,53 @@ impl<M: Memory> Sequencer<M> {
         timestamp: u64,
     ) -> Result<Position, PublishError> {
         self.check_length(outgoing)?;
+        let need = self.needs(outgoing.payload);
         let mut state = self.state.lock();
         state.writer.expect();
+        if let Policy::Block { patience } = self.options.policy {
+            self.wait_for_room(&mut state, need, patience)?;
+        } else if need.block {
+            return self.publish_apart(state, outgoing, timestamp);
+        }
+        self.may_write(&mut state, outgoing)?;
+        self.write(&mut state, outgoing, timestamp)
+    }
+
+    /// Copies a long payload without the lock, so that nobody waits for that: its block is taken before,
+    /// its position given afterwards, as is the last word on whether it may be written. Not where
+    /// publishes wait: there one that came meanwhile would wait behind this one, and be published before.
+    fn publish_apart(
+        &self,
+        mut state: MutexGuard<'_, State<M>>,
+        outgoing: &Outgoing<'_>,
+        timestamp: u64,
+    ) -> Result<Position, PublishError> {
+        self.may_write(&mut state, outgoing)?;
+        let of = self.with_keeps(&mut state, |writer, keeps| writer.take_block(keeps))?;
+        drop(state);
+        self.memory.write_block(self.geometry.block(of.block), outgoing.payload);
+        let mut state = self.state.lock();
+        if let Err(refused) = self.may_write(&mut state, outgoing) {
+            state.writer.give_back(of);
+            return Err(refused);
+        }
+        let (envelope, len) = (stamped(outgoing, timestamp), outgoing.payload.len());
+        let position = state.writer.write_taken(envelope, of, len);
+        self.tell(&state);
+        Ok(position)
+    }
+
+    fn may_write(&self, state: &mut State<M>, outgoing: &Outgoing<'_>) -> Result<(), PublishError> {
         if state.closed {
             return Err(PublishError::Closed);
         }
-        match self.options.policy {
-            Policy::Overwrite => {}
-            Policy::Reject => self.refuse_if_behind(&mut state)?,
-            Policy::Block { patience } => {
-                self.wait_for_room(&mut state, self.needs(outgoing.payload), patience)?;
-            }
+        if outgoing.must_be_heard && state.places.is_empty() {
+            return Err(PublishError::NoSubscribers);
         }
-        self.write(&mut state, outgoing, timestamp)
+        match self.options.policy {
+            Policy::Reject => self.refuse_if_behind(state),
+            _ => Ok(()),
+        }
     }
 
     /// All of them fit a slot, so none fails behind the first.
@@ -242,26 +283,42 @@ impl<M: Memory> Sequencer<M> {
         if outgoing.must_be_heard && state.places.is_empty() {
             return Err(PublishError::NoSubscribers);
         }
+        let (envelope, payload) = (stamped(outgoing, timestamp), outgoing.payload);
+        let position = if self.needs(payload).block {
+            self.with_keeps(state, |writer, keeps| writer.write(envelope, payload, keeps))?
+        } else {
+            state.writer.write(envelope, payload, |_, _| false)?
+        };
+        self.tell(state);
+        Ok(position)
+    }
+
+    /// Lets the writer take a block, and ask what is kept: by who has not read it, where nothing may be
+    /// lost; by who reads it elsewhere, or has left and reads on.
+    fn with_keeps<T>(
+        &self,
+        state: &mut State<M>,
+        take: impl FnOnce(&mut LogWriter<M>, &dyn Fn(u64, BlockUse) -> bool) -> Result<T, WriteError>,
+    ) -> Result<T, PublishError> {
         let counts = self.options.policy != Policy::Overwrite;
-        if self.needs(outgoing.payload).block {
-            // Once for all blocks that are looked at.
-            state.forget_departed();
-            if counts {
-                state.look_at_cursors();
-            }
+        // Once for all blocks that are looked at.
+        state.forget_departed();
+        if counts {
+            state.look_at_cursors();
         }
         let State { writer, places, departed, floor, .. } = state;
-        // By who has not read it, where nothing may be lost: cheap, so that is asked first. By who reads
-        // it elsewhere, or has left and reads on.
         let keeps = |sequence, of| counts && sequence >= *floor || is_held(places, departed, of);
-        let position = writer.write(stamped(outgoing, timestamp), outgoing.payload, keeps)?;
+        Ok(take(writer, &keeps)?)
+    }
+
+    /// Something was published.
+    fn tell(&self, state: &State<M>) {
         if state.sleepers > 0 {
             self.news.notify_all();
         }
         if state.elsewhere > 0 && !self.unheard.swap(true, Ordering::Relaxed) {
             self.headlines.add(self.number);
         }
-        Ok(position)
     }
 
     /// Takes a subscription out; whoever waits for it, or in it, looks again.

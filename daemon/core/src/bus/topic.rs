@@ -71,7 +71,10 @@ impl<M: Memory> Drop for Attached<M> {
 }
 
 impl<M: Memory> Topic<M> {
-    pub(super) fn new(new: NewTopic<'_, M>) -> Self {
+    pub(super) fn new(new: NewTopic<'_, M>) -> Self
+    where
+        M: Clone,
+    {
         Self { sequencer: Arc::new(Sequencer::new(new)) }
     }
 
@@ -93,7 +96,7 @@ impl<M: Memory> Topic<M> {
     where
         M: Clone,
     {
-        self.sequencer.state.lock().writer.memory().clone()
+        self.sequencer.memory.clone()
     }
 
     /// Its name.

@@ -47,6 +47,34 @@ fn a_block_is_asked_for_without_taking_it() {
     }
 }
 
+/// Between the two steps others write, and take other blocks; the position is given at the end.
+#[test]
+fn a_block_is_taken_now_and_written_later() {
+    let mut writer = log(0);
+    for number in 0..3 {
+        writer.write(envelope(number), &payload(number, true), |_, _| false).unwrap();
+    }
+    let mut late = LogReader::open(writer.memory().clone()).unwrap();
+    let given_back = writer.take_block(|_, _| false).unwrap();
+    let taken = writer.take_block(|_, _| false).unwrap();
+    assert_eq!((given_back.block, taken), (0, BlockUse { block: 1, generation: 1 }));
+    writer.give_back(given_back);
+    assert_eq!(late.read(&mut Vec::new()), Ok(Read::Overtaken { missed: 2 }), "their messages");
+    writer.memory().write_block(SIZES.block(taken.block), &payload(7, true));
+    for number in 3..5 {
+        writer.write(envelope(number), &payload(number, true), |_, _| false).unwrap();
+    }
+    let none = writer.take_block(|_, of| of.block == 0).map(|of| of.block);
+    assert_eq!(none, Ok(2), "not the one that is being filled");
+    let len = payload(7, true).len();
+    assert_eq!(writer.write_taken(envelope(7), taken, len).sequence, 5);
+    let mut reader = LogReader::open(writer.memory().clone()).unwrap();
+    reader.seek(Start::At(Position { epoch: EPOCH, sequence: 5 })).unwrap();
+    let mut read = Vec::new();
+    assert!(matches!(reader.read(&mut read), Ok(Read::Message { .. })));
+    assert_eq!(read, payload(7, true));
+}
+
 /// A hold names its subscription, its block and its use: no other one keeps a block.
 #[test]
 fn only_the_exact_hold_counts() {

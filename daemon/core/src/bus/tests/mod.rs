@@ -1,6 +1,7 @@
 //! The bus against an oracle that knows what was published. Every wait is for a condition, with a
 //! bound that only a broken bus reaches.
 
+mod apart;
 mod defects;
 mod elsewhere;
 mod ending;
