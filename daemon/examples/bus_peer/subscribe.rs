@@ -72,13 +72,14 @@ impl<'p> Reader<'p> {
         let mut life = self.random.below(LIFE);
         let mut drained = false;
         while life > 0 && !drained {
+            // Publishers have ended before: what is not there then does not come.
+            let was_over = is_over();
             match from.recv(Some(RECEIVE)) {
                 Ok(event) => {
                     life -= 1;
                     self.take(event)?;
                 }
-                // Publishers have ended before: there is nothing more to come.
-                Err(error) if error.code() == ErrorCode::Expired => drained = is_over(),
+                Err(error) if error.code() == ErrorCode::Expired => drained = was_over,
                 Err(ringfence::Error::CutOff { at, missed, .. }) => {
                     let at = at.sequence;
                     self.peer.note(&Record::CutOff { topic, subscription, at, missed })?;

@@ -113,11 +113,11 @@ fn a_gap_is_found() {
 
 #[test]
 fn the_end_of_a_log_that_was_not_read_is_found() {
-    found(BLOCK, "ended at 7:9, the last message is 9", |_, reader| {
+    found(BLOCK, "ended drained at 7:9, the last message is 9", |_, reader| {
         reader.truncate(9);
         reader.push(closed(BLOCK, 9, 0));
     });
-    found(BLOCK, "ended at 7:8", |_, reader| {
+    found(BLOCK, "ended with the daemon at 7:8", |_, reader| {
         reader.truncate(8);
         reader.push(Record::Restarted { topic: BLOCK, subscription: 1 });
     });

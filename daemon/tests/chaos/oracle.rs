@@ -222,7 +222,7 @@ impl Reader {
             }
             Record::CutOff { at, missed, .. } => self.cut_off(policy, at, missed),
             Record::Restarted { .. } => {
-                let unread = self.unread(topic, logs);
+                let unread = self.unread("with the daemon", topic, logs);
                 *self = Self { received: self.received, missed: self.missed, ..Self::default() };
                 unread
             }
@@ -234,7 +234,7 @@ impl Reader {
                 if counted != seen {
                     return Some(format!("counts (received, missed) {counted:?}, seen {seen:?}"));
                 }
-                if drained { self.unread(topic, logs) } else { None }
+                if drained { self.unread("drained", topic, logs) } else { None }
             }
             _ => None,
         }
@@ -283,10 +283,11 @@ impl Reader {
     }
 
     /// Of a log to which nothing is added any more: is there something that it went past?
-    fn unread(&self, topic: usize, logs: &Logs) -> Option<String> {
+    fn unread(&self, how: &str, topic: usize, logs: &Logs) -> Option<String> {
         let (epoch, next) = self.next?;
         let (last, _) = logs.get(&(topic, epoch))?.last_key_value()?;
         let end = next + self.skipped;
-        (end != last + 1).then(|| format!("ended at {epoch}:{end}, the last message is {last}"))
+        (end != last + 1)
+            .then(|| format!("ended {how} at {epoch}:{end}, the last message is {last}"))
     }
 }

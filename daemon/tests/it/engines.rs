@@ -18,7 +18,7 @@ fn an_unknown_engine_is_an_error_with_a_suggestion_also_when_only_checking() {
         let output = ringfenced(&flags);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(78), "{said}");
-        for words in ["`vektors`", "system, vectors, serving", "did you mean `vectors`?"] {
+        for words in ["`vektors`", "system, vectors, bus, serving", "did you mean `vectors`?"] {
             assert!(said.contains(words), "{words:?} is not in {said:?}");
         }
     }
@@ -29,5 +29,5 @@ fn an_unknown_engine_is_an_error_with_a_suggestion_also_when_only_checking() {
 #[test]
 fn all_that_is_built_in_is_on_unless_somebody_says_otherwise() {
     let shown = String::from_utf8(ringfenced(&["--check-config"]).stdout).unwrap();
-    assert!(shown.contains("enable = [\"system\", \"vectors\", \"serving\"]"), "{shown}");
+    assert!(shown.contains("enable = [\"system\", \"vectors\", \"bus\", \"serving\"]"), "{shown}");
 }

@@ -29,15 +29,20 @@ fn topology(text: &str, args: &[&str]) -> Done {
 
 #[test]
 fn people_see_nodes_services_and_ways() {
-    let done = topology(HYBRID, &[]);
-    assert!(done.err.starts_with("ringfence: warning: line 13: endpoint.path of"), "{}", done.err);
+    let warning = "ringfence: warning: line 13: endpoint.path of";
+    let shown = |args: &[&str]| {
+        let done = topology(HYBRID, args);
+        assert!(done.err.starts_with(warning), "{}", done.err);
+        assert_eq!(done.err.lines().count(), 1, "{}", done.err);
+        String::from_utf8(done.out).unwrap()
+    };
     assert_eq!(
-        done.ok(),
+        shown(&[]),
         "ml-node (tcp)\n  python-ml-model\nstrategy-node (shm at 10.0.2.20)\n  rust-strategy\n  \
          rust-executor\n"
     );
     assert_eq!(
-        topology(HYBRID, &["--from", "python-ml-model"]).ok(),
+        shown(&["--from", "python-ml-model"]),
         "ml-node (tcp)\n  python-ml-model  local\nstrategy-node (shm at 10.0.2.20)\n  \
          rust-strategy    tcp 10.0.2.20:9092\n  rust-executor    tcp 10.0.2.20:9092\n"
     );
