@@ -43,7 +43,7 @@ pub(super) struct Reader {
     missed: AtomicU64,
     dropped: AtomicU64,
     closed: AtomicBool,
-    /// Threads that receive, or wait to.
+    /// Threads that wait, and have the log as long as they do.
     threads: AtomicU32,
     /// Changed by `close`, for who sleeps.
     own: AtomicU32,
@@ -166,14 +166,6 @@ impl Reader {
         }
     }
 
-    /// Tells tasks that a thread may have the log for long.
-    fn as_thread<T>(&self, receive: impl FnOnce() -> T) -> T {
-        self.threads.fetch_add(1, SeqCst);
-        let received = receive();
-        self.threads.fetch_sub(1, SeqCst);
-        received
-    }
-
     fn next(
         &self,
         holder: &mut MutexGuard<'_, Option<Attached>>,
@@ -184,7 +176,7 @@ impl Reader {
             return Err(Error::Closed);
         }
         let attached = self.attach_again(holder)?;
-        let event = self.as_thread(|| self.wait(attached, time, signals));
+        let event = self.wait(attached, time, signals);
         if attached.is_over {
             // Said once; the next receive subscribes again.
             **holder = None;
@@ -204,13 +196,14 @@ impl Reader {
             return self.give_up(attached, time);
         }
         let mut patience = Patience::new(self.topic.client.spin());
-        let mut looks = 0;
+        let (mut looks, mut waiting) = (0, None);
         loop {
             let step = patience.step();
             looks += 1;
             // Who always spins looks around, too.
             let looks_around = step != Step::Look || looks % CLOCK_EVERY == 0;
             if looks_around {
+                waiting.get_or_insert_with(|| Waiting::begin(&self.threads));
                 if self.is_closed() {
                     return Err(Error::Closed);
                 }
@@ -220,6 +213,9 @@ impl Reader {
                 if step == Step::Park && self.fall_asleep(attached, time, signals)? {
                     patience.reset();
                 }
+            }
+            if !looks_around && !attached.inbox.is_ready() {
+                continue;
             }
             if let Some(event) = self.look(attached)? {
                 attached.lull.found_after(looks);
@@ -438,6 +434,23 @@ impl Drop for Reader {
     }
 }
 
+/// Tells tasks that a thread has the log for long.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn begin(threads: &'a AtomicU32) -> Self {
+        threads.fetch_add(1, SeqCst);
+        Self(threads)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+#[inline]
 fn delivered(event: log::Event, in_place: Option<InPlace<Hold>>, log: &Region) -> Event {
     match (event, in_place) {
         (log::Event::Overtaken { missed }, _) => Event::Overtaken { missed },

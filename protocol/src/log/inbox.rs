@@ -140,6 +140,13 @@ impl<M: Memory> Inbox<M> {
         Ok(())
     }
 
+    /// Would [`next`](Self::next) find something? A look for who waits.
+    #[inline]
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.buffer.is_empty() || self.log.is_ready()
+    }
+
     /// The next event, if there is one: what is stored, or what the log holds. See [`fill`](Self::fill).
     /// A message in a block is read in place if the caller can `hold` it (see
     /// [`LogReader::read_held`]) and no store is between; then its payload here is empty.
@@ -162,25 +169,26 @@ impl<M: Memory> Inbox<M> {
         }
         // Nothing is stored: straight from the log, into memory that the message keeps.
         let read = self.log.read_held(&mut self.payload, hold);
-        let (counts, event) = match &read {
-            Ok((Read::Nothing, _)) => return Ok(None),
+        let here = self.log.position().sequence;
+        match read {
+            Ok((Read::Nothing, _)) => Ok(None),
             Ok((Read::Overtaken { missed }, _)) => {
-                let counts = Counts { missed: *missed, ..Counts::default() };
-                (counts, Some(Event::Overtaken { missed: *missed }))
+                moved(Counts { missed, ..Counts::default() }, here);
+                Ok(Some((Event::Overtaken { missed }, None)))
             }
             Ok((Read::Message { position, envelope }, in_place)) => {
+                moved(Counts::default(), here);
                 let payload = match in_place {
                     None => std::mem::take(&mut self.payload).into_boxed_slice(),
                     Some(_) => Box::default(),
                 };
-                let message = Message { position: *position, envelope: *envelope, payload };
-                (Counts::default(), Some(Event::Message(message)))
+                Ok(Some((Event::Message(Message { position, envelope, payload }), in_place)))
             }
-            Err(_) => (Counts { missed: 1, ..Counts::default() }, None),
-        };
-        moved(counts, self.log.position().sequence);
-        let (_, in_place) = read?;
-        Ok(event.map(|event| (event, in_place)))
+            Err(fault) => {
+                moved(Counts { missed: 1, ..Counts::default() }, here);
+                Err(fault)
+            }
+        }
     }
 
     /// `false`: there is nothing.
