@@ -1,7 +1,7 @@
 //! [`Publisher`]: messages one after another, without an answer awaited for each.
 //!
-//! What a message costs here is its slot and a look at the answers that are there: no entry, no
-//! allocation, no wait as long as the ring has room. Invariant: no failure is lost; [`Publisher::flush`]
+//! What a message costs here is its slot, and now and then a look at the answers that are there: no entry,
+//! no allocation, no wait as long as the ring has room. Invariant: no failure is lost; [`Publisher::flush`]
 //! says the first, and how many there were. It does *not* publish a message again whose fate is not
 //! known.
 
@@ -315,7 +315,11 @@ impl Remote {
         let posted = lane.post(method, bytes, tally, self);
         if posted {
             lane.ring_bell_if_due();
-            lane.drain_some(self);
+            // Not each answer by itself: a look at the line that the daemon writes next takes as long as a
+            // message, and whoever posts may be about to wait for one.
+            if lane.ring.outstanding() * 2 >= lane.window() as u64 {
+                lane.drain_some(self);
+            }
         }
         cell.let_go(holder, self);
         posted

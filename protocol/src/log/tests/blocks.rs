@@ -284,8 +284,8 @@ fn another_process_holds_blocks_of_a_topic_segment() {
         let (is_long, holds) = (number % 4 != 0, Holds::new(&asked, LANE));
         let keeps = |_, of: BlockUse| holds.has(of.held_by(SUBSCRIPTION));
         // The reader goes on while its holds are looked at, so it can seem to hold all three blocks.
-        while let Err(held) = writer.write(envelope(number), &payload(number, is_long), keeps) {
-            assert_eq!(held.held, 3);
+        while let Err(error) = writer.write(envelope(number), &payload(number, is_long), keeps) {
+            assert_eq!(error, WriteError::Held { held: 3 });
             std::thread::yield_now();
         }
     }
