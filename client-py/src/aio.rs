@@ -21,6 +21,7 @@ use ringfence::{Client, Driver, Error, Reply};
 use crate::buffer;
 use crate::client::{builder, engines, info};
 use crate::error::raise;
+use crate::message::Position;
 use crate::method::{Method, Resolved};
 use crate::pack::{Layout, Payload};
 use crate::topic;
@@ -67,7 +68,7 @@ impl Shape {
                 Py::new(py, topic::Subscription { inner })?.into_any()
             }
             (Shape::Position, Outcome::Position(position)) => {
-                Py::new(py, topic::Position::of(position))?.into_any()
+                Py::new(py, Position::of(position))?.into_any()
             }
             // `None`: messages were missed, which the next one says.
             (Shape::Message(of), Outcome::Event(event)) => match of.take(py, event)? {

@@ -1,14 +1,15 @@
 //! The extension module `ringfence._core`: the Python client, with no engine in it.
 //!
 //! It translates between Python objects and client-rs and decides nothing. The modules beside this
-//! file are compiled a second time into `ringfence_inproc._inproc`, which differs in [`target`]
-//! only: what a new client connects to.
+//! file, but [`aio`] and [`topology`], are compiled a second time into `ringfence_inproc._inproc`, with a
+//! [`target`] of its own, which is what a new client connects to, and a bus.
 
 mod aio;
 mod batch;
 mod buffer;
 mod client;
 mod error;
+mod message;
 mod method;
 mod pack;
 mod pending;
@@ -32,13 +33,15 @@ mod _core {
     #[pymodule_export]
     use crate::error::error_table;
     #[pymodule_export]
+    use crate::message::{Counts, Message, Position, TopicStats};
+    #[pymodule_export]
     use crate::method::Method;
     #[pymodule_export]
     use crate::pack::Layout;
     #[pymodule_export]
     use crate::pending::Pending;
     #[pymodule_export]
-    use crate::topic::{Counts, Message, Position, Subscription, Topic, TopicStats};
+    use crate::topic::{Subscription, Topic};
     #[pymodule_export]
     use crate::topology::Topology;
 

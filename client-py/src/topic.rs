@@ -1,4 +1,4 @@
-//! The native classes of topics: publish, subscribe, messages.
+//! The native classes of topics: publish and subscribe. What they hand out is in [`message`](crate::message).
 //!
 //! `ringfence.Topic` and `ringfence.Subscription` are these themselves, so that no Python frame stands
 //! between a caller and a message. Whoever waits has let go of the interpreter, and hears signals. It
@@ -15,6 +15,7 @@ use ringfence::{Error, ErrorCode, Event, Keep, Policy, Publication, Start, Topic
 
 use crate::buffer;
 use crate::error::raise;
+use crate::message::{Counts, Message, Position, TopicStats};
 use crate::wait::{self, Limit};
 
 /// How long a receive waits if its caller does not say: as every other call.
@@ -22,104 +23,6 @@ const RECEIVE: Duration = Duration::from_secs(30);
 
 /// Messages that one step of a batch takes.
 const STEP: usize = 256;
-
-/// Where a message stands: the daemon's run, and its number in the topic there.
-#[pyclass(frozen, eq, ord, hash, module = "ringfence", get_all)]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Position {
-    epoch: u64,
-    sequence: u64,
-}
-
-#[pymethods]
-impl Position {
-    #[new]
-    fn new(epoch: u64, sequence: u64) -> Self {
-        Self { epoch, sequence }
-    }
-
-    fn __repr__(&self) -> String {
-        format!("Position(epoch={}, sequence={})", self.epoch, self.sequence)
-    }
-}
-
-impl Position {
-    pub(crate) fn of(position: ringfence::Position) -> Self {
-        Self { epoch: position.epoch, sequence: position.sequence }
-    }
-}
-
-/// A message that was received.
-#[pyclass(frozen, module = "ringfence", get_all)]
-pub(crate) struct Message {
-    /// The payload: bytes, or a view of the topic's log if it lies in a block of that.
-    data: Py<PyAny>,
-    /// Where it stands in its topic.
-    position: Py<Position>,
-    /// What the payload is: a number of the message schema.
-    type_id: u16,
-    /// When it got its position: nanoseconds since 1970.
-    timestamp: u64,
-    /// The session that published it; 0 in process.
-    publisher: u64,
-    /// The publisher's trace id; 0 is none.
-    trace: u128,
-    /// What it answers or belongs to; 0 is nothing.
-    correlation: u128,
-    /// Messages that were overwritten right before it, and are lost to this subscription.
-    missed: u64,
-}
-
-#[pymethods]
-impl Message {
-    fn __repr__(&self, py: Python<'_>) -> String {
-        let len = self.data.bind(py).len().unwrap_or_default();
-        let (position, type_id) = (self.position.get(), self.type_id);
-        format!("<message {} of type {type_id}, {len} bytes>", position.sequence)
-    }
-}
-
-/// How a topic stands.
-#[pyclass(frozen, eq, module = "ringfence", get_all)]
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TopicStats {
-    /// Messages published so far.
-    published: u64,
-    /// Subscriptions that are open.
-    subscriptions: u64,
-    /// Publishes that wait for room.
-    waiting: u64,
-}
-
-#[pymethods]
-impl TopicStats {
-    fn __repr__(&self) -> String {
-        let Self { published, subscriptions, waiting } = self;
-        format!(
-            "TopicStats(published={published}, subscriptions={subscriptions}, waiting={waiting})"
-        )
-    }
-}
-
-/// What became of the messages since a subscription's start: together all that was published.
-#[pyclass(frozen, eq, module = "ringfence", get_all)]
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Handed out.
-    received: u64,
-    /// Overwritten before they were read, or published and not read when it was cut off.
-    missed: u64,
-    /// Read, and dropped from its buffer or instead of entering it.
-    dropped: u64,
-}
-
-#[pymethods]
-impl Counts {
-    fn __repr__(&self) -> String {
-        let Self { received, missed, dropped } = self;
-        format!("Counts(received={received}, missed={missed}, dropped={dropped})")
-    }
-}
 
 /// A topic: messages that many publish and many read, in one order. Any thread may use it.
 #[pyclass(frozen, weakref, module = "ringfence")]

@@ -15,6 +15,8 @@ mod bus;
 mod client;
 #[path = "../../src/error.rs"]
 mod error;
+#[path = "../../src/message.rs"]
+mod message;
 #[path = "../../src/method.rs"]
 mod method;
 #[path = "../../src/pack.rs"]
