@@ -6,11 +6,12 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from ._closing import AsyncClosing
 from ._core import AsyncCall
 from ._errors import CallTimeout, RingfenceError
 
 if TYPE_CHECKING:
-    from types import EllipsisType, TracebackType
+    from types import EllipsisType
     from typing import Literal, Self
 
     from ._aio_core import Core
@@ -90,7 +91,7 @@ class Topic:
         return f"<ringfence.aio.Topic {self.name!r}>"
 
 
-class TopicSubscription:
+class TopicSubscription(AsyncClosing):
     """A subscription: ``async for message in subscription``, or :meth:`recv`."""
 
     __slots__ = ("_core", "_kept", "_native")
@@ -158,17 +159,6 @@ class TopicSubscription:
     def close(self) -> None:
         """Ends it. Who waits for a message of it is woken, and gets none."""
         self._native.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<ringfence.aio.TopicSubscription to {self.topic!r}>"

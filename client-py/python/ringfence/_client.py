@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from ._closing import Closing
 from ._core import Client as NativeClient
 from ._engine import Engine, Method
 
 # `typing` itself would be a third of the import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Any, NoReturn, Self
+    from typing import Any, NoReturn
 
     from typing_extensions import Buffer
     from numpy.typing import DTypeLike
@@ -37,7 +37,7 @@ else:
     _Base = object
 
 
-class ClientMethods(_Base):
+class ClientMethods(Closing, _Base):
     """The part of a client that is written in Python; mixed into a native class."""
 
     # Its place is in the classes that have a native half: only one base may have an own layout.
@@ -171,17 +171,6 @@ class ClientMethods(_Base):
         from ._daemon import Daemon
 
         return Daemon(*self._info())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client cannot be pickled: connect in the other process instead")

@@ -6,17 +6,17 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from ._closing import Closing
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
 
     from ._core import Message, TopicSubscription
 
 _log = logging.getLogger("ringfence")
 
 
-class Listener:
+class Listener(Closing):
     """Calls ``callback(message)`` for each message of ``subscription``, on a thread of its own, until it is
     closed or the subscription ends::
 
@@ -66,17 +66,6 @@ class Listener:
         self._subscription.close()
         if threading.current_thread() is not self._thread:
             self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<ringfence.Listener to {self._subscription.topic!r}>"

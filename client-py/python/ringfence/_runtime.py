@@ -15,11 +15,11 @@ import weakref
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from . import _carrier
+from ._closing import Closing
 from ._errors import ForkedSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import ClassVar, Self
 
     from ._carrier import Receiver, Topic
@@ -118,7 +118,7 @@ class Subscription(Generic[M]):
         return f"<ringfence.Subscription to {self._cls.__name__}, {self.received} received>"
 
 
-class Runtime:
+class Runtime(Closing):
     """A door to the bus. All runtimes of a process share one; closing a runtime ends its own subscriptions.
 
     >>> import ringfence as rf
@@ -221,17 +221,6 @@ class Runtime:
             longest = int(getattr(cls, "SIZE", UNSIZED_BYTES))
             topic = self._topics[number] = self._carrier.topic(number, longest)
         return topic
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         if self.closed:

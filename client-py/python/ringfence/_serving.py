@@ -13,12 +13,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from ._closing import Closing
 from ._codes import ErrorCode
 from ._errors import DaemonRestarted, DaemonUnavailable, RingfenceError, SessionKilled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import Self
 
     from ._core import Client as NativeClient
@@ -136,7 +136,7 @@ class _Dispatcher(threading.Thread):
     """A thread that calls a handler."""
 
 
-class Server:
+class Server(Closing):
     """A name that this process serves, made by :meth:`Client.serve`; also a context manager."""
 
     def __init__(self, client: NativeClient, name: str, handler: Handler, threads: int) -> None:
@@ -248,17 +248,6 @@ class Server:
             pause = min(2 * pause, longest)
         log.error("%s is served no longer", self.name, exc_info=error)
         return False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._closing.is_set() else f"{self.answered} answered"

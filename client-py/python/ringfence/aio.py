@@ -21,6 +21,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ._aio_core import Core, running_loop
+from ._closing import AsyncClosing
 from ._connect import INPROC, log_start, own_or_private, why_not_started
 from ._core import AsyncCall
 from ._engine import EngineBase, MethodBase
@@ -29,7 +30,7 @@ from ._errors import DaemonUnavailable
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import TracebackType
-    from typing import Never, NoReturn, Self
+    from typing import Never, NoReturn
 
     from ._aio_serving import Handler, Server
     from ._aio_vectors import Collection, Vectors
@@ -139,7 +140,7 @@ async def _open(
     return client
 
 
-class Client:
+class Client(AsyncClosing):
     """A connection to a daemon for the tasks of one event loop. It works again by itself after a
     restart of the daemon; it does not survive a fork: connect in the child."""
 
@@ -264,17 +265,6 @@ class Client:
 
     async def aclose(self) -> None:
         """The same, for whoever closes everything with ``await``."""
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
         self.close()
 
     def __reduce__(self) -> NoReturn:

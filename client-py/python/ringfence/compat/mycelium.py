@@ -11,13 +11,12 @@ import asyncio
 import queue
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
+from .._closing import Closing
 from .._runtime import Received, Runtime
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
-    from types import TracebackType
-    from typing import Self
 
 __all__ = [
     "MessageBus",
@@ -83,7 +82,7 @@ class Subscriber(Generic[M]):
         self._subscription.close()
 
 
-class MessageBus:
+class MessageBus(Closing):
     """The bus as a service of a topology sees it."""
 
     def __init__(self, runtime: Runtime, topology_path: str | os.PathLike[str], service: str) -> None:
@@ -117,17 +116,6 @@ class MessageBus:
     def close(self) -> None:
         """Ends its subscribers. A second time does nothing."""
         self._runtime.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _instead(name: str, why: str) -> NoReturn:
