@@ -12,21 +12,18 @@ use std::task::Waker;
 
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{self, Header};
-use ringfence_protocol::limits::{
-    BLOCK_BYTES, COPY_REPLY_BYTES, INLINE_WORDS, LINE_BYTES, LINE_WORDS,
-};
+use ringfence_protocol::limits::{BLOCK_BYTES, COPY_REPLY_BYTES, LINE_BYTES, LINE_WORDS};
 use ringfence_protocol::measures::Measures;
 use ringfence_protocol::memory::Memory;
 use ringfence_protocol::ring::{Nap, WakeBy};
 use ringfence_protocol::wait::Lull;
-use zerocopy::IntoBytes;
 
 use crate::bulk::Bulk;
 use crate::error::Error;
 use crate::many::Results;
 use crate::pending::Entry;
 use crate::remote::Remote;
-use crate::reply::{Lease, Reply};
+use crate::reply::{AsReply, Lease, Reply, Sink};
 use crate::session::{Death, Opened, Ring, Session};
 use crate::topics::Tally;
 
@@ -236,37 +233,30 @@ impl Lane {
         words
     }
 
-    /// Reads the answer that [`Ring::peek`] found into `out`, if it is no error and fits a slot: its
-    /// bytes.
+    /// Is it an answer that lies in its slot?
     #[inline(always)]
-    pub(crate) fn take_inline<'o>(
-        &mut self,
-        header: Header,
-        out: &'o mut [u64; INLINE_WORDS],
-    ) -> Option<&'o [u8]> {
-        if header.status != 0 || header.block != 0 {
-            return None;
-        }
-        let out = &mut out.as_mut_bytes()[..header.len as usize];
-        self.ring.read(header, out);
+    pub(crate) fn is_inline(&self, header: Header) -> bool {
+        header.status == 0 && header.block == 0
+    }
+
+    /// Takes the answer that [`Ring::peek`] found, which [is inline](Self::is_inline).
+    #[inline(always)]
+    pub(crate) fn take_inline<S: Sink>(&mut self, header: Header, sink: S) -> S::Out {
+        let out = sink.filled(header.len as usize, |out| self.ring.read(header, out));
         self.collect();
-        Some(out)
+        out
     }
 
     /// Takes the answer that [`Ring::peek`] found, for its owner.
     #[inline(always)]
     pub(crate) fn take(&mut self, header: Header, remote: &Arc<Remote>) -> Answer {
-        if header.status != 0 || header.block != 0 {
+        if !self.is_inline(header) {
             return self.take_other(header, remote);
         }
-        let len = header.len as usize;
-        let reply = if len <= LINE_BYTES {
-            Reply::line(len, self.ring.read_line())
-        } else {
-            Reply::copied(len, |out| self.ring.read(header, out))
-        };
-        self.collect();
-        Ok(reply)
+        if self.is_line(header) {
+            return Ok(Reply::line(header.len as usize, self.take_line()));
+        }
+        Ok(self.take_inline(header, AsReply))
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use ringfence_protocol::limits::{LINE_BYTES, LINE_WORDS};
+use ringfence_protocol::limits::{INLINE_BYTES, INLINE_WORDS, LINE_BYTES, LINE_WORDS};
 use ringfence_protocol::memory::Memory;
 use ringfence_protocol::region::Region;
 use zerocopy::IntoBytes;
@@ -22,8 +22,19 @@ use crate::topics::Hold;
 /// and moved.
 pub(crate) trait Sink {
     type Out;
-    /// From bytes that lie on the stack.
+    /// From bytes that lie elsewhere.
     fn bytes(self, bytes: &[u8]) -> Self::Out;
+    /// From so many bytes, at most those of a slot, that `fill` writes where they are wanted.
+    #[inline(always)]
+    fn filled(self, len: usize, fill: impl FnOnce(&mut [u8])) -> Self::Out
+    where
+        Self: Sized,
+    {
+        let mut words = [0; INLINE_WORDS];
+        let bytes = &mut words.as_mut_bytes()[..len];
+        fill(bytes);
+        self.bytes(bytes)
+    }
     /// From the first `len` bytes, at most 24, of words that lie in registers.
     #[inline(always)]
     fn line(self, len: usize, words: [u64; LINE_WORDS]) -> Self::Out
@@ -44,6 +55,10 @@ impl Sink for AsReply {
     #[inline(always)]
     fn bytes(self, bytes: &[u8]) -> Reply {
         Reply::inline(bytes.len(), |out| out.copy_from_slice(bytes))
+    }
+    #[inline(always)]
+    fn filled(self, len: usize, fill: impl FnOnce(&mut [u8])) -> Reply {
+        Reply::inline(len, fill)
     }
     #[inline(always)]
     fn line(self, len: usize, words: [u64; LINE_WORDS]) -> Reply {
@@ -88,6 +103,11 @@ pub struct Reply {
 }
 
 enum Large {
+    /// What fits a slot: in one allocation.
+    Slot {
+        len: usize,
+        words: [u64; INLINE_WORDS],
+    },
     Words {
         len: usize,
         words: Vec<u64>,
@@ -147,9 +167,20 @@ impl Reply {
 
     /// `len` bytes on the heap that `fill` writes.
     pub(crate) fn copied(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
+        if len <= INLINE_BYTES {
+            return Self::slot(len, fill);
+        }
         let mut words = vec![0; len.div_ceil(8)];
         fill(&mut words.as_mut_bytes()[..len]);
         Self::large(Large::Words { len, words })
+    }
+
+    fn slot(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
+        let mut large = Box::new(Large::Slot { len, words: [0; INLINE_WORDS] });
+        if let Large::Slot { words, .. } = &mut *large {
+            fill(&mut words.as_mut_bytes()[..len]);
+        }
+        Self { words: [0; LINE_WORDS], len, large: Some(large) }
     }
 
     /// Bytes that an engine of this process wrote.
@@ -251,6 +282,7 @@ impl Reply {
 impl Large {
     fn as_slice(&self) -> &[u8] {
         match self {
+            Large::Slot { len, words } => &words.as_bytes()[..*len],
             Large::Words { len, words } => &words.as_bytes()[..*len],
             #[cfg(feature = "inproc")]
             Large::Bytes(bytes) => bytes,
@@ -260,7 +292,7 @@ impl Large {
 
     fn len(&self) -> usize {
         match self {
-            Large::Words { len, .. } => *len,
+            Large::Slot { len, .. } | Large::Words { len, .. } => *len,
             #[cfg(feature = "inproc")]
             Large::Bytes(bytes) => bytes.len(),
             Large::Leased(leased) => leased.len,
@@ -269,6 +301,7 @@ impl Large {
 
     fn as_ptr(&self) -> *const u8 {
         match self {
+            Large::Slot { words, .. } => words.as_bytes().as_ptr(),
             Large::Words { words, .. } => words.as_bytes().as_ptr(),
             #[cfg(feature = "inproc")]
             Large::Bytes(bytes) => bytes.as_ptr(),

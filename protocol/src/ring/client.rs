@@ -16,7 +16,7 @@ use crate::layout::{Header, down, entry, slot, up};
 use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, LINE_WORDS, STRIDE};
 use crate::measures::Measures;
 use crate::memory::Memory;
-use crate::ring::{ASLEEP, BY_BYTE, Blocks, NEXT_SLEEP, WakeBy, write_slot};
+use crate::ring::{ASLEEP, BY_BYTE, Blocks, NEXT_SLEEP, WakeBy, prefetch_behind, write_slot};
 
 /// No slot is free: take answers first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -196,6 +196,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     #[inline(always)]
     pub fn peek(&self) -> Result<Option<Header>, Fault> {
         let at = self.answer_at();
+        prefetch_behind(&self.down, at);
         if self.down.load(at + slot::SEQ) != self.collected.wrapping_add(1) {
             return Ok(None);
         }

@@ -20,12 +20,9 @@ use crate::limits::{BLOCK_BYTES, INLINE_BYTES, INLINE_WORDS, LINE_BYTES, LINE_WO
 use crate::memory::{Memory, words_of};
 use crate::ring::request::place_of;
 use crate::ring::{
-    ASLEEP, BY_BYTE, Leases, NEXT_SLEEP, Open, Place, RecoveryError, Request, WakeBy, recovery,
-    write_slot,
+    ASLEEP, BY_BYTE, CACHE_LINE, Leases, NEXT_SLEEP, Open, Place, RecoveryError, Request, WakeBy,
+    prefetch_behind, recovery, write_slot,
 };
-
-/// Where a slot's second cache line begins.
-const SECOND_LINE: usize = 64;
 
 /// What the submission ring holds next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +67,8 @@ pub struct ServerLane<U, D> {
     parked: u32,
     wake: u32,
     beat: u64,
+    /// Bytes that lay in the slot of the last answer.
+    last_len: usize,
 }
 
 impl<U: Memory, D: Memory> ServerLane<U, D> {
@@ -142,6 +141,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
             parked,
             wake,
             beat,
+            last_len: 0,
         }
     }
 
@@ -168,8 +168,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let at = self.request_at();
-        // A request of two lines comes in one step: both are on their way before the first is looked at.
-        self.up.prefetch_read(at + SECOND_LINE);
+        prefetch_behind(&self.up, at);
         self.up.load(at + slot::SEQ) == self.claimed.wrapping_add(1)
     }
 
@@ -301,6 +300,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     #[inline(always)]
     pub fn answer(&mut self, header: Header, inline: &[u8]) {
         debug_assert!(inline.len() <= INLINE_BYTES);
+        self.last_len = inline.len();
         let at = self.down_map.ring + self.geometry.index(self.done) * STRIDE;
         write_slot(&self.down, at, header, inline);
         crash::point("daemon.answer.words");
@@ -312,11 +312,14 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         crash::point("daemon.answer.done");
     }
 
-    /// Asks for the line of the next answer, so that it is here when it is written. Worth it only if the
-    /// client does not look before that, see [`Lull`](crate::wait::Lull).
+    /// Asks for the lines of the next answer, as many as the last one needed, so that they are here when they
+    /// are written. Worth it only if the client does not look before that, see [`Lull`](crate::wait::Lull).
     #[inline(always)]
     pub fn prepare_answer(&self) {
-        self.down.prefetch_write(self.down_map.ring + self.geometry.index(self.done) * STRIDE);
+        let at = self.down_map.ring + self.geometry.index(self.done) * STRIDE;
+        for line in (0..slot::PAYLOAD + self.last_len).step_by(CACHE_LINE) {
+            self.down.prefetch_write(at + line);
+        }
     }
 
     /// Answers a call of the in-flight table and frees its entry.
