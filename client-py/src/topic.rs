@@ -238,7 +238,7 @@ impl Inner {
         };
         let envelope = message.envelope;
         let data = match message.payload.into_view() {
-            Err(bytes) => PyBytes::new(py, &bytes).into_any(),
+            Err(copied) => PyBytes::new(py, &copied).into_any(),
             Ok(block) => {
                 let view = Bound::new(py, buffer::View::of_block(block))?;
                 PyMemoryView::from(view.as_any())?.into_any()

@@ -21,6 +21,8 @@ use crate::harness::{Case, Context, Few, Runner, Slice};
 const BYTES: usize = 64;
 /// Messages of a sample of the rate: fewer than the log holds.
 const BATCH: u64 = 1_000;
+/// Messages that are received at once.
+const AT_ONCE: usize = 100;
 /// Messages that the log holds.
 const SLOTS: u32 = 2048;
 
@@ -43,7 +45,7 @@ pub fn all(shared: &Shared) -> Vec<Box<dyn Case>> {
         ),
         case(
             "bus-many",
-            "Rust messages of 64 bytes, 1 000 published and received; time of a batch over its messages",
+            "Rust messages of 64 bytes, 1 000 published at once and received 100 at once; time of all over their number",
             What::Rate,
         ),
         Box::new(FanOut { shared: shared.clone() }),
@@ -110,29 +112,31 @@ struct Pair {
     daemon: Option<Rc<RefCell<Daemon>>>,
 }
 
-impl Pair {
-    fn post(&mut self, number: u64) -> Result<(), BenchError> {
-        let payload = black_box(message(number));
-        self.publisher.post(&Publication::new(&payload)).map_err(call_error)
+/// Is it the message that was published as these bytes?
+fn check(number: u64, published: &[u8; BYTES], event: &Event) -> Result<(), BenchError> {
+    match event {
+        Event::Message(message) if *message.payload == *published => Ok(()),
+        other => Err(BenchError::WrongAnswer {
+            request: number,
+            expected: format!("message {number}"),
+            got: format!("{other:?}"),
+        }),
     }
+}
 
-    fn receive(&self, number: u64) -> Result<(), BenchError> {
+impl Pair {
+    /// Receives the message that was published as these bytes.
+    fn receive(&self, number: u64, published: &[u8; BYTES]) -> Result<(), BenchError> {
         let event = self.subscription.recv(None).map_err(call_error)?;
-        match &event {
-            Event::Message(message) if *message.payload == self::message(number) => Ok(()),
-            other => Err(BenchError::WrongAnswer {
-                request: number,
-                expected: format!("message {number}"),
-                got: format!("{other:?}"),
-            }),
-        }
+        check(number, published, &event)
     }
 
     fn ping(&mut self) -> Result<(), BenchError> {
         let number = self.next;
         self.next += 1;
-        self.post(number)?;
-        self.receive(number)
+        let payload = black_box(message(number));
+        self.publisher.post(&Publication::new(&payload)).map_err(call_error)?;
+        self.receive(number, &payload)
     }
 
     fn batch(&mut self) -> Result<u64, BenchError> {
@@ -142,8 +146,11 @@ impl Pair {
         let start = Instant::now();
         let messages = payloads.iter().map(|payload| Publication::new(payload));
         self.publisher.post_all(messages).map_err(call_error)?;
-        for number in first..self.next {
-            self.receive(number)?;
+        for (first, payloads) in (first..).step_by(AT_ONCE).zip(payloads.chunks(AT_ONCE)) {
+            let events = self.subscription.recv_batch(AT_ONCE, None).map_err(call_error)?;
+            for ((number, payload), event) in (first..).zip(payloads).zip(&events) {
+                check(number, payload, event)?;
+            }
         }
         let passed = start.elapsed();
         self.publisher.flush().map_err(call_error)?;

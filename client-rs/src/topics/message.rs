@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
-use ringfence_protocol::log::{Envelope, Position};
+use ringfence_protocol::log::{Envelope, Position, SHORT_WORDS, Short};
+use zerocopy::IntoBytes;
 
 use crate::reply::Reply;
 
@@ -16,6 +17,14 @@ pub struct Message {
     pub envelope: Envelope,
     /// The payload.
     pub payload: Payload,
+}
+
+impl From<Short> for Message {
+    #[inline(always)]
+    fn from(short: Short) -> Self {
+        let Short { position, envelope, len, words } = short;
+        Self { position, envelope, payload: Payload::short(len, words) }
+    }
 }
 
 /// What a subscription delivers, in order.
@@ -37,11 +46,22 @@ pub struct Payload(Kind);
 
 #[derive(Clone)]
 enum Kind {
+    /// Copied, without an allocation.
+    Short {
+        len: u8,
+        words: [u64; SHORT_WORDS],
+    },
     Copied(Box<[u8]>),
     Held(std::sync::Arc<Reply>),
 }
 
 impl Payload {
+    /// The first `len` bytes of these words.
+    #[inline(always)]
+    pub(super) fn short(len: u8, words: [u64; SHORT_WORDS]) -> Self {
+        Self(Kind::Short { len, words })
+    }
+
     pub(super) fn copied(bytes: Box<[u8]>) -> Self {
         Self(Kind::Copied(bytes))
     }
@@ -59,19 +79,21 @@ impl Payload {
     /// The block where it lies, for a view of it ([`Reply::as_ptr`](crate::Reply::as_ptr)).
     ///
     /// # Errors
-    /// The bytes, if they were copied.
-    pub fn into_view(self) -> Result<std::sync::Arc<Reply>, Box<[u8]>> {
+    /// The payload itself, if it was copied.
+    pub fn into_view(self) -> Result<std::sync::Arc<Reply>, Self> {
         match self.0 {
-            Kind::Copied(bytes) => Err(bytes),
             Kind::Held(reply) => Ok(reply),
+            copied => Err(Self(copied)),
         }
     }
 }
 
 impl Deref for Payload {
     type Target = [u8];
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
+            Kind::Short { len, words } => &words.as_bytes()[..usize::from(*len)],
             Kind::Copied(bytes) => bytes,
             Kind::Held(reply) => reply,
         }

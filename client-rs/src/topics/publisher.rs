@@ -84,6 +84,8 @@ struct Posts {
     options: TopicOptions,
     tally: Arc<Tally>,
     posted: u64,
+    /// Empty between two calls; its memory stays.
+    sheaf: Sheaf,
     /// The process whose messages are counted.
     stamp: ForkStamp,
 }
@@ -91,8 +93,8 @@ struct Posts {
 impl Publisher {
     pub(super) fn remote(topic: RemoteTopic) -> Self {
         let (options, tally) = (topic.options(), Arc::default());
-        let stamp = ForkStamp::now();
-        Self { inner: Inner::Remote(Posts { topic, options, tally, posted: 0, stamp }) }
+        let (sheaf, stamp) = (Sheaf::default(), ForkStamp::now());
+        Self { inner: Inner::Remote(Posts { topic, options, tally, posted: 0, sheaf, stamp }) }
     }
 
     #[cfg(feature = "inproc")]
@@ -139,17 +141,11 @@ impl Publisher {
         &mut self,
         messages: impl IntoIterator<Item = Publication<'p>>,
     ) -> Result<(), Error> {
-        let mut sheaf = Sheaf::default();
         for message in messages {
             match &mut self.inner {
-                Inner::Remote(posts) if posts.takes_sheaves(&message) => {
-                    if !sheaf.has_room_for(&message) {
-                        posts.post_sheaf(&mut sheaf)?;
-                    }
-                    sheaf.add(&message);
-                }
+                Inner::Remote(posts) if posts.takes_sheaves(&message) => posts.gather(&message)?,
                 Inner::Remote(posts) => {
-                    posts.post_sheaf(&mut sheaf)?;
+                    posts.post_sheaf()?;
                     posts.post(&message)?;
                 }
                 #[cfg(feature = "inproc")]
@@ -157,7 +153,7 @@ impl Publisher {
             }
         }
         match &mut self.inner {
-            Inner::Remote(posts) => posts.post_sheaf(&mut sheaf),
+            Inner::Remote(posts) => posts.post_sheaf(),
             #[cfg(feature = "inproc")]
             Inner::Inproc { .. } => Ok(()),
         }
@@ -218,16 +214,26 @@ impl Posts {
         policy == Policy::Overwrite && is_short && !message.has_ids()
     }
 
+    /// Puts the message to those that go with one request.
+    #[inline]
+    fn gather(&mut self, message: &Publication<'_>) -> Result<(), Error> {
+        if !self.sheaf.has_room_for(message) {
+            self.post_sheaf()?;
+        }
+        self.sheaf.add(message);
+        Ok(())
+    }
+
     /// Submits what was gathered as one request.
-    fn post_sheaf(&mut self, sheaf: &mut Sheaf) -> Result<(), Error> {
-        let count = sheaf.len();
+    fn post_sheaf(&mut self) -> Result<(), Error> {
+        let count = self.sheaf.len();
         if count == 0 {
             return Ok(());
         }
         let method = self.topic.method_of_many();
-        let posted =
-            self.topic.remote().post_request(method, self.topic.handle(), sheaf, &self.tally);
-        sheaf.clear();
+        let (handle, sheaf) = (self.topic.handle(), &mut self.sheaf);
+        let posted = self.topic.remote().post_request(method, handle, sheaf, &self.tally);
+        self.sheaf.clear();
         self.posted += u64::from(count);
         if let Err(error) = posted {
             self.tally.failed(error, count);
@@ -248,9 +254,8 @@ impl Posts {
             return Ok(());
         }
         if message.payload().len() > INLINE_BYTES - HEAD && self.takes_sheaves(message) {
-            let mut sheaf = Sheaf::default();
-            sheaf.add(message);
-            return self.post_sheaf(&mut sheaf);
+            self.gather(message)?;
+            return self.post_sheaf();
         }
         self.posted += 1;
         self.post_slowly(message)

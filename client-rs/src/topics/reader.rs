@@ -17,7 +17,7 @@ use ringfence_protocol::log::{self, Counts, InPlace, Keep, Policy, Position, Sta
 use ringfence_protocol::region::Region;
 use ringfence_protocol::sys::fork::ForkStamp;
 use ringfence_protocol::sys::futex::{self, Wait, Word};
-use ringfence_protocol::wait::{Patience, Step};
+use ringfence_protocol::wait::{Patience, Spin, Step};
 
 use super::attach::{Attached, attach, attach_async};
 use super::ears::{Hold, Nap};
@@ -33,6 +33,9 @@ const SLICE: Duration = Duration::from_millis(50);
 
 /// Of so many receives that did not sleep, one looks at the control socket: a system call.
 const POLL_EVERY: u32 = 64;
+
+/// Looks before the first look around: two to three microseconds.
+const FEW_LOOKS: u32 = 64;
 
 /// A subscription to a topic of the daemon.
 pub(super) struct Reader {
@@ -124,6 +127,12 @@ impl Reader {
             attached => attached?,
         };
         while batch.len() < max {
+            if let Some(attached) = attached.as_mut()
+                && let Some(message) = self.short(attached)
+            {
+                batch.push(Event::Message(message));
+                continue;
+            }
             match self.next(&mut attached, time, false) {
                 Ok(event) => batch.push(event),
                 Err(Error::NoMessage { .. }) => break,
@@ -176,6 +185,55 @@ impl Reader {
             return Err(Error::Closed);
         }
         let attached = self.attach_again(holder)?;
+        if self.comes_soon(attached, time)
+            && let Some(message) = self.short(attached)
+        {
+            return Ok(Event::Message(message));
+        }
+        self.next_slowly(holder, time, signals)
+    }
+
+    /// The next message, if it is short, of a topic in which no publish waits for who reads. `None` says nothing:
+    /// [`look`](Self::look) knows more.
+    #[inline(always)]
+    fn short(&self, attached: &mut Attached) -> Option<Message> {
+        if attached.policy != Policy::Overwrite || self.closed.load(Relaxed) {
+            return None;
+        }
+        let short = attached.inbox.next_short()?;
+        self.count();
+        Some(short.into())
+    }
+
+    /// Looks for the next event, a few times if the caller has time. Only these looks say how long to sit out
+    /// before the first: for what takes longer it gains nothing.
+    #[inline]
+    fn comes_soon(&self, attached: &mut Attached, time: Time) -> bool {
+        let most = match self.topic.client.spin() {
+            _ if time.is_none() => 0,
+            Spin::Never => 0,
+            Spin::Adaptive | Spin::Always => FEW_LOOKS,
+        };
+        if most > 0 {
+            attached.lull.sit_out();
+        }
+        for looks in 0..=most {
+            if attached.inbox.is_ready() {
+                attached.lull.found_after(looks);
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
+    fn next_slowly(
+        &self,
+        holder: &mut MutexGuard<'_, Option<Attached>>,
+        time: Time,
+        signals: bool,
+    ) -> Result<Event, Error> {
+        let attached = self.attach_again(holder)?;
         let event = self.wait(attached, time, signals);
         if attached.is_over {
             // Said once; the next receive subscribes again.
@@ -185,11 +243,7 @@ impl Reader {
     }
 
     fn wait(&self, attached: &mut Attached, time: Time, signals: bool) -> Result<Event, Error> {
-        if !time.is_none() {
-            attached.lull.sit_out();
-        }
         if let Some(event) = self.look(attached)? {
-            attached.lull.found_after(0);
             return Ok(event);
         }
         if time.is_none() {
@@ -218,7 +272,6 @@ impl Reader {
                 continue;
             }
             if let Some(event) = self.look(attached)? {
-                attached.lull.found_after(looks);
                 return Ok(event);
             }
             if !looks_around {
@@ -272,7 +325,6 @@ impl Reader {
     }
 
     /// The next event, if there is one.
-    #[inline]
     fn look(&self, attached: &mut Attached) -> Result<Option<Event>, Error> {
         if let Some(error) = &attached.cut_off {
             return Err(error.clone());
@@ -309,10 +361,15 @@ impl Reader {
         }
         let event = event?;
         if let Some(Event::Message(_)) = event {
-            // Only whoever has the log counts.
-            self.received.store(self.received.load(Relaxed) + 1, Relaxed);
+            self.count();
         }
         Ok(event)
+    }
+
+    /// A message was received. Only whoever has the log counts.
+    #[inline]
+    fn count(&self) {
+        self.received.store(self.received.load(Relaxed) + 1, Relaxed);
     }
 
     /// A publish may wait for the cursor that was just stored.

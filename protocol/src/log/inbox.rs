@@ -5,7 +5,7 @@
 //! others. It does *not* wait, nor does it tell anybody how far it is: its owner does both.
 
 use super::buffer::Buffer;
-use super::{BlockUse, Envelope, InPlace, LogFault, LogReader, Position, Read};
+use super::{BlockUse, Envelope, InPlace, LogFault, LogReader, Position, Read, Short};
 use crate::limits;
 use crate::memory::Memory;
 
@@ -145,6 +145,16 @@ impl<M: Memory> Inbox<M> {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         !self.buffer.is_empty() || self.log.is_ready()
+    }
+
+    /// The next message straight from the log, if it is short and nothing is stored. `None` says nothing:
+    /// [`next`](Self::next) knows more. See [`LogReader::read_short`].
+    #[inline(always)]
+    pub fn next_short(&mut self) -> Option<Short> {
+        if self.buffer.reads_ahead() || !self.buffer.is_empty() {
+            return None;
+        }
+        self.log.read_short()
     }
 
     /// The next event, if there is one: what is stored, or what the log holds. See [`fill`](Self::fill).

@@ -54,7 +54,9 @@ pub use geometry::{LogGeometry, LogGeometryError};
 pub use inbox::{BufferError, Counts, Event, Found, Inbox, Keep, Message};
 pub use layout::{Envelope, header, slot};
 pub use options::{Policy, TopicOptions};
-pub use reader::{InPlace, LogError, LogFault, LogReader, Read, SeekError, Start};
+pub use reader::{
+    InPlace, LogError, LogFault, LogReader, Read, SHORT_WORDS, SeekError, Short, Start,
+};
 pub use writer::{LogWriter, TooLong, WriteError};
 
 /// Where a message stands: its number within the life of one daemon. A daemon that starts anew has

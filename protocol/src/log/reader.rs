@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use super::blocks::BlockUse;
 use super::layout::{BLOCK, Envelope, Head, IDS, header, slot};
 use super::{LogGeometry, LogGeometryError, Position};
+use crate::limits;
 use crate::memory::Memory;
 
 /// Why memory cannot be used as a log.
@@ -123,6 +124,26 @@ pub enum Read {
         /// How many messages lie between where it stood and where it stands.
         missed: u64,
     },
+}
+
+/// Bytes of a short payload: no slot has room for fewer.
+const SHORT_BYTES: usize = 64;
+/// Words of a short payload.
+pub const SHORT_WORDS: usize = SHORT_BYTES / 8;
+
+const _: () = assert!(*limits::LOG_STRIDES.start() as usize - slot::REST >= SHORT_BYTES);
+
+/// A message whose payload is short: at most 64 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// Where it stands.
+    pub position: Position,
+    /// What is said of it.
+    pub envelope: Envelope,
+    /// Bytes of the payload.
+    pub len: u8,
+    /// They, and behind them whatever the slot held.
+    pub words: [u64; SHORT_WORDS],
 }
 
 /// The payload of a message in a block that is read where it lies: whole and unchanged until the
@@ -264,12 +285,57 @@ impl<M: Memory> LogReader<M> {
     #[inline]
     #[must_use]
     pub fn is_ready(&self) -> bool {
+        let (at, ready) = self.here();
+        // The read that follows pairs with Q.
+        let seq = self.memory.load(at + slot::SEQ);
+        seq == ready || self.is_over(seq, self.next)
+    }
+
+    /// The next message, if it is there and [short](Short); `None` says nothing, and nothing has changed:
+    /// [`read_held`](Self::read_held) knows more. The way of nearly every message: each word goes from the
+    /// log to where the caller puts it, by registers. (What is put together in memory word by word, and
+    /// then moved in pairs of words, waits for the stores: half the time of a receive.)
+    #[inline(always)]
+    pub fn read_short(&mut self) -> Option<Short> {
+        let (at, ready) = self.here();
+        // R, pairs with Q.
+        if self.memory.load_acquire(at + slot::SEQ) != ready {
+            return None;
+        }
+        let head = self.head(at);
+        if head.flags & !IDS != 0 || head.len as usize > SHORT_BYTES {
+            return None;
+        }
+        // Also what is behind the payload: it is cheaper to have than to leave out.
+        let words = self.memory.load_words(at + head.payload());
+        // P, pairs with O: if a word of the copy is newer, so is `seq`.
+        self.memory.fence(Ordering::Acquire);
+        if self.memory.load(at + slot::SEQ) != ready {
+            return None;
+        }
+        let position = self.go_past(ready);
+        Some(Short { position, envelope: head.envelope, len: head.len as u8, words })
+    }
+
+    /// Offset of the next message's slot, and what its `seq` says once it is there.
+    #[inline(always)]
+    fn here(&self) -> (usize, u64) {
         let at = self.geometry.slot(self.next);
         // A message of two lines comes in one step: both are on their way before the first is looked at.
         self.memory.prefetch_read(at + slot::REST);
-        // The read that follows pairs with Q.
-        let seq = self.memory.load(at + slot::SEQ);
-        seq == self.next.wrapping_add(1) || self.is_over(seq, self.next)
+        (at, self.next.wrapping_add(1))
+    }
+
+    /// The next message was copied, and was whole: it stands there.
+    #[inline(always)]
+    fn go_past(&mut self, ready: u64) -> Position {
+        let position = self.position();
+        (self.next, self.lapped) = (ready, false);
+        // Who reads many finds the one after the next on its way. Not the next: its line is the writer's.
+        let soon = self.geometry.slot(ready.wrapping_add(2));
+        self.memory.prefetch_read(soon);
+        self.memory.prefetch_read(soon + slot::REST);
+        position
     }
 
     /// Copies the next message, if there is one, and goes on to the one behind it. `payload` holds
@@ -289,18 +355,12 @@ impl<M: Memory> LogReader<M> {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    // Not by a call: the envelope would be written and read again at once in words of another size, which a
-    // processor cannot forward (three times a message, each a dozen cycles).
-    #[inline(always)]
     pub fn read_held<H>(
         &mut self,
         payload: &mut Vec<u8>,
         hold: impl FnOnce(BlockUse, usize) -> Option<H>,
     ) -> Result<(Read, Option<InPlace<H>>), LogFault> {
-        let at = self.geometry.slot(self.next);
-        let ready = self.next.wrapping_add(1);
-        // A message of two lines comes in one step: both are on their way before the first is looked at.
-        self.memory.prefetch_read(at + slot::REST);
+        let (at, ready) = self.here();
         // R, pairs with Q.
         let seq = self.memory.load_acquire(at + slot::SEQ);
         if seq != ready {
@@ -325,18 +385,14 @@ impl<M: Memory> LogReader<M> {
         if seq != ready {
             return Ok((self.not_here(seq), None));
         }
-        let position = self.position();
-        (self.next, self.lapped) = (ready, false);
-        // Who reads many finds the one after the next on its way. Not the next: its line is the writer's.
-        let soon = self.geometry.slot(ready.wrapping_add(2));
-        self.memory.prefetch_read(soon);
-        self.memory.prefetch_read(soon + slot::REST);
+        let position = self.go_past(ready);
         place?;
         let at = |of: BlockUse| self.geometry.block(of.block);
         let in_place = held.map(|(of, hold)| InPlace { hold, at: at(of), len });
         Ok((Read::Message { position, envelope: head.envelope }, in_place))
     }
 
+    #[inline(always)]
     fn head(&self, at: usize) -> Head {
         let head = Head::from_words(self.memory.load_words(at + slot::LEN));
         if head.has(IDS) {

@@ -69,6 +69,45 @@ fn next(reader: &mut LogReader<impl Memory>, first: u64) -> Read {
     read
 }
 
+/// What is no message in a slot, or a longer one, is left to `read`.
+#[test]
+fn the_short_way_takes_short_messages_and_nothing_else() {
+    let sizes = LogGeometry { slots: 4, stride: 192, blocks: 1, block_bytes: 4096 };
+    let memory = Heap::new(sizes.bytes());
+    let first = Position { epoch: EPOCH, sequence: 0 };
+    let mut writer = LogWriter::create(memory.clone(), sizes, first).unwrap();
+    let mut reader = LogReader::open(memory).unwrap();
+    let mut expect = |len: usize, trace: u128, is_short: bool| {
+        assert_eq!(reader.read_short(), None, "nothing is there");
+        let envelope = Envelope { trace, ..Envelope::default() };
+        writer.write(envelope, &vec![7; len], |_, _| false).unwrap();
+        let short = reader.read_short();
+        assert_eq!(
+            short.map(|short| (usize::from(short.len), short.envelope)),
+            is_short.then_some((len, envelope))
+        );
+        if let Some(short) = short {
+            let bytes: Vec<u8> = short.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            assert_eq!(bytes[..len], vec![7; len]);
+        } else {
+            assert!(matches!(reader.read(&mut Vec::new()), Ok(Read::Message { .. })));
+        }
+    };
+    for trace in [0, 9] {
+        for (len, is_short) in
+            [(0, true), (1, true), (64, true), (65, false), (128, false), (4096, false)]
+        {
+            expect(len, trace, is_short);
+        }
+    }
+    for _ in 0..5 {
+        writer.write(Envelope::default(), &[], |_, _| false).unwrap();
+    }
+    assert_eq!(reader.read_short(), None, "it was overtaken");
+    assert_eq!(reader.read(&mut Vec::new()), Ok(Read::Overtaken { missed: 1 }));
+    assert!(reader.read_short().is_some());
+}
+
 fn firsts() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just((1 << 32) - 3), Just((1 << 63) - 3), Just(u64::MAX - 3), any::<u64>()]
 }

@@ -305,6 +305,36 @@ fn q_r_a_message_is_read_as_it_was_written() {
     prove(model, TORN, &[Letter::Q, Letter::R]);
 }
 
+/// As [`read`], the short way.
+fn read_short(reader: &mut LogReader<LogMemory>) {
+    let expected = reader.position();
+    if let Some(short) = reader.read_short() {
+        let bytes: Vec<u8> = short.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let found = (short.position, &bytes[..short.len.into()]);
+        assert_eq!(found, (expected, &payload(expected.sequence)[..]), "{TORN}");
+    }
+}
+
+/// The same two of the short way to read.
+#[test]
+fn o_p_q_r_a_short_message_is_read_as_it_was_written_or_not_at_all() {
+    fn overwritten(without: Option<Letter>) {
+        let (mut writer, mut reader) = log(2, without);
+        let writing = thread::spawn(move || write(&mut writer));
+        read_short(&mut reader);
+        writing.join().unwrap();
+    }
+    fn awaited(without: Option<Letter>) {
+        let (mut writer, mut reader) = log(2, without);
+        reader.seek(Start::Newest).unwrap();
+        let writing = thread::spawn(move || write(&mut writer));
+        read_short(&mut reader);
+        writing.join().unwrap();
+    }
+    prove(overwritten, TORN, &[Letter::OStore, Letter::OFence, Letter::P]);
+    prove(awaited, TORN, &[Letter::Q, Letter::R]);
+}
+
 /// Who joins finds every message below the end that it saw.
 #[test]
 fn s_t_what_lies_below_the_end_is_there() {
