@@ -4,15 +4,9 @@
 //! after a turn) reads the headlines and wakes. So a turn of many publishes looks at sleepers once.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-
-/// CLOCK_REALTIME in nanoseconds. A clock before 1970 reads 0, one after 2554 the largest number.
-pub(super) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
+use ringfence_protocol::sys::wall::wall_ns;
 
 /// The numbers of topics with news.
 #[derive(Debug, Default)]
@@ -37,7 +31,7 @@ impl Headlines {
     pub(super) fn stamp(&self) -> u64 {
         match self.stamp.load(Ordering::Relaxed) {
             0 => {
-                let now = now();
+                let now = wall_ns();
                 self.stamp.store(now, Ordering::Relaxed);
                 self.any.store(true, Ordering::Release);
                 now

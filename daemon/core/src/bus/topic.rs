@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::log::{Keep, LogGeometry, Policy, Position, Start, TooLong, TopicOptions};
 use ringfence_protocol::memory::{Heap, Memory};
+use ringfence_protocol::sys::wall::wall_ns;
 
 use super::error::{PublishError, SubscribeError};
-use super::headlines::now;
 use super::options::Outgoing;
 use super::place::{Elsewhere, Place};
 use super::sequencer::{NewTopic, Sequencer};
@@ -155,7 +155,7 @@ impl<M: Memory> Topic<M> {
     /// # Errors
     /// [`PublishError`]; nothing was written.
     pub fn publish(&self, outgoing: &Outgoing<'_>) -> Result<Position, PublishError> {
-        self.sequencer.publish(outgoing, now())
+        self.sequencer.publish(outgoing, wall_ns())
     }
 
     /// As [`publish`](Self::publish) of a call, which waits in the topic's queue where its policy says
