@@ -180,12 +180,12 @@ impl Memory for Region {
 
     #[inline(always)]
     fn prefetch_write(&self, at: usize) {
-        let line = self.word(at).as_ptr();
+        let line = self.base.as_ptr().wrapping_add(at);
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `prefetchw` is a hint: it changes no register and no memory, and never faults
-        // (AMD64 manual, volume 3).
+        // SAFETY: `prefetchw` is a hint: it changes no register and no memory, and never faults, wherever it
+        // points (AMD64 manual, volume 3).
         unsafe {
-            std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags));
+            std::arch::asm!("prefetchw [{}]", in(reg) line, options(readonly, nostack, preserves_flags));
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _no_such_hint = line;
@@ -193,12 +193,12 @@ impl Memory for Region {
 
     #[inline(always)]
     fn prefetch_read(&self, at: usize) {
-        let line = self.word(at).as_ptr();
+        let line = self.base.as_ptr().wrapping_add(at);
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `prefetcht0` is a hint: it changes no register and no memory, and never faults
-        // (Intel 64 manual, volume 2).
+        // SAFETY: `prefetcht0` is a hint: it changes no register and no memory, and never faults, wherever it
+        // points (Intel 64 manual, volume 2).
         unsafe {
-            std::arch::asm!("prefetcht0 [{}]", in(reg) line, options(nostack, preserves_flags));
+            std::arch::asm!("prefetcht0 [{}]", in(reg) line, options(readonly, nostack, preserves_flags));
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _no_such_hint = line;
