@@ -30,7 +30,7 @@ pub(crate) trait Sink {
     where
         Self: Sized,
     {
-        let mut words = [0; INLINE_WORDS];
+        let mut words = [0_u64; INLINE_WORDS];
         let bytes = &mut words.as_mut_bytes()[..len];
         fill(bytes);
         self.bytes(bytes)

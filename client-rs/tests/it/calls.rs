@@ -11,11 +11,18 @@ use crate::mock::{Act, Mock, Plan, eventually};
 fn every_inline_length_comes_back_unchanged() {
     let mock = Mock::echoing();
     let client = mock.client();
+    let echo = client.method("system", "echo").unwrap();
     for len in 0..=216 {
         let data: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
         let reply = client.echo(&data).unwrap();
         assert_eq!(reply, data);
         assert_eq!(reply.as_slice().as_ptr().addr() % 8, 0);
+        let options = CallOptions::default();
+        let taken = client.call_with(&echo, &data, &options, |bytes| bytes.to_vec()).unwrap();
+        match taken {
+            Called::Done(bytes) => assert_eq!(bytes, data),
+            Called::Pending(pending) => assert_eq!(client.wait(pending).unwrap(), data),
+        }
     }
     assert_eq!(client.info().daemon_version, "mock");
     assert_eq!(client.info().socket, Some(mock.path()));
