@@ -337,6 +337,22 @@ impl Lane {
         }
     }
 
+    /// Frees the place of an item of batch `own`, if nothing more is to be done about it: its index.
+    #[inline(always)]
+    pub(crate) fn free_item(&mut self, ticket: u64, own: u32) -> Option<u32> {
+        if !self.displaced.is_empty() || !self.cancels.is_empty() {
+            return None;
+        }
+        let place = self.place(ticket)?;
+        match place.owner {
+            Owner::Item { key, index } if key == own && matches!(place.held, Held::Nothing) => {
+                place.owner = Owner::Free;
+                Some(index)
+            }
+            _ => None,
+        }
+    }
+
     /// Frees the place of a call that has been answered, and its request memory.
     #[inline]
     fn free(&mut self, ticket: u64) -> Result<Owner, Error> {

@@ -170,7 +170,8 @@ impl<'a> Flight<'a> {
         if submitted > 0 {
             lane.ring_bell_if_due();
         }
-        let down_to = if waiting.is_empty() { 0 } else { lane.window() - BURST.min(lane.window()) };
+        // The daemon is at one half of the window while the other half is submitted or collected.
+        let down_to = if waiting.is_empty() { 0 } else { lane.window() / 2 };
         if let Err(error) = self.collect(lane, down_to) {
             return Err(self.remote.broken(holder, error));
         }
@@ -198,6 +199,7 @@ impl<'a> Flight<'a> {
         let deadline = self.method.deadline(self.options.timeout);
         let room = lane.window().saturating_sub(self.open);
         let mut submitted = 0;
+        lane.ring.prepare_requests(room.min(waiting.len()));
         while submitted < room
             && let Some(payload) = waiting.front()
         {
@@ -236,10 +238,19 @@ impl<'a> Flight<'a> {
                 std::hint::spin_loop();
                 continue;
             };
+            looks = 0;
+            if lane.is_line(header)
+                && let Some(index) = lane.free_item(header.ticket, self.key)
+            {
+                // Put together where it stays: see `read_short` of the log.
+                let reply = Reply::line(header.len as usize, lane.take_line());
+                self.answered.push((index, Ok(reply)));
+                self.open -= 1;
+                continue;
+            }
             let own = lane.deliver_item(header, self.key, self.remote)?;
             self.open -= usize::from(own.is_some());
             self.answered.extend(own);
-            looks = 0;
         }
         Ok(())
     }

@@ -112,6 +112,9 @@ impl Lane {
         let mut served = 0;
         while served < BATCH {
             let Peek::Request(request) = self.ring.peek()? else { break };
+            if served > 0 {
+                self.ring.prepare_answer_ahead();
+            }
             served += 1;
             if !self.serve(request, registry, scratch, bench)? {
                 break;

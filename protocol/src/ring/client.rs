@@ -157,6 +157,16 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         Ok(ticket)
     }
 
+    /// Asks for the first lines of the next `count` slots, for who is about to write them all: stores wait in line,
+    /// so that without this each line is asked for when the one before has come.
+    #[inline]
+    pub fn prepare_requests(&self, count: usize) {
+        for ahead in 0..count as u64 {
+            let slot = self.geometry.index(self.submitted.wrapping_add(ahead));
+            self.up.prefetch_write(self.up_map.ring + slot * STRIDE);
+        }
+    }
+
     /// Must the daemon be woken for what was published? At most once per its odd value.
     #[inline(always)]
     pub fn bell_due(&mut self) -> bool {

@@ -322,6 +322,15 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         }
     }
 
+    /// Asks for the line of an answer a few ahead, for who answers many one after another: stores wait in line, so
+    /// that without this each line is asked for when the one before has come. Not the next one's: the client
+    /// may look at it.
+    #[inline(always)]
+    pub fn prepare_answer_ahead(&self) {
+        let slot = self.geometry.index(self.done.wrapping_add(3));
+        self.down.prefetch_write(self.down_map.ring + slot * STRIDE);
+    }
+
     /// Answers a call of the in-flight table and frees its entry.
     pub fn finish(&mut self, entry: Entry, header: Header, inline: &[u8]) {
         self.answer(header, inline);
