@@ -185,13 +185,15 @@ impl Shared {
 /// The cases, around one daemon.
 #[must_use]
 pub fn all(shared: &Shared) -> Vec<Box<dyn Case>> {
-    let echo = |name, description, what| -> Box<dyn Case> {
-        Box::new(Echo { name, description, what, shared: shared.clone() })
+    let echo = |name, description, what, bytes| -> Box<dyn Case> {
+        Box::new(Echo { name, description, what, bytes, shared: shared.clone() })
     };
     vec![
-        echo("rust-echo", "Rust client.echo, 24 bytes, through the daemon", What::Echo),
-        echo("greeter", "Rust call of a user's own engine, 24 bytes each way", What::Greeter),
-        echo("rust-inproc-echo", "Rust client.echo, 24 bytes, target inproc:", What::Inproc),
+        echo("rust-echo", "Rust client.echo, 24 bytes, through the daemon", What::Echo, LINE),
+        echo("rust-echo-64", "the same of 64 bytes: two cache lines each way", What::Echo, 64),
+        echo("rust-echo-200", "the same of 200 bytes: four cache lines each way", What::Echo, 200),
+        echo("greeter", "Rust call of a user's own engine, 24 bytes each way", What::Greeter, LINE),
+        echo("rust-inproc-echo", "Rust client.echo, 24 bytes, target inproc:", What::Inproc, LINE),
         Box::new(Connect { shared: shared.clone() }),
     ]
 }
@@ -204,6 +206,9 @@ pub(super) fn call_error(error: ringfence::Error) -> BenchError {
     BenchError::Peer { what: "call".into(), detail: error.to_string() }
 }
 
+/// Bytes of an echo that fits a slot's first cache line.
+const LINE: usize = 24;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
     Echo,
@@ -215,6 +220,7 @@ struct Echo {
     name: &'static str,
     description: &'static str,
     what: What,
+    bytes: usize,
     shared: Shared,
 }
 
@@ -234,13 +240,14 @@ impl Case for Echo {
             What::Greeter => Some(client.method("greeter", "hello").map_err(call_error)?),
             _ => None,
         };
-        Ok(Box::new(EchoRunner { client, method, daemon }))
+        Ok(Box::new(EchoRunner { client, method, bytes: self.bytes, daemon }))
     }
 }
 
 struct EchoRunner {
     client: Client,
     method: Option<Method>,
+    bytes: usize,
     daemon: Option<Rc<RefCell<Daemon>>>,
 }
 
@@ -260,11 +267,20 @@ impl Runner for EchoRunner {
             let reply = self.echo(&sent).map_err(call_error)?;
             let mut words = reply.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
             Ok(std::array::from_fn(|_| words.next().unwrap_or(0)))
-        })
+        })?;
+        let sent: Vec<u8> = (0..self.bytes).map(|at| at as u8).collect();
+        match self.echo(&sent).map_err(call_error)? {
+            reply if reply == sent => Ok(()),
+            reply => Err(BenchError::WrongAnswer {
+                request: 0,
+                expected: format!("{sent:?}"),
+                got: format!("{reply:?}"),
+            }),
+        }
     }
 
     fn run(&mut self, samples: usize, slice: &mut Slice) -> Result<(), BenchError> {
-        let payload = black_box([7; 24]);
+        let payload = black_box(vec![7; self.bytes]);
         slice.time(samples, || self.echo(&payload)).map_err(call_error)
     }
 
