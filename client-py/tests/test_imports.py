@@ -24,6 +24,19 @@ print((time.perf_counter() - start) * 1000)
     assert min(took) < LIMIT_MS, f"import ringfence took {took} ms"
 
 
+def test_what_takes_long_to_import_is_left_alone() -> None:
+    """``typing`` with what it needs takes longer than all of ringfence."""
+    script = """
+import sys
+before = set(sys.modules)
+import ringfence
+heavy = {"typing", "re", "enum", "collections", "contextlib", "dataclasses", "inspect", "subprocess", "socket"}
+assert not heavy & (set(sys.modules) - before), heavy & set(sys.modules)
+"""
+    result = run_python(script)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_numpy_is_imported_only_when_it_is_used(target: str) -> None:
     script = """
 import sys, threading
