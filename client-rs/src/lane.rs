@@ -340,17 +340,14 @@ impl Lane {
     /// Frees the place of an item of batch `own`, if nothing more is to be done about it: its index.
     #[inline(always)]
     pub(crate) fn free_item(&mut self, ticket: u64, own: u32) -> Option<u32> {
-        if !self.displaced.is_empty() || !self.cancels.is_empty() {
+        let is_all = self.displaced.is_empty() && self.cancels.is_empty();
+        let place = self.place(ticket)?;
+        let Owner::Item { key, index } = place.owner else { return None };
+        if key != own || !is_all || !matches!(place.held, Held::Nothing) {
             return None;
         }
-        let place = self.place(ticket)?;
-        match place.owner {
-            Owner::Item { key, index } if key == own && matches!(place.held, Held::Nothing) => {
-                place.owner = Owner::Free;
-                Some(index)
-            }
-            _ => None,
-        }
+        place.owner = Owner::Free;
+        Some(index)
     }
 
     /// Frees the place of a call that has been answered, and its request memory.

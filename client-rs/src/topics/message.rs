@@ -3,9 +3,11 @@
 use std::fmt;
 use std::ops::Deref;
 
-use ringfence_protocol::log::{Envelope, Position, SHORT_WORDS, Short};
+use ringfence_protocol::log::{self, Envelope, InPlace, Position, SHORT_WORDS, Short};
+use ringfence_protocol::region::Region;
 use zerocopy::IntoBytes;
 
+use super::ears::Hold;
 use crate::reply::Reply;
 
 /// A message that was received.
@@ -37,6 +39,28 @@ pub enum Event {
         /// How many, exactly.
         missed: u64,
     },
+}
+
+impl Event {
+    /// What was found in a log, whose memory this is.
+    pub(super) fn of_log(
+        event: log::Event,
+        in_place: Option<InPlace<Hold>>,
+        memory: &Region,
+    ) -> Self {
+        match (event, in_place) {
+            (log::Event::Overtaken { missed }, _) => Self::Overtaken { missed },
+            (log::Event::Message(log::Message { position, envelope, payload }), in_place) => {
+                let payload = match in_place {
+                    None => Payload::copied(payload),
+                    Some(InPlace { hold, at, len }) => {
+                        Payload::held(Reply::held(memory.clone(), at, len, hold))
+                    }
+                };
+                Self::Message(Message { position, envelope, payload })
+            }
+        }
+    }
 }
 
 /// The payload of a message: copied out of the topic's log, or a block of it that is held as long as

@@ -13,19 +13,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use ringfence_protocol::log::{self, Counts, InPlace, Keep, Policy, Position, Start};
-use ringfence_protocol::region::Region;
+use ringfence_protocol::log::{Counts, Keep, Policy, Position, Start};
 use ringfence_protocol::sys::fork::ForkStamp;
 use ringfence_protocol::sys::futex::{self, Wait, Word};
 use ringfence_protocol::wait::{Patience, Spin, Step};
 
 use super::attach::{Attached, attach, attach_async};
 use super::ears::{Hold, Nap};
-use super::message::{Event, Message, Payload};
+use super::message::{Event, Message};
 use super::remote::RemoteTopic;
 use super::subscription::Time;
 use crate::error::Error;
-use crate::reply::Reply;
 use crate::wait::CLOCK_EVERY;
 
 /// A sleep lasts this long at most; then the control socket is looked at.
@@ -190,7 +188,12 @@ impl Reader {
         {
             return Ok(Event::Message(message));
         }
-        self.next_slowly(holder, time, signals)
+        let event = self.wait(attached, time, signals);
+        if attached.is_over {
+            // Said once; the next receive subscribes again.
+            **holder = None;
+        }
+        event
     }
 
     /// The next message, if it is short, of a topic in which no publish waits for who reads. `None` says nothing:
@@ -225,21 +228,6 @@ impl Reader {
             std::hint::spin_loop();
         }
         false
-    }
-
-    fn next_slowly(
-        &self,
-        holder: &mut MutexGuard<'_, Option<Attached>>,
-        time: Time,
-        signals: bool,
-    ) -> Result<Event, Error> {
-        let attached = self.attach_again(holder)?;
-        let event = self.wait(attached, time, signals);
-        if attached.is_over {
-            // Said once; the next receive subscribes again.
-            **holder = None;
-        }
-        event
     }
 
     fn wait(&self, attached: &mut Attached, time: Time, signals: bool) -> Result<Event, Error> {
@@ -345,7 +333,7 @@ impl Reader {
         let found = inbox.next(is_open, moved, |of, _| Hold::of(session, *number, of));
         let found = found.map_err(|fault| Error::Protocol { what: fault.to_string() });
         let event =
-            found.map(|found| found.map(|(event, in_place)| delivered(event, in_place, log)));
+            found.map(|found| found.map(|(event, in_place)| Event::of_log(event, in_place, log)));
         if matches!(policy, Policy::Block { .. }) {
             if has_moved {
                 self.tell_room(attached);
@@ -504,21 +492,5 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
-    }
-}
-
-#[inline]
-fn delivered(event: log::Event, in_place: Option<InPlace<Hold>>, log: &Region) -> Event {
-    match (event, in_place) {
-        (log::Event::Overtaken { missed }, _) => Event::Overtaken { missed },
-        (log::Event::Message(log::Message { position, envelope, payload }), in_place) => {
-            let payload = match in_place {
-                None => Payload::copied(payload),
-                Some(InPlace { hold, at, len }) => {
-                    Payload::held(Reply::held(log.clone(), at, len, hold))
-                }
-            };
-            Event::Message(Message { position, envelope, payload })
-        }
     }
 }
