@@ -150,8 +150,8 @@ impl Reply {
         Self { words, len, large: None }
     }
 
-    fn large(large: Large) -> Self {
-        Self { words: [0; LINE_WORDS], len: large.len(), large: Some(Box::new(large)) }
+    fn large(large: Box<Large>) -> Self {
+        Self { words: [0; LINE_WORDS], len: large.len(), large: Some(large) }
     }
 
     /// `len` bytes that `fill` writes: in the reply itself if they are few.
@@ -172,7 +172,7 @@ impl Reply {
         }
         let mut words = vec![0; len.div_ceil(8)];
         fill(&mut words.as_mut_bytes()[..len]);
-        Self::large(Large::Words { len, words })
+        Self::large(Box::new(Large::Words { len, words }))
     }
 
     fn slot(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
@@ -180,14 +180,14 @@ impl Reply {
         if let Large::Slot { words, .. } = &mut *large {
             fill(&mut words.as_mut_bytes()[..len]);
         }
-        Self { words: [0; LINE_WORDS], len, large: Some(large) }
+        Self::large(large)
     }
 
     /// Bytes that an engine of this process wrote.
     #[cfg(feature = "inproc")]
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
         if bytes.as_ptr().addr().is_multiple_of(8) {
-            return Self::large(Large::Bytes(bytes));
+            return Self::large(Box::new(Large::Bytes(bytes)));
         }
         Self::copied(bytes.len(), |out| out.copy_from_slice(&bytes))
     }
@@ -203,7 +203,7 @@ impl Reply {
 
     fn kept(region: Region, at: usize, len: usize, keeper: Keeper) -> Self {
         let leased = Leased { region, at, len, copy: OnceLock::new(), _lease: keeper };
-        Self::large(Large::Leased(leased))
+        Self::large(Box::new(Large::Leased(leased)))
     }
 
     /// Its bytes as a slice. The first look at a leased reply copies it.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ringfence::{CallOptions, Client, Method};
+use ringfence_protocol::limits::LINE_BYTES;
 use ringfenced::{Call, Engine, EngineSchema, Error, MethodSchema, message};
 
 use super::bulk::Bulk;
@@ -189,11 +190,21 @@ pub fn all(shared: &Shared) -> Vec<Box<dyn Case>> {
         Box::new(Echo { name, description, what, bytes, shared: shared.clone() })
     };
     vec![
-        echo("rust-echo", "Rust client.echo, 24 bytes, through the daemon", What::Echo, LINE),
+        echo("rust-echo", "Rust client.echo, 24 bytes, through the daemon", What::Echo, LINE_BYTES),
         echo("rust-echo-64", "the same of 64 bytes: two cache lines each way", What::Echo, 64),
         echo("rust-echo-200", "the same of 200 bytes: four cache lines each way", What::Echo, 200),
-        echo("greeter", "Rust call of a user's own engine, 24 bytes each way", What::Greeter, LINE),
-        echo("rust-inproc-echo", "Rust client.echo, 24 bytes, target inproc:", What::Inproc, LINE),
+        echo(
+            "greeter",
+            "Rust call of a user's own engine, 24 bytes each way",
+            What::Greeter,
+            LINE_BYTES,
+        ),
+        echo(
+            "rust-inproc-echo",
+            "Rust client.echo, 24 bytes, target inproc:",
+            What::Inproc,
+            LINE_BYTES,
+        ),
         Box::new(Connect { shared: shared.clone() }),
     ]
 }
@@ -205,9 +216,6 @@ pub(super) fn client(target: &str) -> Result<Client, BenchError> {
 pub(super) fn call_error(error: ringfence::Error) -> BenchError {
     BenchError::Peer { what: "call".into(), detail: error.to_string() }
 }
-
-/// Bytes of an echo that fits a slot's first cache line.
-const LINE: usize = 24;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {

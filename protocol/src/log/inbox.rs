@@ -151,10 +151,13 @@ impl<M: Memory> Inbox<M> {
     /// [`next`](Self::next) knows more. See [`LogReader::read_short`].
     #[inline(always)]
     pub fn next_short(&mut self) -> Option<Short> {
-        if self.buffer.reads_ahead() || !self.buffer.is_empty() {
-            return None;
-        }
-        self.log.read_short()
+        if self.is_buffered() { None } else { self.log.read_short() }
+    }
+
+    /// Does what comes next come from the store?
+    #[inline(always)]
+    fn is_buffered(&self) -> bool {
+        self.buffer.reads_ahead() || !self.buffer.is_empty()
     }
 
     /// The next event, if there is one: what is stored, or what the log holds. See [`fill`](Self::fill).
@@ -170,7 +173,7 @@ impl<M: Memory> Inbox<M> {
         mut moved: impl FnMut(Counts, u64),
         hold: impl FnOnce(BlockUse, usize) -> Option<H>,
     ) -> Result<Option<Found<H>>, LogFault> {
-        if self.buffer.reads_ahead() || !self.buffer.is_empty() {
+        if self.is_buffered() {
             self.fill(may_go_on, moved)?;
             return Ok(self.buffer.pop().map(|event| (event, None)));
         }
