@@ -230,6 +230,8 @@ impl Reader {
         false
     }
 
+    // Not inside `next`, whose every call would pay for its frame.
+    #[inline(never)]
     fn wait(&self, attached: &mut Attached, time: Time, signals: bool) -> Result<Event, Error> {
         if let Some(event) = self.look(attached)? {
             return Ok(event);
