@@ -294,7 +294,7 @@ impl<M: Memory> LogReader<M> {
     /// The next message, if it is there and [short](Short); `None` says nothing, and nothing has changed:
     /// [`read_held`](Self::read_held) knows more. The way of nearly every message: each word goes from the
     /// log to where the caller puts it, by registers. (What is put together in memory word by word, and
-    /// then moved in pairs of words, waits for the stores: half the time of a receive.)
+    /// then moved in pairs of words, waits for the stores.)
     #[inline(always)]
     pub fn read_short(&mut self) -> Option<Short> {
         let (at, ready) = self.here();

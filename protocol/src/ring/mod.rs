@@ -81,8 +81,8 @@ fn write_slot(memory: &impl Memory, at: usize, header: Header, inline: &[u8]) {
 }
 
 /// Asks for the lines of the slot at `at` behind its first one, for who is about to look at that: what comes
-/// in several lines comes in one step then, and not in one for each (measured between far cores: a round
-/// trip of 128 bytes 460 ns instead of 560). Nothing is asked of the other side as long as it leaves them
+/// in several lines comes in one step then, and not in one for each (the benches' `rust-echo-64` and
+/// `rust-echo-200`). Nothing is asked of the other side as long as it leaves them
 /// alone.
 #[inline(always)]
 fn prefetch_behind(memory: &impl Memory, at: usize) {

@@ -1,8 +1,8 @@
 //! CLOCK_REALTIME for who asks at every message: by the processor's time stamp counter, anchored to the
 //! kernel's clock every millisecond.
 //!
-//! The kernel's own reading waits until all loads before it are done, and again before it goes on: 40 ns of a
-//! message's 450. The counter alone takes 10. Invariant: within a microsecond of CLOCK_REALTIME, unless
+//! The kernel's own reading waits until all loads before it are done, and again before it goes on: several
+//! times as long as the counter alone. Invariant: within a microsecond of CLOCK_REALTIME, unless
 //! that was set within the last millisecond. Only where the kernel itself trusts the counter (its clock
 //! source is `tsc`: the same on all cores, at a constant rate); elsewhere this is the kernel's clock.
 //! It is *not* monotonic: CLOCK_REALTIME is not.
