@@ -133,6 +133,20 @@ impl Lane {
         self.ring.submit(header, inline).ok()
     }
 
+    /// The same in pieces: the words of its first line, and what is behind them.
+    #[inline(always)]
+    pub(crate) fn submit_lines(
+        &mut self,
+        header: Header,
+        line: [u64; LINE_WORDS],
+        behind: &[u8],
+    ) -> Option<u64> {
+        if !self.may_open() {
+            return None;
+        }
+        self.ring.submit_lines(header, line, behind).ok()
+    }
+
     /// Bytes that the request arena holds at most.
     pub(crate) fn arena_bytes(&self) -> usize {
         self.geometry.up_blocks as usize * BLOCK_BYTES

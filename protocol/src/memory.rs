@@ -21,7 +21,8 @@ pub(crate) const fn words_of(bytes: usize) -> usize {
 
 /// At most `N` words of bytes as words, filled up with zeros.
 #[inline(always)]
-pub(crate) fn line_words<const N: usize>(bytes: &[u8]) -> [u64; N] {
+#[must_use]
+pub fn line_words<const N: usize>(bytes: &[u8]) -> [u64; N] {
     let (whole, rest) = bytes.as_chunks();
     std::array::from_fn(|index| match whole.get(index) {
         Some(bytes) => u64::from_le_bytes(*bytes),

@@ -1,13 +1,32 @@
 //! A message to be published, and its bytes on the way to the daemon.
 
 use ringfence_protocol::api::bus as api;
-use ringfence_protocol::limits::INLINE_BYTES;
+use ringfence_protocol::limits::{INLINE_BYTES, LINE_BYTES, LINE_WORDS};
+use ringfence_protocol::memory::line_words;
 use ringfence_protocol::message::Message;
 
 use crate::error::Error;
 
 /// Bytes before the payload of a message without ids.
-pub(super) const HEAD: usize = 12;
+pub(super) const HEAD: usize = 16;
+
+/// A request of a slot, in the pieces in which it is written there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lines<'p> {
+    /// Bytes in all.
+    pub(super) len: usize,
+    pub(super) line: [u64; LINE_WORDS],
+    pub(super) behind: &'p [u8],
+}
+
+impl<'p> Lines<'p> {
+    /// Of bytes, if they fit a slot.
+    fn of(bytes: &'p [u8]) -> Option<Self> {
+        let (line, behind) = bytes.split_at(bytes.len().min(LINE_BYTES));
+        let fits = bytes.len() <= INLINE_BYTES;
+        fits.then(|| Self { len: bytes.len(), line: line_words(line), behind })
+    }
+}
 
 /// A message to be published.
 ///
@@ -77,7 +96,7 @@ impl<'p> Publication<'p> {
         self.type_id
     }
 
-    pub(super) const fn flags(&self) -> u16 {
+    pub(super) const fn flags(&self) -> u32 {
         if self.must_be_heard { api::MUST_BE_HEARD } else { 0 }
     }
 
@@ -86,18 +105,42 @@ impl<'p> Publication<'p> {
         self.trace != 0 || self.correlation != 0
     }
 
+    /// The request, if it fits a slot: its words in the first line, and what of the payload is behind
+    /// them, where it lies. Put together on the stack, it would be read in other pieces than it was
+    /// written in, and each of them wait for the stores.
+    #[inline(always)]
+    pub(super) fn lines(&self, topic: u64) -> Option<Lines<'p>> {
+        let len = HEAD + self.payload.len();
+        if self.has_ids() || len > INLINE_BYTES {
+            return None;
+        }
+        let (first, behind) = self.payload.split_at(self.payload.len().min(LINE_BYTES - HEAD));
+        let kind = u64::from(self.type_id) | u64::from(self.flags()) << 32;
+        let [first] = line_words(first);
+        Some(Lines { len, line: [topic, kind, first], behind })
+    }
+
+    /// Gives the request to `send` as it goes in a slot; `None` if it does not fit one.
+    #[inline(always)]
+    pub(super) fn in_slot<T>(&self, topic: u64, send: impl FnOnce(Lines<'_>) -> T) -> Option<T> {
+        match self.lines(topic) {
+            Some(lines) => Some(send(lines)),
+            None if self.payload.len() > INLINE_BYTES => None,
+            None => Lines::of(&self.encoded_long(topic)).map(send),
+        }
+    }
+
     /// Gives the request's bytes to `send`: on the stack where they fit a slot.
     #[inline]
     pub(super) fn encoded<T>(&self, topic: u64, send: impl FnOnce(&[u8]) -> T) -> T {
-        let len = HEAD + self.payload.len();
-        if self.has_ids() || len > INLINE_BYTES {
+        let Some(Lines { len, line, behind }) = self.lines(topic) else {
             return send(&self.encoded_long(topic));
-        }
+        };
         let mut bytes = [0; INLINE_BYTES];
-        bytes[..8].copy_from_slice(&topic.to_le_bytes());
-        bytes[8..10].copy_from_slice(&self.type_id.to_le_bytes());
-        bytes[10..HEAD].copy_from_slice(&self.flags().to_le_bytes());
-        bytes[HEAD..len].copy_from_slice(self.payload);
+        for (to, word) in bytes.chunks_exact_mut(8).zip(line) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes[LINE_BYTES..LINE_BYTES + behind.len()].copy_from_slice(behind);
         send(&bytes[..len])
     }
 

@@ -20,7 +20,7 @@ use ringfence_protocol::sys::fork::ForkStamp;
 use ringfence_protocol::wait::{Patience, Step};
 
 use super::Publication;
-use super::publish::HEAD;
+use super::publish::{HEAD, Lines};
 use super::remote::RemoteTopic;
 use super::sheaf::{SHEAF_BYTES, Sheaf};
 use crate::call::Request;
@@ -246,10 +246,10 @@ impl Posts {
         if self.stamp.is_child() {
             return Err(Error::Forked);
         }
-        let (topic, tally) = (&self.topic, &self.tally);
-        let remote = topic.remote();
-        let posted = topic.request(message, |_, method, bytes| remote.post(method, bytes, tally));
-        if posted {
+        let topic = &self.topic;
+        let (method, remote) = (topic.method(message), topic.remote());
+        let post = |lines: Lines<'_>| remote.post(method, lines, &self.tally);
+        if message.in_slot(topic.handle(), post) == Some(true) {
             self.posted += 1;
             return Ok(());
         }
@@ -308,7 +308,7 @@ impl Posts {
 impl Remote {
     /// Submits a publish whose answer is only counted. `false`: there is no room, or no lane.
     #[inline]
-    fn post(self: &Arc<Self>, method: &Method, bytes: &[u8], tally: &Arc<Tally>) -> bool {
+    fn post(self: &Arc<Self>, method: &Method, lines: Lines<'_>, tally: &Arc<Tally>) -> bool {
         if self.stamp.is_child() {
             return false;
         }
@@ -317,7 +317,7 @@ impl Remote {
         let mut holder = cell.hold();
         let Some(lane) = holder.as_mut() else { return false };
         lane.ring.unpark();
-        let posted = lane.post(method, bytes, tally, self);
+        let posted = lane.post(method, lines, tally, self);
         if posted {
             lane.ring_bell_if_due();
             // Not each answer by itself: a look at the line that the daemon writes next takes as long as a
@@ -347,22 +347,20 @@ impl Lane {
     fn post(
         &mut self,
         method: &Method,
-        bytes: &[u8],
+        lines: Lines<'_>,
         tally: &Arc<Tally>,
         remote: &Arc<Remote>,
     ) -> bool {
-        if bytes.len() > INLINE_BYTES {
-            return false;
-        }
         let Some(number) = method.number(self.serial) else { return false };
         let options = CallOptions::default();
-        let request = Request { method, payload: bytes, options: &options, turns: 0 };
-        let header = request.header(number, 0, bytes.len());
+        let request = Request { method, payload: &[], options: &options, turns: 0 };
+        let Lines { len, line, behind } = lines;
+        let header = request.header(number, 0, len);
         for _ in 0..FULL_LOOKS {
             // No more than the daemon has credit for: whoever posts may never look at answers again, and
             // wait for a message instead.
             let has_credit = self.ring.outstanding() < self.window() as u64;
-            if has_credit && let Some(ticket) = self.submit(header, bytes) {
+            if has_credit && let Some(ticket) = self.submit_lines(header, line, behind) {
                 self.register(ticket, Owner::Post(tally.clone(), 1), Held::Nothing);
                 return true;
             }

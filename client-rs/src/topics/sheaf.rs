@@ -24,7 +24,7 @@ pub(super) const SHEAF_BYTES: usize = 12 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Sheaf {
     type_id: u16,
-    flags: u16,
+    flags: u32,
     lens: Vec<u32>,
     payloads: Vec<u8>,
     request: Vec<u8>,

@@ -39,7 +39,7 @@ pub const BLOCK: u8 = 1;
 pub const REJECT: u8 = 2;
 
 /// [`Publish::flags`]: it is an error if nobody has subscribed.
-pub const MUST_BE_HEARD: u16 = 1;
+pub const MUST_BE_HEARD: u32 = 1;
 
 /// [`Subscribe::start`]: the oldest message that the log holds.
 pub const FROM_OLDEST: u8 = 0;
@@ -110,8 +110,9 @@ message! {
         topic: u64,
         /// What the payload is.
         type_id: u16,
-        /// 1: it is an error if nobody has subscribed.
-        flags: u16,
+        /// 1: it is an error if nobody has subscribed. Of 32 bits, so that the payload is aligned to words:
+        /// it is copied in words on its whole way.
+        flags: u32,
         /// The payload.
         payload: &'a [u8],
     }
@@ -125,7 +126,7 @@ message! {
         /// What the payload is.
         type_id: u16,
         /// 1: it is an error if nobody has subscribed.
-        flags: u16,
+        flags: u32,
         /// Lower half of the trace id.
         trace_low: u64,
         /// Upper half.
@@ -148,7 +149,7 @@ message! {
         /// What the payloads are.
         type_id: u16,
         /// 1: it is an error if nobody has subscribed.
-        flags: u16,
+        flags: u32,
         /// Bytes of each payload.
         lens: &'a [u32],
         /// The payloads, without gaps.

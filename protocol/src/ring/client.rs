@@ -13,9 +13,9 @@ use crate::crash;
 use crate::fault::Fault;
 use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{Header, down, entry, slot, up};
-use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, LINE_WORDS, STRIDE};
+use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, LINE_BYTES, LINE_WORDS, STRIDE};
 use crate::measures::Measures;
-use crate::memory::Memory;
+use crate::memory::{Memory, line_words};
 use crate::ring::{ASLEEP, BY_BYTE, Blocks, NEXT_SLEEP, WakeBy, prefetch_behind, write_slot};
 
 /// No slot is free: take answers first.
@@ -141,13 +141,32 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     /// If `inline` is longer than [`INLINE_BYTES`].
     #[inline(always)]
     pub fn submit(&mut self, header: Header, inline: &[u8]) -> Result<u64, Full> {
-        assert!(inline.len() <= INLINE_BYTES, "{} bytes do not fit a slot", inline.len());
+        let (line, behind) = inline.split_at(inline.len().min(LINE_BYTES));
+        self.submit_lines(header, line_words(line), behind)
+    }
+
+    /// As [`submit`](Self::submit) of a payload of which these words and these bytes follow each other.
+    ///
+    /// # Errors
+    /// [`Full`].
+    ///
+    /// # Panics
+    /// If they are longer than [`INLINE_BYTES`] together.
+    #[inline(always)]
+    pub fn submit_lines(
+        &mut self,
+        header: Header,
+        line: [u64; LINE_WORDS],
+        behind: &[u8],
+    ) -> Result<u64, Full> {
+        let len = LINE_BYTES + behind.len();
+        assert!(len <= INLINE_BYTES, "{len} bytes do not fit a slot");
         if !self.has_room() {
             return Err(Full { slots: self.geometry.slots });
         }
         let ticket = self.submitted;
         let at = self.up_map.ring + self.geometry.index(ticket) * STRIDE;
-        write_slot(&self.up, at, header, inline);
+        write_slot(&self.up, at, header, line, behind);
         self.submitted = ticket.wrapping_add(1);
         crash::point("client.submit.words");
         // A, pairs with B: the words above happen before the daemon sees this one.

@@ -45,8 +45,8 @@ pub use server::{Entry, Peek, ServerLane};
 
 use crate::geometry::Geometry;
 use crate::layout::{self, Header, slot};
-use crate::limits::{LINE_BYTES, STRIDE};
-use crate::memory::{Heap, Memory, line_words};
+use crate::limits::{LINE_BYTES, LINE_WORDS, STRIDE};
+use crate::memory::{Heap, Memory};
 
 /// How a sleeping client wants to be woken: bit 1 of its parking word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,13 +70,18 @@ const CACHE_LINE: usize = 64;
 /// Writes the words of the slot at `at` behind its `seq`. The first line comes last, right before `seq`:
 /// the other side polls it, and takes it away from a writer who turns to another line meanwhile.
 #[inline(always)]
-fn write_slot(memory: &impl Memory, at: usize, header: Header, inline: &[u8]) {
-    let (line, behind) = inline.split_at(inline.len().min(LINE_BYTES));
+fn write_slot(
+    memory: &impl Memory,
+    at: usize,
+    header: Header,
+    line: [u64; LINE_WORDS],
+    behind: &[u8],
+) {
     if !behind.is_empty() {
         memory.write(at + slot::PAYLOAD + LINE_BYTES, behind);
     }
     let [ticket, method, flags, deadline] = header.words();
-    let [first, second, third] = line_words(line);
+    let [first, second, third] = line;
     memory.store_words(at + slot::TICKET, [ticket, method, flags, deadline, first, second, third]);
 }
 

@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{ENTRY_BYTES, Header, down, entry, slot, up};
 use crate::limits::{BLOCK_BYTES, INLINE_BYTES, INLINE_WORDS, LINE_BYTES, LINE_WORDS, STRIDE};
-use crate::memory::{Memory, words_of};
+use crate::memory::{Memory, line_words, words_of};
 use crate::ring::request::place_of;
 use crate::ring::{
     ASLEEP, BY_BYTE, CACHE_LINE, Leases, NEXT_SLEEP, Open, Place, RecoveryError, Request, WakeBy,
@@ -302,7 +302,8 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         debug_assert!(inline.len() <= INLINE_BYTES);
         self.last_len = inline.len();
         let at = self.down_map.ring + self.geometry.index(self.done) * STRIDE;
-        write_slot(&self.down, at, header, inline);
+        let (line, behind) = inline.split_at(inline.len().min(LINE_BYTES));
+        write_slot(&self.down, at, header, line_words(line), behind);
         crash::point("daemon.answer.words");
         self.done = self.done.wrapping_add(1);
         // C, pairs with D.

@@ -322,7 +322,7 @@ fn wide(low: u64, high: u64) -> u128 {
     u128::from(low) | u128::from(high) << 64
 }
 
-fn must_be_heard(flags: u16) -> Result<bool, Error> {
+fn must_be_heard(flags: u32) -> Result<bool, Error> {
     if flags & !api::MUST_BE_HEARD != 0 {
         let text = format!("flags {flags:#x}: only bit 0 has a meaning");
         return Err(Error::new(ErrorCode::InvalidArgument, text));
