@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use ringfence_protocol::api::system as api;
+use ringfence_protocol::ledger::Ledger;
 use ringfence_protocol::message::Message;
 
 #[cfg(feature = "inproc")]
@@ -444,6 +445,25 @@ impl Client {
 
     pub(crate) fn serving(&self) -> &serving::Methods {
         self.inner.serving.get_or_init(Default::default)
+    }
+
+    /// When the call that was answered last passed which place in the daemon, if it is one of those of which
+    /// the daemon keeps a ledger: one in 64 that it answers in place, over a client's first lane. It is
+    /// written right after the answer. In process there is none.
+    ///
+    /// ```
+    /// let client = ringfence::doctest_client();
+    /// client.ping()?;
+    /// assert_eq!(client.ledger(), None);
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    #[must_use]
+    pub fn ledger(&self) -> Option<Ledger> {
+        match &self.inner.way {
+            Way::Remote(remote) => remote.here().ledger(),
+            #[cfg(feature = "inproc")]
+            Way::Inproc(_) => None,
+        }
     }
 
     /// Leaves the daemon. Open calls and later ones get [`Error::Closed`]; replies stay valid. Not

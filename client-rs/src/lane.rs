@@ -115,7 +115,7 @@ impl Lane {
 
     /// May one more call be open?
     #[inline]
-    fn may_open(&self) -> bool {
+    pub(crate) fn may_open(&self) -> bool {
         self.ring.outstanding() < self.places.len() as u64
     }
 
@@ -131,20 +131,6 @@ impl Lane {
             return None;
         }
         self.ring.submit(header, inline).ok()
-    }
-
-    /// The same in pieces: the words of its first line, and what is behind them.
-    #[inline(always)]
-    pub(crate) fn submit_lines(
-        &mut self,
-        header: Header,
-        line: [u64; LINE_WORDS],
-        behind: &[u8],
-    ) -> Option<u64> {
-        if !self.may_open() {
-            return None;
-        }
-        self.ring.submit_lines(header, line, behind).ok()
     }
 
     /// Bytes that the request arena holds at most.

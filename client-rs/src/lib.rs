@@ -67,6 +67,7 @@ pub use reply::Reply;
 #[cfg(feature = "inproc")]
 pub use ringfence_core::bus;
 pub use ringfence_protocol::error::ErrorCode;
+pub use ringfence_protocol::ledger::Ledger;
 pub use ringfence_protocol::log::{Counts, Envelope, Keep, Policy, Position, Start, TopicOptions};
 pub use ringfence_protocol::sys::fork::ForkStamp;
 pub use ringfence_protocol::{

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use ringfence_protocol::ledger::Ledger;
 use ringfence_protocol::measures::SAMPLE_EVERY;
 
 use crate::call::{Request, Started};
@@ -147,6 +148,14 @@ impl Remote {
             }
         }
         Ok(started)
+    }
+
+    /// The ledger of the call of the first lane that was answered last.
+    pub(crate) fn ledger(&self) -> Option<Ledger> {
+        if self.stamp.is_child() {
+            return None;
+        }
+        self.lanes[0].hold().as_ref()?.ring.ledger()
     }
 
     /// Adds a call to the sums of its lane, if that still is of the session that the number is of.

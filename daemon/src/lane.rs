@@ -15,6 +15,7 @@ use ringfence_core::{Call, Cost, Method, Registry, Stop, Surroundings};
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::layout::Header;
+use ringfence_protocol::ledger::Ledger;
 use ringfence_protocol::limits::{COPY_REPLY_BYTES, INLINE_BYTES};
 use ringfence_protocol::measures::Accepted;
 use ringfence_protocol::region::Region;
@@ -57,6 +58,15 @@ pub(crate) struct Lane {
     opened_at: Instant,
     /// What was accepted of the client's own measurements; in a box, since only sweeps touch it.
     accepted: Box<Accepted>,
+}
+
+/// What is measured of a light call.
+#[derive(Clone, Copy)]
+struct Watch {
+    /// When it was seen, if a ledger is kept of it.
+    seen: Option<u64>,
+    /// How long its engine takes.
+    timed: bool,
 }
 
 /// A light call's surroundings.
@@ -116,7 +126,9 @@ impl Lane {
                 self.ring.prepare_answer_ahead();
             }
             served += 1;
-            if !self.serve(request, registry, scratch, bench)? {
+            // One branch for all that are not timed; for those, the first line of their ledger.
+            let seen = (bench.until_sample == 0).then(clock::monotonic_ns);
+            if !self.serve(request, seen, registry, scratch, bench)? {
                 break;
             }
         }
@@ -148,6 +160,7 @@ impl Lane {
     fn serve(
         &mut self,
         request: Request,
+        seen: Option<u64>,
         registry: &Registry,
         scratch: &mut Scratch,
         bench: &mut Bench,
@@ -173,13 +186,14 @@ impl Lane {
         if self.ring.up().is_dead() {
             return Err(Fault::Truncated { segment: "up" });
         }
-        Ok(self.decide(request, payload, reply, registry, bench))
+        Ok(self.decide(request, seen, payload, reply, registry, bench))
     }
 
     #[inline(always)]
     fn decide(
         &mut self,
         request: Request,
+        seen: Option<u64>,
         payload: &[u8],
         reply: &mut Vec<u8>,
         registry: &Registry,
@@ -203,8 +217,8 @@ impl Lane {
             }
             return true;
         }
-        let timed = cost > Cost::LIGHT;
-        self.run_in_place(request, method, payload, reply, timed, bench);
+        let watch = Watch { seen, timed: seen.is_some() || cost > Cost::LIGHT };
+        self.run_in_place(request, method, payload, reply, watch, bench);
         // What took about a budget of time already gives way to the other lanes.
         cost.micros <= bench.inline_budget_us / 8
     }
@@ -217,25 +231,30 @@ impl Lane {
         method: Method<'_>,
         payload: &[u8],
         reply: &mut Vec<u8>,
-        timed: bool,
+        watch: Watch,
         bench: &mut Bench,
     ) {
         reply.clear();
         self.ring.claim();
         let around = InPlace { deadline: request.header.deadline, session: &self.session };
-        let sampled = bench.until_sample == 0;
-        let started = (timed || sampled).then(Instant::now);
-        bench.until_sample = if sampled { SAMPLE_EVERY - 1 } else { bench.until_sample - 1 };
+        let Watch { seen, timed } = watch;
+        let dispatched = timed.then(clock::monotonic_ns);
+        bench.until_sample = bench.until_sample.checked_sub(1).unwrap_or(SAMPLE_EVERY - 1);
         let result = method.call(&mut Call::new(payload, reply, &around));
-        let took = started.map(|started| started.elapsed());
+        let ran = dispatched.map(|dispatched| (dispatched, clock::monotonic_ns()));
         let answer = match &result {
             Ok(()) => Ok(reply.as_slice()),
             Err(error) => Err(&**error),
         };
         self.answer_light(request, method.index, answer, bench);
         self.ring.release();
-        if let Some(took) = took {
-            bench.counters.sample(method.index, took.as_nanos() as u64);
+        if let Some((dispatched, done)) = ran {
+            if let Some(seen) = seen {
+                let published = clock::monotonic_ns();
+                Ledger { seen, dispatched, done, published }
+                    .store(self.ring.down(), request.ticket);
+            }
+            bench.counters.sample(method.index, done - dispatched);
         }
     }
 

@@ -95,7 +95,7 @@ impl Geometry {
     /// The offsets of `down`.
     #[must_use]
     pub const fn down(self) -> Down {
-        let lease = 5 * LINE;
+        let lease = 6 * LINE;
         let entries = (lease + (self.down_blocks as usize + limits::BULK_SEGMENTS) * 16)
             .next_multiple_of(LINE);
         let ring = (entries + self.slots as usize * ENTRY_BYTES).next_multiple_of(limits::STRIDE);

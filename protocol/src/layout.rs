@@ -22,7 +22,8 @@
 //!   parked     u32   even awake, odd asleep                       256
 //!   wake       u32   the client's futex                           384
 //!   news       u32   the futex of its sleeping subscriptions      512
-//!   lease            {generation u64, ticket u64} per lease       640
+//!   ledger     u64s  when a call passed which place               640
+//!   lease            {generation u64, ticket u64} per lease       768
 //!   entries          the in-flight table                          ..
 //!   ring             completion slots                             ..
 //!   arena            reply blocks                                 ..
@@ -83,6 +84,8 @@ pub mod down {
     pub const WAKE: usize = 3 * super::LINE;
     /// The futex of its sleeping subscriptions.
     pub const NEWS: usize = 4 * super::LINE;
+    /// When a call passed which place: [`crate::ledger`].
+    pub const LEDGER: usize = 5 * super::LINE;
 }
 
 /// Offsets in an entry of the in-flight table.
@@ -260,6 +263,7 @@ mod tests {
         assert_eq!(said("parked", "down: the daemon"), down::PARKED);
         assert_eq!(said("wake", "down: the daemon"), down::WAKE);
         assert_eq!(said("news", "down: the daemon"), down::NEWS);
+        assert_eq!(said("ledger", "down: the daemon"), down::LEDGER);
         assert_eq!(
             said("lease", "down: the daemon"),
             crate::geometry::Geometry::default().down().lease

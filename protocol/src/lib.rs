@@ -10,6 +10,7 @@ pub mod error;
 pub mod fault;
 pub mod geometry;
 pub mod layout;
+pub mod ledger;
 pub mod limits;
 pub mod listen_fds;
 pub mod log;

@@ -6,6 +6,7 @@ pub mod bulk;
 pub mod bus;
 pub mod futex;
 pub mod idle;
+pub mod ledger;
 pub mod limit;
 pub mod many;
 pub mod python;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Box<dyn Case>> {
     ];
     let daemon = ringfence::Shared::default();
     cases.extend(ringfence::all(&daemon));
+    cases.push(Box::new(ledger::OfEcho::new(&daemon)));
     cases.extend(many::all(&daemon));
     cases.extend(bus::all(&daemon));
     cases.extend(python::all(&daemon));

@@ -135,7 +135,8 @@ pub(crate) struct Call {
 /// a client would start; the same through the daemon; and the method, if one is
 /// named, with its arguments as `ringfence call` takes them. Its times are compared
 /// with the daemon's own, from the claim of a request to its answer, on its board:
-/// what is left is the tax of the boundary.
+/// what is left is the tax of the boundary. The last table is the ledger of its
+/// calls, or of the echoes': the time between the places that a call passes.
 ///
 /// A sample reaches from the end of one call to the end of the next. A ratio is
 /// worth more than a time: the cores of shared machines move together and apart.

@@ -6,6 +6,7 @@
 //! engines, and what they are made of, would have to be in this command. The daemon's binary does.
 
 mod inproc;
+mod ledger;
 mod limit;
 mod report;
 
@@ -48,7 +49,8 @@ pub(crate) fn run(global: &Global, bench: &Bench) -> Result<(), Failure> {
     let mut cases = vec![Timed::new("limit"), Timed::new(IN_PROCESS), Timed::new(&echo.name)];
     cases.extend(wanted.as_ref().map(|wanted| Timed::new(&wanted.name)));
     let (mut limit, mut inproc) = (limit::Limit::find(), inproc::Inproc::find());
-    let turn = bench.seconds.div_f64((ROUNDS * cases.len()) as f64);
+    let mut steps = ledger::Steps::default();
+    let turn = bench.seconds.div_f64((ROUNDS * (cases.len() + 1)) as f64);
     let progress = Progress::new(global.json);
     for round in 0..ROUNDS {
         progress.show(round * 100 / ROUNDS);
@@ -58,6 +60,8 @@ pub(crate) fn run(global: &Global, bench: &Bench) -> Result<(), Failure> {
         if let Some(wanted) = &wanted {
             cases[3].turn(turn, || wanted.call(&client))?;
         }
+        let of = wanted.as_ref().unwrap_or(&echo);
+        steps.turn(turn, &client, || of.call(&client))?;
     }
     drop(progress);
     let boundary = match (wanted, before) {
@@ -67,7 +71,9 @@ pub(crate) fn run(global: &Global, bench: &Bench) -> Result<(), Failure> {
         _ => None,
     };
     let cases = Case::of_all(cases.iter_mut().map(|case| (&*case.name, &mut case.samples_ns)));
-    let report = Report::new(client.info(), limit.cores(), inproc.reason(), cases, boundary);
+    let ledger = steps.summed();
+    let report =
+        Report::new(client.info(), limit.cores(), inproc.reason(), cases, boundary, ledger);
     if global.json { output::json(&report) } else { output::text(&report.text()) }
 }
 

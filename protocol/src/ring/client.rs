@@ -13,6 +13,7 @@ use crate::crash;
 use crate::fault::Fault;
 use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{Header, down, entry, slot, up};
+use crate::ledger::Ledger;
 use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, LINE_BYTES, LINE_WORDS, STRIDE};
 use crate::measures::Measures;
 use crate::memory::{Memory, line_words};
@@ -95,6 +96,14 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     #[must_use]
     pub fn outstanding(&self) -> u64 {
         self.submitted.wrapping_sub(self.collected)
+    }
+
+    /// The ledger of the answer that was collected last, if the daemon kept one and has stored it.
+    #[must_use]
+    pub fn ledger(&self) -> Option<Ledger> {
+        let last = self.geometry.index(self.collected.wrapping_sub(1));
+        let ticket = self.down.load(self.down_map.ring + last * STRIDE + slot::TICKET);
+        Ledger::load(&self.down, ticket)
     }
 
     /// The ticket that the next request will have.

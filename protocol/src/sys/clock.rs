@@ -2,7 +2,8 @@
 //!
 //! Invariants: 0 is "no deadline" and is never the deadline of a wait; a deadline is never early
 //! (it is rounded up by one tick); both sides read the same clock, so nothing is translated.
-//! What it does not do: measure (the coarse clock moves every 1 to 4 ms), or serve timeouts of
+//! What it does not do: measure (the coarse clock moves every 1 to 4 ms; for that there is
+//! [`monotonic_ns`]), or serve timeouts of
 //! more than [`MAX_SPAN`]: 32 bits compare correctly over half their range only. Exact timeouts
 //! are the client's own.
 #![allow(unsafe_code)]
@@ -39,6 +40,18 @@ pub fn coarse_ticks() -> u32 {
     let ticks =
         (now.tv_sec as u64).wrapping_mul(TICKS_PER_S).wrapping_add(now.tv_nsec as u64 / TICK_NS);
     ticks as u32
+}
+
+/// CLOCK_MONOTONIC in nanoseconds: what other processes of this machine read at the same time. For
+/// measurements that both sides contribute to.
+#[inline]
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: as in `coarse_ticks`.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    // As there; 64 bits last for 584 years.
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
 /// The deadline that passes not before `timeout` from now; [`NONE`] beyond [`MAX_SPAN`].

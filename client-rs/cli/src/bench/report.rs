@@ -4,6 +4,7 @@ use ringfence::Info;
 use ringfence::board_rows::Histogram;
 use serde::Serialize;
 
+use super::ledger::{Step, clock_ns};
 use crate::output::{nanos, printable, wrapped};
 use crate::table::{Column, WIDTH, table};
 
@@ -23,6 +24,10 @@ pub(super) struct Report {
     cases: Vec<Case>,
     /// Of the method that was named.
     boundary: Option<Boundary>,
+    /// Where the time of a call of it goes, or of an echo; nothing if it does not run in place.
+    ledger: Vec<Step>,
+    /// What each step has of reading the clock.
+    clock_ns: u64,
 }
 
 /// Percentiles of one case.
@@ -134,9 +139,21 @@ impl Report {
         in_process_reason: Option<String>,
         cases: Vec<Case>,
         boundary: Option<Boundary>,
+        ledger: Vec<Step>,
     ) -> Self {
         let Info { instance, daemon_pid: pid, daemon_version: version, .. } = info;
-        Self { instance, pid, version, limit_cores, in_process_reason, cases, boundary }
+        let clock_ns = clock_ns();
+        Self {
+            instance,
+            pid,
+            version,
+            limit_cores,
+            in_process_reason,
+            cases,
+            boundary,
+            ledger,
+            clock_ns,
+        }
     }
 
     pub(super) fn text(&self) -> String {
@@ -171,7 +188,33 @@ impl Report {
         for note in std::iter::once(limit).chain(in_process).chain(boundary) {
             text.push_str(&format!("\n{}\n", wrapped(&printable(&note), WIDTH).join("\n")));
         }
-        text
+        text + &self.steps()
+    }
+
+    /// The ledger as a table.
+    fn steps(&self) -> String {
+        let Some(name) = self.cases.last().map(|case| &case.name) else { return String::new() };
+        if self.ledger.is_empty() {
+            return format!(
+                "\nledger: none, {name} does not run in place; its service time is above\n"
+            );
+        }
+        let columns = [
+            Column::Cut("STEP"),
+            Column::Right("P50"),
+            Column::Right("P90"),
+            Column::Right("SAMPLES"),
+        ];
+        let row = |step: &Step| {
+            let [p50, p90] = [step.p50_ns, step.p90_ns].map(nanos);
+            vec![step.step.to_owned(), p50, p90, step.samples.to_string()]
+        };
+        let rows: Vec<_> = self.ledger.iter().map(row).collect();
+        let clock = nanos(self.clock_ns);
+        let note =
+            format!("ledger of {name}: each step has one reading of the clock in it, {clock}");
+        let note = wrapped(&printable(&note), WIDTH).join("\n");
+        format!("\n{note}\n{}", table(&columns, &rows))
     }
 }
 

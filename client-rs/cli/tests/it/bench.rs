@@ -45,11 +45,18 @@ fn it_measures_the_limit_and_an_echo() {
         }
     };
     cases.iter().for_each(|case| check_case(case, limit_ns));
+    let ledger = report["ledger"].as_array().unwrap();
+    let steps: Vec<_> = ledger.iter().map(|step| step["step"].as_str().unwrap()).collect();
+    assert_eq!((steps.len(), steps[0]), (5, "submitted to seen"), "{report}");
+    // One in 64 of the echoes, each of which passed the daemon.
+    assert!(ledger.iter().all(|step| step["samples"].as_u64().unwrap() > 0), "{report}");
+    assert!(ledger[0]["p50_ns"].as_u64().unwrap() > 0, "{report}");
 
     let text = daemon.run(&[&["bench"], &SHORT[..]].concat()).ok();
     assert!(text.starts_with("WHAT") && text.contains("\nsystem.echo "), "{text}");
     assert!(!text.contains("not measured, "), "{text}");
     assert!(text.contains("limit: "), "{text}");
+    assert!(text.contains("published to received"), "{text}");
 }
 
 #[test]
@@ -82,6 +89,7 @@ fn a_method_is_compared_with_its_service_time() {
     assert!((ns("tax_share") - share).abs() < 1e-9 && (0.0..1.0).contains(&share), "{boundary}");
     let text = daemon.run(&[&["bench", "trial.nap", "value=1"], &SHORT[..]].concat()).ok();
     assert!(text.contains("the boundary costs"), "{text}");
+    assert!(text.contains("ledger: none"), "{text}");
 }
 
 #[test]
