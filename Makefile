@@ -8,7 +8,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # One cargo at a time: they would only wait for each other's lock and mix their output.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-release test-python test-wheels chaos bench bench-rivals check package build wheels clean
+.PHONY: help demo test test-rust test-release test-python test-wheels test-systemd chaos bench bench-rivals check package build wheels clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -106,6 +106,12 @@ test-wheels: wheels $(STAMPS)/test ## build all wheels, and use each in a fresh 
 	@mkdir -p $(LOGS)
 	@echo "==> wheels in fresh environments"
 	@TEST_WHEELS=$(WHEELS) $(PY) -m pytest client-py/tests -m wheels $(ARGS) 2>&1 | tee $(LOGS)/wheels.log
+
+# As root, on Debian with the package systemd-container. Not in `make test`, which needs no root.
+test-systemd: build $(STAMPS)/test ## boot a systemd of its own, install the service there, use it, kill it, stop it (root)
+	@mkdir -p $(LOGS)
+	@echo "==> the service under a booted systemd"
+	@$(PY) -m pytest client-py/tests/booted $(ARGS) 2>&1 | tee $(LOGS)/systemd.log
 
 # In `make test` it takes 20 s.
 chaos: ## kill publishers, subscribers and the daemon at random for ten minutes; CHAOS_SECONDS and CHAOS_SEED choose
