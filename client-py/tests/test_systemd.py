@@ -44,7 +44,7 @@ def root(tmp_path: Path) -> Path:
     # Targets come from systemd's own package; the units only name them.
     for target in ("sysinit", "basic", "shutdown", "sockets", "multi-user"):
         (installed / f"{target}.target").write_text(f"[Unit]\nDescription={target}\n")
-    for program in ("usr/bin/ringfenced", "bin/rmdir"):
+    for program in ("usr/bin/ringfenced", "bin/rm"):
         binary = tmp_path / program
         binary.parent.mkdir(parents=True)
         binary.write_text("#!/bin/sh\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from conftest import eventually
 from documents import blocks
 from machine import CHECKOUT, Machine, NoMachineError, booted
-from people import Person, person
+from peer import Peer, peer
 
 README = "systemd/README.md"
 SERVICE, SOCKET = "ringfence.service", "ringfence.socket"
@@ -49,8 +50,15 @@ def journal(machine: Machine) -> Iterator[None]:
     print(machine.attempt("journalctl", "--quiet", f"--since={since}", "-o", "short-precise").stdout)
 
 
+def person(
+    machine: Machine, user: str, target: str | None = None, *within: str
+) -> AbstractContextManager[Peer]:
+    """A user's own process there, which has a client."""
+    return peer(machine.command([*within, machine.python], user), target)
+
+
 @pytest.fixture
-def alice(machine: Machine) -> Iterator[Person]:
+def alice(machine: Machine) -> Iterator[Peer]:
     """A user of the group `ringfence`, connected to the default instance."""
     with person(machine, "alice") as someone:
         yield someone
@@ -67,7 +75,14 @@ def doctor(machine: Machine, user: str, *flags: str) -> dict[str, dict[str, Any]
     return {check["name"]: check for check in json.loads(told)["checks"]}
 
 
-def again(someone: Person) -> None:
+def sessions(machine: Machine) -> list[dict[str, Any]]:
+    """The rows of `ringfence status`, for root."""
+    told = json.loads(machine.run("ringfence", "status", "--json"))
+    rows: list[dict[str, Any]] = told["sessions"]
+    return rows
+
+
+def again(someone: Peer) -> None:
     """The same client object works again: at once, or after the one error that says why not."""
     answer = someone.attempt("client.echo(b'again')")
     if answer.startswith("! DaemonRestarted"):
@@ -99,7 +114,7 @@ def test_the_first_call_starts_it(machine: Machine) -> None:
     assert daemon.startswith(f"{machine.main_pid(SERVICE)} /usr/bin/ringfenced --instance default")
 
 
-def test_a_member_of_the_group_may_call(alice: Person) -> None:
+def test_a_member_of_the_group_may_call(alice: Peer) -> None:
     assert alice.ask("client.daemon.autostarted") == "False", "it is the service, no daemon of hers"
     assert alice.ask(ECHO) == "b'hello'"
     alice.ask("(docs := client.vectors.create('docs', dim=2, exist_ok=True))")
@@ -122,7 +137,7 @@ def test_another_user_is_refused(machine: Machine) -> None:
     assert check["state"] == "fail" and "usermod -aG ringfence" in check["fix"]
 
 
-def test_a_killed_daemon_comes_back_for_the_same_client(machine: Machine, alice: Person) -> None:
+def test_a_killed_daemon_comes_back_for_the_same_client(machine: Machine, alice: Peer) -> None:
     assert alice.ask(ECHO) == "b'hello'"
     before, restarts = machine.main_pid(SERVICE), int(machine.property(SERVICE, "NRestarts"))
     machine.run("kill", "-KILL", str(before))
@@ -133,7 +148,7 @@ def test_a_killed_daemon_comes_back_for_the_same_client(machine: Machine, alice:
     assert alice.ask("client.daemon.pid") == str(machine.main_pid(SERVICE))
 
 
-def test_the_watchdog_ends_one_that_stands_still(machine: Machine, alice: Person) -> None:
+def test_the_watchdog_ends_one_that_stands_still(machine: Machine, alice: Peer) -> None:
     assert alice.ask(ECHO) == "b'hello'"
     before = machine.main_pid(SERVICE)
     machine.run("kill", "-STOP", str(before))
@@ -143,7 +158,7 @@ def test_the_watchdog_ends_one_that_stands_still(machine: Machine, alice: Person
     assert "Watchdog timeout" in told
 
 
-def test_a_restart_by_hand_is_one_for_clients_too(machine: Machine, alice: Person) -> None:
+def test_a_restart_by_hand_is_one_for_clients_too(machine: Machine, alice: Peer) -> None:
     epoch = alice.ask("client.daemon.epoch")
     machine.run("systemctl", "restart", SERVICE)
     again(alice)
@@ -151,7 +166,7 @@ def test_a_restart_by_hand_is_one_for_clients_too(machine: Machine, alice: Perso
     assert machine.property(SERVICE, "Result") == "success"
 
 
-def test_the_sandbox_is_real(machine: Machine, alice: Person) -> None:
+def test_the_sandbox_is_real(machine: Machine, alice: Peer) -> None:
     """Seen from inside the daemon's namespaces: by root, so it is the mounts that refuse."""
     assert alice.ask(ECHO) == "b'hello'"
     pid = machine.main_pid(SERVICE)
@@ -166,11 +181,11 @@ def test_the_sandbox_is_real(machine: Machine, alice: Person) -> None:
     for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(status[kind], 16) == 0, f"it has capabilities: {kind} {status[kind]}"
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
-    interfaces = machine.run("cat", f"/proc/{pid}/net/dev").splitlines()[2:]
-    assert [line.split(":")[0].strip() for line in interfaces] == ["lo"], "it has a network"
+    networks = machine.run("readlink", f"/proc/{pid}/ns/net", "/proc/1/ns/net").split()
+    assert networks[0] != networks[1], "it has the machine's network"
 
 
-def test_what_is_saved_survives(machine: Machine, alice: Person) -> None:
+def test_what_is_saved_survives(machine: Machine, alice: Peer) -> None:
     alice.ask("(kept := client.vectors.create('kept', dim=2)).add([1], [[0, 1]])")
     assert "rows=1" in alice.ask("kept.save()")
     machine.run("systemctl", "restart", SERVICE)
@@ -203,9 +218,15 @@ def test_a_wrong_configuration_is_not_tried_again_and_again(machine: Machine) ->
     assert machine.attempt("systemctl", "start", unit).returncode != 0
     state = [machine.property(unit, key) for key in ("ActiveState", "ExecMainStatus", "NRestarts")]
     assert state == ["failed", "78", "0"]
-    check = doctor(machine, "alice", "--target=broken")["systemd_unit"]
-    assert check["state"] == "fail" and unit in check["fix"]
-    # Whoever waited at the socket had systemd try, until it gave the socket up.
+    # The doctor waits at the socket, and so systemd tries, until it gives the socket up.
+    last: dict[str, Any] = {}
+
+    def failed() -> bool:
+        last.update(doctor(machine, "alice", "--target=broken")["systemd_unit"])
+        return last["state"] == "fail"
+
+    eventually(failed, "the doctor sees that the unit has failed")
+    assert unit in last["fix"]
     machine.script(f"rm -r {folder}; systemctl daemon-reload; systemctl restart {unit}")
     with person(machine, "alice", "broken") as alice:
         assert alice.ask(ECHO) == "b'hello'"
@@ -229,6 +250,79 @@ def test_instances_are_apart(machine: Machine) -> None:
         assert orders.ask("client.daemon.epoch") == epoch, "the death of one is nothing to the other"
 
 
+def test_logind_spares_what_a_system_user_has_in_dev_shm(machine: Machine, alice: Peer) -> None:
+    """A user who lingers has a session, so both log out here. With alice's file as the control."""
+    conf = "/etc/systemd/logind.conf.d"
+    machine.script(f"mkdir -p {conf}; printf '[Login]\\nRemoveIPC=yes\\n' > {conf}/zz.conf")
+    machine.run("systemctl", "restart", "systemd-logind")
+    machine.run("touch", "/dev/shm/hers", user="alice")
+    before = machine.names("default")
+    for user in ("alice", "ringfence"):
+        machine.run("loginctl", "enable-linger", user)
+    # Where logind keeps a file for each user who is there (sd-login's own source).
+    users = "ls /run/systemd/users"
+    eventually(lambda: len(machine.script(users).split()) == 2, "both have logged in")
+    for user in ("alice", "ringfence"):
+        machine.run("loginctl", "disable-linger", user)
+    eventually(lambda: not machine.script(users), "both have logged out")
+    assert machine.attempt("ls", "/dev/shm/hers").returncode != 0, "logind removes nothing: no test"
+    assert machine.names("default") == before
+    # What is large needs a new name, and what the daemon handed out still works.
+    assert alice.ask("len(client.echo(bytes(8 << 20)))") == str(8 << 20)
+
+
+def test_the_unit_needs_its_remove_ipc_no(machine: Machine) -> None:
+    """With `yes` the end of the user's last unit takes what others of this user have there."""
+    unit, folder = "ringfence@guest.service", "/run/systemd/system/ringfence@guest.service.d"
+    machine.run("systemctl", "stop", "ringfence*.socket")
+    for setting in ("no", "yes"):
+        changed = f"printf '[Service]\\nRemoveIPC=yes\\n' > {folder}/a.conf"
+        machine.script(f"mkdir -p {folder}; {changed if setting == 'yes' else ''}")
+        machine.run("touch", "/dev/shm/by-hand", user="ringfence")
+        machine.script(f"systemctl daemon-reload; systemctl start {unit}")
+        machine.run("systemctl", "stop", "ringfence@guest.socket")
+        left = machine.run("ls", "/dev/shm").split()
+        assert left == (["by-hand"] if setting == "no" else []), f"RemoveIPC={setting}"
+    machine.script(f"rm -r {folder}; systemctl daemon-reload; systemctl start {SERVICE}")
+
+
+def test_who_a_client_in_a_user_namespace_is(machine: Machine) -> None:
+    """Who it is outside: root in a namespace of one's own is nobody else here."""
+    own = ("unshare", "--map-root-user")
+    with person(machine, "alice", "default", *own) as alice:
+        assert alice.ask("os.getuid()") == "0"
+        assert alice.ask(ECHO) == "b'hello'"
+        [row] = [r for r in sessions(machine) if "python" in r["name"] or r["name"] == "-c"]
+        assert row["uid"] == int(machine.run("id", "-u", "alice"))
+    script = "import ringfence; ringfence.connect('default')"
+    refused = machine.attempt(*own, machine.python, "-c", script, user="mallory")
+    assert "PermissionDenied: " in refused.stdout
+
+
+@pytest.mark.parametrize("anybody", [False, True])
+def test_a_daemon_in_a_user_namespace_knows_its_own_users_only(
+    machine: Machine, anybody: bool
+) -> None:
+    """Everybody else is 65534 to it, also who has a number that it knows."""
+    unit, folder = "boxed.service", "/run/boxed"
+    uid = machine.run("id", "-u", "alice").strip()
+    allowed = "RINGFENCE_ALLOW_ANY_UID=1" if anybody else f"RINGFENCE_ALLOWED_UIDS=0,{uid}"
+    start = ["systemd-run", f"--unit={unit}", f"--setenv={allowed}"]
+    start += ["--setenv=RINGFENCE_SOCKET_MODE=0666", "unshare", "--map-root-user", "ringfenced"]
+    machine.run(*start, "--instance", "box", "--runtime-dir", folder)
+    socket = f"{folder}/box/control.sock"
+    try:
+        eventually(lambda: machine.attempt("test", "-S", socket).returncode == 0, "it listens")
+        script = f"import ringfence; print(ringfence.connect({socket!r}).echo(b'hello'))"
+        asked = machine.attempt(machine.python, "-c", script, user="alice").stdout
+        if anybody:
+            assert asked == "b'hello'\n"
+        else:
+            assert "PermissionDenied: user 65534 may not use instance `box`" in asked
+    finally:
+        machine.script(f"systemctl stop {unit}; rm -r {folder}")
+
+
 def test_nothing_is_left_when_all_is_stopped(machine: Machine) -> None:
     with person(machine, "alice") as alice:
         assert alice.ask(ECHO) == "b'hello'"
@@ -238,6 +332,6 @@ def test_nothing_is_left_when_all_is_stopped(machine: Machine) -> None:
         assert alice.fail("client.echo(b'x', timeout=1)").startswith("DaemonUnavailable")
     assert machine.daemons() == []
     assert machine.names() == []
-    assert machine.run("ls", "-A", "/run/ringfence") == ""
+    assert machine.run("ls", "-AR", "/run/ringfence") == "/run/ringfence:\n"
     active = "systemctl list-units --plain --no-legend --state=active,activating,failed 'ringfence*.s*'"
     assert machine.script(active) == ""

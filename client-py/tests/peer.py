@@ -1,18 +1,17 @@
-"""Users of a booted machine, each with a client in a process of their own."""
+"""A client in another process, which does one line after the other: as another user, in a container."""
 
 from __future__ import annotations
 
 import select
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-
-from machine import Machine
 
 ANSWER_SECONDS = 60.0
 # Evaluates line by line, so that one client object sees all that a test does meanwhile.
-CLIENT = """
-import sys
+SCRIPT = """
+import fcntl, os, signal, sys, threading, time
+import numpy as np
 import ringfence as rf
 for line in sys.stdin:
     try:
@@ -22,11 +21,11 @@ for line in sys.stdin:
 """
 
 
-class Person:
-    """A Python process of a user, which keeps what it made from one line to the next."""
+class Peer:
+    """A Python process that keeps what it made from one line to the next; `client` is its client."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+        self.process = process
 
     def ask(self, expression: str) -> str:
         """Evaluates an expression there, and gives its `repr`."""
@@ -42,7 +41,7 @@ class Person:
 
     def attempt(self, expression: str) -> str:
         """Evaluates an expression: `= ` and its `repr`, or `! ` and the error."""
-        stdin, stdout = self._process.stdin, self._process.stdout
+        stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None and stdout is not None
         stdin.write(expression + "\n")
         stdin.flush()
@@ -54,26 +53,26 @@ class Person:
 
 
 @contextmanager
-def person(machine: Machine, user: str, target: str | None = None) -> Iterator[Person]:
-    """A user's process with `client`, connected to an instance or to what is found."""
+def peer(command: Sequence[str], target: str | None = None) -> Iterator[Peer]:
+    """Runs a Python program's command, connected to an instance, a path, or what is found."""
     process = subprocess.Popen(
-        machine.command([machine.python, "-c", CLIENT], user),
+        [*command, "-c", SCRIPT],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         bufsize=1,
     )
-    someone = Person(process)
+    someone = Peer(process)
     try:
         someone.ask(f"(client := rf.connect({target!r}))")
         yield someone
     finally:
-        end(process)
+        _end(process)
 
 
-def end(process: subprocess.Popen[str]) -> None:
-    """Ends it by the end of its input: a signal would reach the one that started it there only."""
+def _end(process: subprocess.Popen[str]) -> None:
+    """By the end of its input: a signal would end what started it in its namespaces, and not it."""
     try:
         process.communicate(timeout=ANSWER_SECONDS)
     except subprocess.TimeoutExpired:
