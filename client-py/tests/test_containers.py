@@ -3,6 +3,7 @@ namespaces of their own, a /dev/shm of its own, and nothing in common but the so
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -68,23 +69,37 @@ def client_of(daemon: PrivateDaemon, kind: str) -> Iterator[Peer]:
         yield someone
 
 
-def test_calls_of_all_sizes_work(daemon: PrivateDaemon, kind: str) -> None:
+def test_calls_of_all_sizes_work(ringfence_daemon: PrivateDaemon, kind: str) -> None:
     """All descriptors are passed: of lanes, of large requests, of large replies, of topics."""
-    with client_of(daemon, kind) as client:
+    with client_of(ringfence_daemon, kind) as client:
         assert client.ask("os.listdir('/dev/shm')") == "[]"
         assert int(client.ask("os.getpid()")) < 10, "it has its own numbers for processes"
         for size in (5, 50_000, 8 << 20):
             assert client.ask(f"client.echo(bytes({size})) == bytes({size})") == "True"
-        name = f"docs-{kind}"
-        client.ask(f"(docs := client.vectors.create({name!r}, dim=64))")
+        client.ask("(docs := client.vectors.create('docs', dim=64))")
         client.ask("(rows := np.random.default_rng(3).random((5000, 64), np.float32))[0, 0]")
         client.ask("docs.add(range(5000), rows)")
         assert client.ask("docs.search(rows[7], 1, exact=True).ids.tolist()") == "[7]"
         assert client.ask("bool((docs.get(range(5000))[0] == rows).all())") == "True"
-        client.ask(f"(topic := client.topic('t-{kind}'), heard := topic.subscribe())")
+        client.ask("(topic := client.topic('spoken'), heard := topic.subscribe())")
         client.ask("topic.publish(b'to myself')")
         assert client.ask("bytes(heard.recv(timeout=10).data)") == "b'to myself'"
         assert client.ask("os.listdir('/dev/shm')") == "[]", "clients make no names"
+
+
+def test_the_doctor_knows_that_the_daemon_is_elsewhere(daemon: PrivateDaemon, kind: str) -> None:
+    command = [*apart(kind, INSIDE), daemon.binary.with_name("ringfence"), "doctor", "--json"]
+    told = subprocess.run(
+        [*command, "--target", "/run/shared/control.sock"],
+        env=os.environ | {"SHARED": str(daemon.socket.parent)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    checks = {check["name"]: check for check in json.loads(told.stdout)["checks"]}
+    assert "is in another container" in checks["shared_memory"]["found"]
+    assert checks["open_files"]["found"].startswith("this process"), "its number is not ours"
 
 
 def test_the_death_of_the_daemon_is_noticed(ringfence_daemon: PrivateDaemon, kind: str) -> None:
