@@ -147,29 +147,37 @@ def alone(groups: list[Path], root: Path, command: list[str]) -> list[str]:
     """The same command in these control groups, with a view of / at `root` that nobody else sees."""
     script = "".join(f"echo $$ > {group}/cgroup.procs; " for group in groups)
     script += 'mount --bind / "$0" && exec "$@"'
-    return ["unshare", "--mount", "--propagation=slave", "sh", "-euc", script, str(root), *command]
+    # Told to stop when this process ends, whatever its end is.
+    bound = ["setpriv", "--pdeathsig=TERM", "unshare", "--mount", "--propagation=slave"]
+    return [*bound, "sh", "-euc", script, str(root), *command]
 
 
 @contextmanager
 def control_groups(name: str) -> Iterator[list[Path]]:
     """Groups of its own where no systemd runs that would make some: below one group two machines
     take each other's processes for their own."""
-    made: list[Path] = []
+    groups: list[Path] = []
+    if not Path("/run/systemd/system").exists():
+        for line in Path("/proc/self/mounts").read_text().splitlines():
+            _, place, kind, options, *_ = line.split()
+            if kind == "cgroup2" or "name=systemd" in options.split(","):
+                groups.append(Path(place, name))
     try:
-        if not Path("/run/systemd/system").exists():
-            for line in Path("/proc/self/mounts").read_text().splitlines():
-                _, place, kind, options, *_ = line.split()
-                if kind == "cgroup2" or "name=systemd" in options.split(","):
-                    made.append(Path(place, name))
-                    made[-1].mkdir()
-        yield made
-    except OSError as error:
-        raise NoMachineError(f"no control groups can be made here: {error}") from error
+        make(groups)
+        yield groups
     finally:
-        for group in made:
+        for group in groups:
             for folder, _, _ in os.walk(group, topdown=False):
                 with suppress(OSError):  # somebody's last process is still leaving
                     os.rmdir(folder)
+
+
+def make(groups: list[Path]) -> None:
+    try:
+        for group in groups:
+            group.mkdir()
+    except OSError as error:
+        raise NoMachineError(f"no control groups can be made here: {error}") from error
 
 
 def await_boot(process: subprocess.Popen[bytes], log: Path) -> Machine:
