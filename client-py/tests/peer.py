@@ -1,4 +1,4 @@
-"""A client in another process, which does one line after the other: as another user, in a container."""
+"""A client in another process, which does one line after the other: another user's, a container's."""
 
 from __future__ import annotations
 
@@ -39,12 +39,17 @@ class Peer:
         assert answer.startswith("! "), f"{expression}: {answer}"
         return answer.removeprefix("! ")
 
+    def tell(self, expression: str) -> None:
+        """Has an expression evaluated, and waits for nothing."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(expression + "\n")
+        self.process.stdin.flush()
+
     def attempt(self, expression: str) -> str:
         """Evaluates an expression: `= ` and its `repr`, or `! ` and the error."""
-        stdin, stdout = self.process.stdin, self.process.stdout
-        assert stdin is not None and stdout is not None
-        stdin.write(expression + "\n")
-        stdin.flush()
+        self.tell(expression)
+        stdout = self.process.stdout
+        assert stdout is not None
         ready, _, _ = select.select([stdout], [], [], ANSWER_SECONDS)
         assert ready, f"no answer within {ANSWER_SECONDS} s: {expression}"
         line = stdout.readline()

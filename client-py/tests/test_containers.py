@@ -88,7 +88,8 @@ def test_calls_of_all_sizes_work(ringfence_daemon: PrivateDaemon, kind: str) -> 
 
 
 def test_the_doctor_knows_that_the_daemon_is_elsewhere(daemon: PrivateDaemon, kind: str) -> None:
-    command = [*apart(kind, INSIDE), daemon.binary.with_name("ringfence"), "doctor", "--json"]
+    program = str(daemon.binary.with_name("ringfence"))
+    command = [*apart(kind, INSIDE), program, "doctor", "--json"]
     told = subprocess.run(
         [*command, "--target", "/run/shared/control.sock"],
         env=os.environ | {"SHARED": str(daemon.socket.parent)},
@@ -125,7 +126,7 @@ def test_the_death_of_a_client_is_noticed_though_its_child_keeps_the_socket(
         client.ask("(child := os.fork()) or time.sleep(3600)")
         pids = programs(client.process.pid)
         assert len(pids) == 2, pids
-        client.process.stdin.write("os.kill(os.getpid(), signal.SIGKILL)\n")  # type: ignore[union-attr]
+        client.tell("os.kill(os.getpid(), signal.SIGKILL)")
         eventually(lambda: bystander.stats().sessions == 1, "the session ends")
         assert len(programs(client.process.pid)) == 1, "the child is there, and has the socket"
 
@@ -148,7 +149,8 @@ def daemon_apart(kind: str, size: str) -> Iterator[Path]:
     program = rf.find_daemon()
     assert program is not None, "build the daemon first: make build"
     with tempfile.TemporaryDirectory(prefix="rf-") as folder:
-        command = [*apart(kind, DAEMON_INSIDE), program, "--instance", "box", "--runtime-dir", folder]
+        command = [*apart(kind, DAEMON_INSIDE), str(program), "--instance", "box"]
+        command += ["--runtime-dir", folder]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("RINGFENCE_")}
         process = subprocess.Popen(command, env=clean | {"SIZE": size}, stdin=subprocess.DEVNULL)
         try:
