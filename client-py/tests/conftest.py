@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -17,7 +18,29 @@ import ringfence as rf
 from ringfence.testing import PrivateDaemon, private_daemon
 
 SECONDS = 30.0
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 BUILDS = Path(__file__).resolve().parents[2] / "target"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    return allow_no_skip(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    return allow_no_skip(report)
+
+
+def allow_no_skip(report: Report) -> Report:
+    """What is skipped has failed where RINGFENCE_REQUIRE is set, as in `.ci/run`."""
+    if report.skipped and os.environ.get("RINGFENCE_REQUIRE"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\nRINGFENCE_REQUIRE allows no skip."
+    return report
 
 
 def pytest_configure() -> None:

@@ -152,9 +152,9 @@ def test_distances_are_those_of_the_ids_and_rise(digits: Case) -> None:
         assert len(set(hits.ids.tolist())) == K
 
 
+# Not `dot`: an inner product is no distance, and a graph may find few of its neighbours.
+@pytest.mark.parametrize("digits", ["l2", "cosine"], indirect=True)
 def test_default_settings_find_the_neighbours_of_digits(digits: Case) -> None:
-    if digits.metric == "dot":
-        pytest.skip("an inner product is no distance: a graph may find few of its neighbours")
     found = [digits.docs.search(query, K).ids for query in digits.queries]
     assert recall(digits, found) >= RECALL
 

@@ -1,6 +1,6 @@
 """The units in systemd/: valid, hardened, and plain and template in step.
 
-Nothing here talks to a running systemd; `systemd-analyze` reads the files offline, in a root directory
+Nothing here talks to a running systemd (booted/ does); `systemd-analyze` reads the files offline, in a root directory
 of its own where the daemon's binary is a stub.
 """
 
@@ -44,10 +44,11 @@ def root(tmp_path: Path) -> Path:
     # Targets come from systemd's own package; the units only name them.
     for target in ("sysinit", "basic", "shutdown", "sockets", "multi-user"):
         (installed / f"{target}.target").write_text(f"[Unit]\nDescription={target}\n")
-    binary = tmp_path / "usr/bin/ringfenced"
-    binary.parent.mkdir(parents=True)
-    binary.write_text("#!/bin/sh\n")
-    binary.chmod(0o755)
+    for program in ("usr/bin/ringfenced", "bin/rm"):
+        binary = tmp_path / program
+        binary.parent.mkdir(parents=True)
+        binary.write_text("#!/bin/sh\n")
+        binary.chmod(0o755)
     return tmp_path
 
 
@@ -107,6 +108,8 @@ def test_daemon_and_socket_agree_on_the_path(service: str, socket: str) -> None:
     runtime_dir = words[words.index("--runtime-dir") + 1]
     assert values(socket, "ListenSequentialPacket") == [f"{runtime_dir}/{instance}/control.sock"]
     assert values(service, "RuntimeDirectory") == [f"ringfence/{instance}"]
+    [removal] = values(socket, "ExecStopPost")
+    assert removal.endswith(f" {runtime_dir}/{instance}"), "the socket takes its folder along"
     assert runtime_dir == "/run/ringfence"
     state_dir = words[words.index("--state-dir") + 1]
     assert values(service, "StateDirectory") == [f"ringfence/{instance}"]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
 import ringfence as rf
@@ -251,7 +252,6 @@ def test_another_process_receives_and_its_death_harms_nobody(daemon: PrivateDaem
 
 
 def test_long_messages_are_read_where_they_lie(daemon: PrivateDaemon) -> None:
-    np = pytest.importorskip("numpy")
     with daemon.connect() as client:
         topic = client.topic(name(), slots=16, blocks=4, block_bytes=1 << 20)
         assert (topic.blocks, topic.block_bytes) == (4, 1 << 20)

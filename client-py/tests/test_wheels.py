@@ -47,6 +47,7 @@ def wheels() -> dict[str, tuple[Path, Path]]:
 
 
 VERSIONS = list(wheels())
+OWN = "{}.{}".format(*sys.version_info)
 pytestmark = [
     pytest.mark.wheels,
     pytest.mark.timeout(300),
@@ -254,10 +255,9 @@ def test_the_fixture_in_a_project_of_ones_own(environment: Environment, tmp_path
     assert f"{count} passed" in result.stdout
 
 
-def test_the_demo_on_real_data(environment: Environment, version: str) -> None:
+@pytest.mark.parametrize("version", [OWN], indirect=True)
+def test_the_demo_on_real_data(environment: Environment) -> None:
     """With the numpy and scikit-learn of this interpreter: installing them takes half a minute."""
-    if version != "{}.{}".format(*sys.version_info):
-        pytest.skip("numpy and scikit-learn are here for this interpreter's version only")
     borrowed = {"PYTHONPATH": sysconfig.get_path("purelib")}
     told = environment.run(environment.python, "-m", "ringfence", "demo", **borrowed)
     for text in ("20,000 patches", "looking at", "times the same call in process"):

@@ -56,7 +56,8 @@ pub struct Config {
     /// Group that owns the control socket. Unset: the daemon's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket_group: Option<String>,
-    /// Users that may open a session. Default: the daemon's own and root.
+    /// Users that may open a session. Default: the daemon's own and root; with a socket that systemd
+    /// passed, whoever may open that.
     pub allowed_uids: Vec<u32>,
     /// Let every user open a session, whatever `allowed_uids` says.
     pub allow_any_uid: bool,
@@ -354,6 +355,13 @@ impl Config {
     /// Whether a user may open a session.
     pub fn allows_uid(&self, uid: u32) -> bool {
         self.allow_any_uid || self.allowed_uids.contains(&uid)
+    }
+
+    /// Lets in whoever may open a socket that a service manager made: its mode is the permission.
+    /// Does nothing where somebody has said who may connect.
+    pub(crate) fn admit_by_socket(&mut self) {
+        let unsaid = |path| matches!(self.origin(path), Origin::Default);
+        self.allow_any_uid |= unsaid("allowed_uids") && unsaid("allow_any_uid");
     }
 
     /// Where the value of `path` ("section.key", or "key" at the top level) comes from.

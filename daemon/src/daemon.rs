@@ -238,7 +238,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn build(self, config: Config) -> Result<Daemon, StartError> {
+    pub fn build(self, mut config: Config) -> Result<Daemon, StartError> {
         self.check_engines(&config)?;
         let instance: Instance = config.instance.parse()?;
         let uid = nix::unistd::geteuid().as_raw();
@@ -246,9 +246,10 @@ impl Builder {
         let lock = InstanceLock::acquire(uid, &instance)?;
         sweep(&lock)?;
         let activated = notify::activated_listener()?;
-        if activated.is_none() {
+        match activated {
+            Some(_) => config.admit_by_socket(),
             // Before there is a board, whose name its threads would keep where this fails.
-            make_runtime_dir(&config)?;
+            None => make_runtime_dir(&config)?,
         }
         let late = LateSight::default();
         let sight_cell = Arc::clone(&late.0);

@@ -15,6 +15,10 @@ use ringfence_protocol::log::{
 };
 use ringfence_protocol::memory::{Heap, Memory};
 use ringfence_protocol::region::Region;
+use skip::skip;
+
+#[path = "common/skip.rs"]
+mod skip;
 
 /// Few slots and blocks, so that the writer laps; large ones, so that a copy takes long.
 const GEOMETRY: LogGeometry = LogGeometry { slots: 8, stride: 1024, blocks: 3, block_bytes: 4096 };
@@ -183,7 +187,8 @@ fn b3_a_reader_that_is_lapped_accepts_no_torn_message_in_a_region() {
 #[test]
 fn b3_without_the_writing_step_messages_are_torn() {
     if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
-        return; // one core changes hands between two messages much more often than within one
+        skip("one core changes hands between two messages much more often than within one");
+        return;
     }
     let seen = race(Forgetful(Region::private(GEOMETRY.bytes())), |seen| seen.torn > 0);
     assert!(seen.torn > 0, "the test cannot tell: {seen:?}");
@@ -264,7 +269,8 @@ fn b9_what_is_held_never_changes() {
 #[test]
 fn b9_what_nobody_asks_for_changes() {
     if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
-        return; // as above
+        skip("one core changes hands between two messages much more often than within one");
+        return;
     }
     let (given_back, changed) = hold(false, |_, changed| changed > 0);
     assert!(changed > 0, "the test cannot tell, after {given_back} messages");

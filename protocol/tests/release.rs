@@ -18,6 +18,10 @@ use ringfence_protocol::limits::{INLINE_BYTES, INLINE_WORDS};
 use ringfence_protocol::memory::{Heap, Memory};
 use ringfence_protocol::region::{Backing, Region};
 use ringfence_protocol::ring::{ClientLane, Peek, Place, ServerLane, initialise};
+use skip::skip;
+
+#[path = "common/skip.rs"]
+mod skip;
 
 const GEOMETRY: Geometry = Geometry { slots: 8, up_blocks: 3, down_blocks: 1 };
 const START: u64 = (1 << 32) - 3;
@@ -179,7 +183,8 @@ fn f3_a_consumed_that_changes_never_gives_credit() {
 #[test]
 fn r4_whoever_loads_twice_is_caught() {
     if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
-        return; // between two loads nothing else runs on one core
+        skip("between two loads nothing else runs on one core");
+        return;
     }
     let (up, _server) = lane(0);
     let valid = Header { len: INLINE_BYTES as u32, ..Header::default() };

@@ -117,7 +117,8 @@ impl Config {
         let others = self.allow_any_uid || self.allowed_uids.iter().any(other);
         if others && self.socket_mode.bits() == 0o600 {
             let text = "other users are allowed, but socket_mode = \"0600\" keeps them out: \
-                        set socket_mode to \"0660\" with socket_group, or to \"0666\"";
+                        set socket_mode to \"0660\" with socket_group, or to \"0666\" (a socket \
+                        that systemd passes has its unit's mode)";
             self.warnings.push(text.to_owned());
         }
         Ok(())

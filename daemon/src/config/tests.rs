@@ -265,6 +265,20 @@ fn combinations_that_cannot_work_are_refused() {
 }
 
 #[test]
+fn a_socket_that_was_passed_admits_whoever_may_open_it_unless_somebody_said_who() {
+    let admits = |text: &str, uid| {
+        let mut config = with_file(text).unwrap();
+        config.admit_by_socket();
+        config.allows_uid(uid)
+    };
+    assert!(!with_file("").unwrap().allows_uid(7), "a socket of its own: itself and root");
+    assert!(admits("", 7));
+    assert!(!admits("allow_any_uid = false", 7));
+    assert!(!admits("allowed_uids = [8]", 7) && admits("allowed_uids = [8]", 8));
+    assert!(admits("allowed_uids = [8]\nallow_any_uid = true", 7));
+}
+
+#[test]
 fn access_that_the_socket_mode_denies_is_a_warning() {
     let warned = |text: &str| with_file(text).unwrap().warnings().len();
     assert_eq!(warned("allow_any_uid = true"), 1);

@@ -11,7 +11,7 @@ use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::limits;
 use ringfence_protocol::schema::Digest;
 use ringfence_protocol::sys::bell::Bell;
-use ringfence_protocol::sys::socket::{Conn, TryReceived};
+use ringfence_protocol::sys::socket::{Conn, SocketError, TryReceived};
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, WireError};
 
 use super::{Client, FIRST, LISTENER, Running};
@@ -26,7 +26,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// A connection that has not said hello.
 pub(super) struct Guest {
     conn: Conn,
-    pidfd: OwnedFd,
+    /// None if this kernel cannot watch its process: it is told so when it has said hello.
+    pidfd: Option<OwnedFd>,
     uid: u32,
     pid: i32,
     pub(super) until: Instant,
@@ -61,15 +62,17 @@ impl Running {
     fn admit(&mut self, conn: Conn) {
         // A kernel before 6.16 cannot refuse descriptors; those are discarded when they arrive.
         let _ = conn.refuse_fds();
-        // A peer that died meanwhile has no credentials worth asking for.
-        let (Ok(cred), Ok(pidfd)) = (conn.peer_cred(), conn.peer_pidfd()) else { return };
+        let (cred, pidfd) = match (conn.peer_cred(), conn.peer_pidfd()) {
+            (Ok(cred), Ok(pidfd)) => (cred, Some(pidfd)),
+            (Ok(cred), Err(SocketError::UnseenPeer)) => (cred, None),
+            // A peer that died meanwhile has no credentials worth asking for.
+            _ => return,
+        };
         let id = self.next_id;
         let token = FIRST + 2 * id;
-        let watched =
-            self.epoll.add(conn.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, token)).and_then(
-                |()| self.epoll.add(pidfd.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, token + 1)),
-            );
-        if watched.is_err() {
+        let watch = |fd, token| self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token));
+        let ends = pidfd.as_ref().map_or(Ok(()), |pidfd| watch(pidfd.as_fd(), token + 1));
+        if ends.and_then(|()| watch(conn.as_fd(), token)).is_err() {
             return;
         }
         self.next_id += 1;
@@ -119,6 +122,12 @@ impl Running {
             self.server.sight.refused();
             return refuse(&guest.conn, &Error::new(ErrorCode::PermissionDenied, text));
         }
+        let Some(pidfd) = guest.pidfd else {
+            let error = SocketError::UnseenPeer;
+            tracing::warn!(uid, %name, %error, "refused: the process cannot be watched");
+            self.server.sight.refused();
+            return refuse(&guest.conn, &Error::new(ErrorCode::Io, error.to_string()));
+        };
         let usage = match self.policy.open_session(uid) {
             Ok(usage) => usage,
             Err(error) => {
@@ -142,13 +151,7 @@ impl Running {
                 self.server.sight.opened(&session);
                 self.clients.insert(
                     id,
-                    Client {
-                        session,
-                        pidfd: guest.pidfd,
-                        lanes: 1,
-                        messages: 0,
-                        since: Instant::now(),
-                    },
+                    Client { session, pidfd, lanes: 1, messages: 0, since: Instant::now() },
                 );
             }
             Err(error) => {

@@ -11,5 +11,7 @@ mod hostile_topics;
 mod metrics;
 mod pages;
 mod raw;
+#[path = "../../../protocol/tests/common/skip.rs"]
+mod skip;
 mod spine;
 mod topics;

@@ -2,10 +2,15 @@
 
 use std::process::{Command, Output};
 
+use crate::skip::skip;
+
 /// A program's answer, if it is installed.
 fn tool(command: &mut Command) -> Option<Output> {
     match command.output() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            skip(&format!("{} is not installed", command.get_program().display()));
+            None
+        }
         other => Some(other.unwrap()),
     }
 }
@@ -49,7 +54,9 @@ fn shells_and_man_read_what_packages_install() {
     };
     let text = String::from_utf8_lossy(&shown.stdout);
     // Some containers have a `man` that only says that pages were left out.
-    if shown.status.success() && text.contains("SYNOPSIS") {
-        assert!(text.contains("RINGFENCE_SPIN_US"), "{text}");
+    if !shown.status.success() || !text.contains("SYNOPSIS") {
+        skip("`man` here renders no pages: install man-db, or run unminimize");
+        return;
     }
+    assert!(text.contains("RINGFENCE_SPIN_US"), "{text}");
 }

@@ -82,6 +82,12 @@ pub enum SocketError {
         /// Descriptors to be sent.
         fds: usize,
     },
+    /// The peer is in a PID namespace that is not seen from here, and the kernel cannot watch it.
+    #[error(
+        "the process at the other end has no number in this PID namespace, and this kernel can \
+         watch it by its number only: let both share one (docker: --pid), or take Linux 6.5 or newer"
+    )]
+    UnseenPeer,
     /// The other side takes no descriptors.
     #[error("the other side refuses descriptors")]
     FdsRefused,
@@ -223,19 +229,16 @@ impl Conn {
         Ok(PeerCred { uid: cred.uid(), gid: cred.gid(), pid: cred.pid() })
     }
 
-    /// The process that connected, as a descriptor that becomes readable when it ends. Before
-    /// Linux 6.5 it is found by pid, which is exact as long as that process has not ended yet.
+    /// The process that connected, as a descriptor that becomes readable when it ends, whatever PID
+    /// namespace it is in. Before Linux 6.5 it is found by pid, which is exact as long as that
+    /// process has not ended yet.
     ///
     /// # Errors
-    /// [`SocketError::HungUp`] when the process has ended already.
+    /// [`SocketError::HungUp`] when the process has ended already; [`SocketError::UnseenPeer`].
     pub fn peer_pidfd(&self) -> Result<OwnedFd, SocketError> {
         match peer_pidfd_by_socket(self.fd.as_fd()) {
             Ok(fd) => Ok(fd),
-            Err(Errno::ENOPROTOOPT) => match pidfd_open(self.peer_cred()?.pid) {
-                Ok(fd) => Ok(fd),
-                Err(Errno::ESRCH) => Err(SocketError::HungUp),
-                Err(errno) => Err(os("pidfd_open", errno)),
-            },
+            Err(Errno::ENOPROTOOPT) => peer_pidfd_by_pid(self.peer_cred()?.pid),
             // What kernels say when the process has been waited for: ESRCH, EINVAL or ENODATA.
             Err(Errno::ESRCH | Errno::EINVAL | Errno::ENODATA) => Err(SocketError::HungUp),
             Err(errno) => Err(os("getsockopt(SO_PEERPIDFD)", errno)),
@@ -360,6 +363,16 @@ fn peer_pidfd_by_socket(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     Errno::result(result)?;
     // SAFETY: on success the kernel has installed a new descriptor, which nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
+}
+
+/// SO_PEERCRED says 0 for a process of a PID namespace that is not below this one.
+fn peer_pidfd_by_pid(pid: i32) -> Result<OwnedFd, SocketError> {
+    match pidfd_open(pid) {
+        _ if pid == 0 => Err(SocketError::UnseenPeer),
+        Ok(fd) => Ok(fd),
+        Err(Errno::ESRCH) => Err(SocketError::HungUp),
+        Err(errno) => Err(os("pidfd_open", errno)),
+    }
 }
 
 fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {

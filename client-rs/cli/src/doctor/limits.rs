@@ -71,7 +71,7 @@ pub(super) fn cores(world: &World) -> Check {
             _ => Check::ok(NAME, found),
         };
     };
-    let Some(pollers) = pollers(world, daemon.info.daemon_pid) else {
+    let Some(pollers) = world.daemon_pid().and_then(|pid| pollers(world, pid)) else {
         return Check::ok(NAME, format!("{cores} cores; the daemon's threads cannot be counted"));
     };
     let clients = daemon.sessions;

@@ -1,7 +1,7 @@
 //! Is there room in shared memory for sessions?
 //!
-//! Segments are allocated in full before they are used, so too little room refuses a session or a
-//! call; it never kills anybody.
+//! The daemon makes all segments, so the room is that of its own `/dev/shm`. They are allocated in
+//! full before they are used, so too little room refuses a session or a call; it never kills anybody.
 
 use ringfence_protocol::geometry::Geometry;
 
@@ -15,6 +15,13 @@ const DOCKER_BYTES: u64 = 64 << 20;
 
 pub(super) fn check(world: &World) -> Check {
     let shm = world.shm.display();
+    if world.daemon.as_ref().is_ok_and(|daemon| daemon.elsewhere) {
+        let found = format!(
+            "the daemon is in another container and has a {shm} of its own, which is the one that counts: \
+             `ringfence doctor` there"
+        );
+        return Check::ok(NAME, found);
+    }
     let room = match &world.room {
         Ok(Some(room)) => room,
         Ok(None) => return Check::ok(NAME, format!("{shm} has no limit of its own")),

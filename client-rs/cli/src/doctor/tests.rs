@@ -10,7 +10,7 @@ use ringfence::Info;
 use ringfence_protocol::names::{Instance, SegmentKind, SegmentName};
 use ringfence_protocol::sys::lock::InstanceLock;
 
-use super::world::{Daemon, Room, Silence, World};
+use super::world::{Daemon, Room, Silence, World, elsewhere};
 use super::*;
 
 const PID: u32 = 4242;
@@ -61,7 +61,7 @@ impl Machine {
             sockets: vec![socket.clone()],
             instance: Some(Instance::default()),
             named: false,
-            daemon: Ok(Daemon { info, sessions: 2 }),
+            daemon: Ok(Daemon { info, sessions: 2, elsewhere: false }),
             version: "0.1.0",
             systemctl: None,
         };
@@ -162,6 +162,32 @@ fn too_little_room_in_shared_memory() {
     machine.is("shared_memory", State::Fail, "ENOENT", "sudo mount -t tmpfs");
     machine.world.room = Ok(None);
     machine.is("shared_memory", State::Ok, "no limit", "");
+}
+
+#[test]
+fn of_a_daemon_in_another_container_only_that_is_told() {
+    let mut machine = Machine::new();
+    machine.world.room = Ok(Some(Room { free_bytes: 0, total_bytes: 64 << 20 }));
+    machine
+        .write(&format!("proc/{PID}/limits"), "a process of ours that happens to have its number");
+    machine.world.daemon.as_mut().unwrap().elsewhere = true;
+    machine.is("shared_memory", State::Ok, "the daemon is in another container", "");
+    machine.is("open_files", State::Ok, "this process may open", "");
+    machine.is("cores", State::Ok, "the daemon's threads cannot be counted", "");
+}
+
+#[test]
+fn a_segment_of_another_file_system_is_elsewhere() {
+    let uuid = "0123456789abcdef0123456789abcdef";
+    let line = |device: &str, path: &str| format!("7f00-7f10 rw-s 00000000 {device} 7 {path}\n");
+    let board = format!("/dev/shm/ringfence.0.default.{uuid}.board");
+    let device = nix::sys::stat::makedev(0, 0x1a);
+    assert!(!elsewhere(&line("00:1a", &board), device));
+    assert!(elsewhere(&line("00:2b", &board), device));
+    // Where the file has no path here it is shown by its name; and only segments count.
+    assert!(elsewhere(&line("00:2b", &format!("/ringfence.0.default.{uuid}.up")), device));
+    assert!(!elsewhere(&(line("08:01", "/usr/lib/libc.so.6") + &line("00:1a", &board)), device));
+    assert!(!elsewhere("", device));
 }
 
 #[test]

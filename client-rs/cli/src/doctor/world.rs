@@ -1,11 +1,12 @@
 //! What the checks look at: places in the file system, and what was found out about daemon and host.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 use ringfence::Info;
-use ringfence_protocol::names::{Instance, RuntimeDir, SHM_DIR};
+use ringfence_protocol::names::{Instance, RuntimeDir, SHM_DIR, SegmentName};
 
 use crate::args::Global;
 use crate::exit::{Exit, Failure};
@@ -56,6 +57,8 @@ pub(super) struct Daemon {
     pub(super) info: Info,
     /// Sessions but that of this command.
     pub(super) sessions: u64,
+    /// Are its segments in another `/dev/shm` than this one? Then it is in another container.
+    pub(super) elsewhere: bool,
 }
 
 /// Why no daemon answers.
@@ -97,10 +100,15 @@ impl World {
         })
     }
 
+    /// The daemon's process, if this `/proc` has it by the number that it knows itself by.
+    pub(super) fn daemon_pid(&self) -> Option<u32> {
+        self.daemon.as_ref().ok().filter(|it| !it.elsewhere).map(|it| it.info.daemon_pid)
+    }
+
     /// What the daemon's process says of itself in `/proc`, else this one.
     pub(super) fn process(&self, file: &str) -> (PathBuf, &'static str) {
-        if let Ok(daemon) = &self.daemon {
-            let path = self.proc.join(daemon.info.daemon_pid.to_string()).join(file);
+        if let Some(pid) = self.daemon_pid() {
+            let path = self.proc.join(pid.to_string()).join(file);
             if std::fs::read(&path).is_ok() {
                 return (path, "the daemon");
             }
@@ -112,7 +120,21 @@ impl World {
 fn ask(global: &Global) -> Result<Daemon, Failure> {
     let client = global.connect()?;
     let sessions = client.stats()?.sessions.saturating_sub(1);
-    Ok(Daemon { info: client.info(), sessions })
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let elsewhere = std::fs::metadata(SHM_DIR).is_ok_and(|shm| elsewhere(&maps, shm.dev()));
+    Ok(Daemon { info: client.info(), sessions, elsewhere })
+}
+
+/// Is a segment mapped (proc_pid_maps(5)) that is on another file system than this one?
+pub(super) fn elsewhere(maps: &str, shm: u64) -> bool {
+    let (major, minor) = (nix::sys::stat::major(shm), nix::sys::stat::minor(shm));
+    let here = format!("{major:02x}:{minor:02x}");
+    let segments = maps.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut segments = segments.filter(|words| {
+        let name = words.get(5).and_then(|path| path.rsplit('/').next());
+        name.is_some_and(|name| name.parse::<SegmentName>().is_ok())
+    });
+    segments.any(|words| words[3] != here)
 }
 
 /// As the client looks for it.

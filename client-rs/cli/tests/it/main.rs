@@ -12,6 +12,8 @@ mod pages;
 mod ping;
 mod schema;
 mod shell;
+#[path = "../../../../protocol/tests/common/skip.rs"]
+mod skip;
 mod status;
 mod top;
 mod topology;

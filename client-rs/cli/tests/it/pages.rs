@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::daemon::{Dir, Done, ringfence};
+use crate::skip::skip;
 
 const COMMANDS: [&str; 12] = [
     "status",
@@ -28,7 +29,10 @@ fn run(args: &[&str]) -> String {
 /// A program's answer, if it is installed.
 fn tool(command: &mut Command) -> Option<Output> {
     match command.output() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            skip(&format!("{} is not installed", command.get_program().display()));
+            None
+        }
         other => Some(other.unwrap()),
     }
 }
@@ -95,13 +99,12 @@ fn there_is_a_page_for_each_command_that_man_can_render() {
         let Some(shown) = tool(&mut man) else { continue };
         // `man` that is only a note that there is none says so on standard output, too.
         let text = String::from_utf8_lossy(&shown.stdout);
-        if shown.status.success() && text.contains("SYNOPSIS") {
-            assert_eq!(String::from_utf8_lossy(&shown.stderr), "", "{file}");
-            assert!(
-                file.contains("ringfence-") || text.contains("\n       69  no daemon"),
-                "{text}"
-            );
+        if !shown.status.success() || !text.contains("SYNOPSIS") {
+            skip("`man` here renders no pages: install man-db, or run unminimize");
+            continue;
         }
+        assert_eq!(String::from_utf8_lossy(&shown.stderr), "", "{file}");
+        assert!(file.contains("ringfence-") || text.contains("\n       69  no daemon"), "{text}");
     }
     let first = run(&["man"]);
     assert_eq!(first, std::fs::read_to_string(dir.0.join("ringfence.1")).unwrap());

@@ -8,6 +8,10 @@ use nix::sys::resource::setrlimit;
 use super::*;
 use crate::names::SegmentKind;
 use crate::sys::testing::{in_child, segment_name};
+use skip::skip;
+
+#[path = "../../../tests/common/skip.rs"]
+mod skip;
 
 const LEN: usize = 10_000;
 
@@ -178,7 +182,7 @@ fn a_full_tmpfs_is_a_refusal_that_names_the_limit() {
         i32::from(first.is_err() || !named || late != Err(Errno::ENOSPC) || !clean)
     });
     if verdict == NO_PRIVILEGE {
-        eprintln!("SKIPPED: this process may not mount a tmpfs, not even in a user namespace");
+        skip("this process may not mount a tmpfs, not even in a user namespace");
         return;
     }
     assert_eq!(verdict, 0);

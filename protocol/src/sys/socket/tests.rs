@@ -277,6 +277,7 @@ fn the_kernel_says_who_the_peer_is_and_when_it_ends() {
         .expect("shutdown");
     until("the pidfd tells", || pidfds.iter().all(ended));
     assert_eq!(outcome(child), 0);
+    assert!(matches!(peer_pidfd_by_pid(0), Err(SocketError::UnseenPeer)));
     let gone = conn.peer_pidfd();
     assert!(matches!(gone, Err(SocketError::HungUp) | Ok(_)), "{gone:?}");
 }
