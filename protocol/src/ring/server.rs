@@ -272,6 +272,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         self.down.store_words(at + entry::SLOT + slot::TICKET, request.header.words());
         self.down.write(at + entry::SLOT + slot::PAYLOAD, inline);
         crash::point("daemon.entry.body");
+        // AA, pairs with AB: whoever finds this ticket finds no progress of the entry's last call.
         self.down.store_release(at + entry::TICKET, request.ticket.wrapping_add(1));
         crash::point("daemon.entry.ticket");
     }

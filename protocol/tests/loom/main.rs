@@ -2,11 +2,14 @@
 //! within three preemptions (two for the longest model).
 //!
 //! Each model runs as it ships and must pass; then once without each ordering that it is about (a
-//! letter of the table in `ring/mod.rs` or `log/mod.rs`), and must fail, for the reason given:
-//! otherwise the model could not tell whether the ordering is there. Only lanes and logs are under
-//! test: bell and futex are stand-ins with the guarantees of eventfd and futex(2).
+//! letter of the table in `ring/mod.rs`, `ring/listening.rs` or `log/mod.rs`), and must fail, for the
+//! reason given: otherwise the model could not tell whether the ordering is there. Only lanes, logs and
+//! the board are under test: bell and futex are stand-ins with the guarantees of eventfd and futex(2).
 #![allow(unsafe_code, clippy::unwrap_used)]
 
+mod board;
+mod kill;
+mod listening;
 mod log;
 mod memory;
 mod sleep;
@@ -16,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use loom::thread;
 use memory::{GEOMETRY, Letter, LoomMemory};
-use ringfence_protocol::layout::Header;
+use ringfence_protocol::layout::{Header, down};
 use ringfence_protocol::ring::{ClientLane, Nap, Peek, Request, ServerLane, WakeBy, initialise};
 use sleep::{Bell, Futex};
 
@@ -255,7 +258,7 @@ fn k_l_a_sleeping_client_is_woken_for_its_answers() {
             while !take(&mut client, ticket) {
                 let nap = client.park(WakeBy::Futex, || unreachable!("the daemon never sleeps"));
                 if let Nap::Sleep { wake } = nap {
-                    futex.wait(client.down(), wake);
+                    futex.wait(client.down(), down::WAKE, wake);
                     client.unpark();
                 }
             }
@@ -294,7 +297,7 @@ fn p_two_sleepers_wake_each_other() {
             }
             while !take(&mut client, ticket) {
                 if let Nap::Sleep { wake } = client.park(WakeBy::Futex, || bell.ring()) {
-                    futex.wait(client.down(), wake);
+                    futex.wait(client.down(), down::WAKE, wake);
                     client.unpark();
                 }
             }
