@@ -8,7 +8,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 # One cargo at a time: they would only wait for each other's lock and mix their output.
 .NOTPARALLEL:
-.PHONY: help demo test test-rust test-release test-python test-wheels test-systemd chaos bench bench-rivals check package build wheels clean
+.PHONY: help demo test test-rust test-release test-python test-wheels test-systemd chaos fuzz mutants race bench bench-rivals check package build wheels clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -121,6 +121,31 @@ test-systemd: build $(STAMPS)/test ## boot a systemd of its own, install the ser
 chaos: ## kill publishers, subscribers and the daemon at random for ten minutes; CHAOS_SECONDS and CHAOS_SEED choose
 	cargo build --locked -p ringfenced --examples
 	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),600) cargo test --locked -p ringfenced --test chaos -- --nocapture
+
+# Stable Rust, with its unstable flags allowed: coverage and AddressSanitizer are such. What a fuzzer learns stays in
+# target/fuzz; a finding is left in protocol/fuzz/artifacts. cargo-fuzz is installed if it is not there.
+FUZZ_TARGETS = $(basename $(notdir $(wildcard protocol/fuzz/targets/*.rs)))
+fuzz: ## run each fuzz target with cargo-fuzz, FUZZ_SECONDS (60) each; FUZZ_TARGETS="log board" chooses (needs g++)
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
+	@for target in $(FUZZ_TARGETS); do \
+		echo "==> fuzz target $$target"; \
+		mkdir -p target/fuzz/$$target; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir protocol/fuzz --target-dir target/fuzz/built $$target \
+			target/fuzz/$$target protocol/fuzz/corpus/$$target -- \
+			-max_total_time=$(or $(FUZZ_SECONDS),60) -max_len=4096 -verbosity=0 -print_final_stats=1; \
+	done
+
+# The cheap part, that no ordering is unknown to the table, is a test like any other.
+mutants: ## weaken each memory ordering in turn, and name the test that turns red; a survivor fails (about 5 minutes)
+	cargo test --locked -p ringfence-protocol --test mutants -- --ignored --nocapture
+
+# The compiler's own standard library is not instrumented, hence the mismatch that is allowed and what is suppressed.
+race: ## run the tests with threads under ThreadSanitizer, in which the stable compiler is allowed its unstable flags
+	@for tests in "-p ringfence-protocol --lib --test log --test litmus" "-p ringfence-core --no-default-features --lib"; do \
+		RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+		TSAN_OPTIONS="suppressions=$(CURDIR)/protocol/tests/tsan.supp" cargo test --locked $$tests \
+			--target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/race; \
+	done
 
 bench: build ## measure latency, throughput and scale; CHECK=1 fails on a missed goal, ARGS="..." is passed on
 	cargo run --release --locked -p ringfence-benches -- $(if $(filter 1,$(CHECK)),--check) $(ARGS)

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -15,11 +15,12 @@ use ringfence_core::bus::{Carrier, Elsewhere, Limits, Right, Topic};
 use ringfence_core::serving::Rules;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::geometry::Geometry;
-use ringfence_protocol::layout::{down, up};
+use ringfence_protocol::layout::down;
 use ringfence_protocol::log::{BlockUse, Holds};
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::names::SegmentKind;
 use ringfence_protocol::region::Region;
+use ringfence_protocol::ring::{Teller, WakeBy};
 use ringfence_protocol::sys::futex;
 use ringfence_protocol::sys::segment::Segment;
 use ringfence_protocol::sys::window::Access;
@@ -53,24 +54,15 @@ struct Ear {
     up: Region,
     down: Region,
     geometry: Geometry,
-    /// The odd value of `listening` that was acted upon last.
-    acted: AtomicU32,
-    /// What `news` holds; stores of two pollers may cross, a value is never stored twice.
-    news: AtomicU32,
+    teller: Teller,
 }
 
 impl Ear {
     /// The fence between what was published and this look is the caller's (SPEC P2).
     fn wake(&self) {
-        let listening = self.up.load_u32(up::LISTENING);
-        let sleeps = listening & 1 == 1 && self.acted.load(Ordering::Relaxed) != listening;
-        if !sleeps || self.acted.swap(listening, Ordering::Relaxed) == listening {
-            return;
-        }
-        let news = self.news.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        self.down.store_u32(down::NEWS, news);
+        let Some(by) = self.teller.wake_due(&self.up, &self.down) else { return };
         futex::wake(self.down.futex(down::NEWS), u32::MAX);
-        if listening & 2 != 0
+        if by == WakeBy::Byte
             && let Some(session) = self.session.upgrade()
         {
             session.wake_by_byte();
@@ -174,8 +166,7 @@ impl Ears {
             up,
             down,
             geometry,
-            acted: AtomicU32::new(0),
-            news: AtomicU32::new(0),
+            teller: Teller::default(),
         };
         if session.uid != self.publish.owner && session.uid != 0 {
             self.strangers.store(true, Ordering::Relaxed);

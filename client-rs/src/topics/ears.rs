@@ -16,20 +16,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use ringfence_protocol::geometry::Geometry;
-use ringfence_protocol::layout::{down, up};
+use ringfence_protocol::layout::down;
 use ringfence_protocol::limits::{HOLDS, SUBSCRIPTIONS};
 use ringfence_protocol::log::{BlockUse, Holds};
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::region::Region;
+use ringfence_protocol::ring::{Listener, WakeBy};
 use ringfence_protocol::sys::fork::ForkStamp;
 use ringfence_protocol::sys::futex::{self, Wait};
 
 use crate::session::Session;
-
-/// A step from one odd value to the next, above the bit that asks for a byte.
-const SLEEP: u32 = 4;
-const ODD: u32 = 1;
-const BY_BYTE: u32 = 2;
 
 /// What no cursor says: a subscription that begins has not read anything (SPEC B11).
 const NOTHING_READ: u64 = u64::MAX;
@@ -43,8 +39,7 @@ pub(crate) struct Ears {
     geometry: Geometry,
     /// Of each hold word: the subscription that has it.
     holders: Mutex<[Option<u8>; HOLDS]>,
-    /// Sleeps so far.
-    sleeps: AtomicU32,
+    listener: Listener,
     /// Numbers of subscriptions that are taken, a bit each.
     taken: AtomicU64,
     logs: Mutex<HashMap<u32, Region>>,
@@ -63,7 +58,7 @@ impl Ears {
             down,
             geometry,
             holders: Mutex::new([None; HOLDS]),
-            sleeps: AtomicU32::new(0),
+            listener: Listener::default(),
             taken: AtomicU64::new(0),
             logs: Mutex::default(),
             cut_off: Mutex::default(),
@@ -138,12 +133,9 @@ impl Ears {
         // Held until the value is stored: one that asks for a byte is not followed by one that does not.
         let mut tasks = self.tasks.lock();
         tasks.extend(task);
-        let by = if tasks.is_empty() { 0 } else { BY_BYTE };
-        let value = self.sleeps.fetch_add(SLEEP, Relaxed) | ODD | by;
-        self.up.store_u32(up::LISTENING, value);
+        let by = if tasks.is_empty() { WakeBy::Futex } else { WakeBy::Byte };
+        self.listener.announce(&self.up, by);
         drop(tasks);
-        // P3: pairs with the fence between a publish and the daemon's look at `listening`.
-        self.up.fence(SeqCst);
         news
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn geometry() -> Geometry {
@@ -174,4 +176,29 @@ fn quantiles_are_upper_bounds_of_buckets() {
     double.add(&histogram);
     assert_eq!((double.samples, double.sum_ns), (200, 39_600));
     assert_eq!(double.quantile_ns(0.99), Some(8191));
+}
+
+proptest! {
+    /// Rows in any order, one of them perhaps left in the middle by a writer that died: each is the last one that
+    /// was finished there, or counted.
+    #[test]
+    fn rows_are_the_last_that_were_written(
+        writes in prop::collection::vec((0usize..2, 1u64..1000), 1..30),
+        torn in prop::option::of(0usize..2),
+    ) {
+        let (words, geometry) = (board(), geometry());
+        let mut last = [None; 2];
+        for (index, value) in writes {
+            write_row(&words, geometry.method_at(index), &uniform(value));
+            last[index] = Some(uniform(value));
+        }
+        if let Some(index) = torn {
+            let guard = geometry.method_at(index);
+            words.store(guard, words.load(guard).wrapping_add(1));
+            last[index] = None;
+        }
+        let snapshot = Snapshot::read(&words).unwrap();
+        let there: Vec<_> = last.into_iter().flatten().collect();
+        prop_assert_eq!((snapshot.methods, snapshot.torn_rows), (there, usize::from(torn.is_some())));
+    }
 }

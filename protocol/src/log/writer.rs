@@ -170,6 +170,14 @@ impl<M: Memory> LogWriter<M> {
         position
     }
 
+    /// To be called between what was written and the look at who sleeps until there is news, once for
+    /// all of it (SPEC P2, P8).
+    #[inline]
+    pub fn before_waking(&self) {
+        // AC, pairs with AD (`ring/listening.rs`): either we see a subscription listen, or it sees `next`.
+        self.memory.fence(Ordering::SeqCst);
+    }
+
     /// Is there a block for a long message: one that was never used, or that `is_free` by the message in
     /// it and its use? For who can wait with the message: nothing is taken, no reader notices.
     #[must_use]

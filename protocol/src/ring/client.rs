@@ -392,6 +392,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     pub fn progress(&self, ticket: u64) -> Option<u64> {
         (0..self.geometry.slots as usize).find_map(|index| {
             let at = self.entry_at(index);
+            // AB, pairs with AA.
             (self.down.load_acquire(at + entry::TICKET) == ticket.wrapping_add(1))
                 .then(|| self.down.load(at + entry::PROGRESS))
         })

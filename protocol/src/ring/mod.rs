@@ -13,11 +13,14 @@
 //!   F  load, fence(Acquire)                  <-   E  released       Release      a slot may be reused
 //!   G  consumed              Release store   ->   H  load, then B's fence        an answer may be overwritten
 //!   M  release[lease]        Release store   ->   N  load, fence(Acquire)        a reply block may be reused
+//!   AB load, fence(Acquire)                  <-   AA entry.ticket Release      an entry's progress
 //!   I  publish; fence(SeqCst); look at down.parked
 //!                                                 J  down.parked; fence(SeqCst); look at slots and credit
 //!   L  up.parked; fence(SeqCst); look at slots
 //!                                                 K  publish; fence(SeqCst); look at up.parked
 //! ```
+//!
+//! (A to N are here, O to Z in `log/mod.rs` and ringfence-core's `bus/room.rs`, AC and AD in `listening.rs`.)
 //!
 //! I pairs with J and K with L: of two fences one comes first in their total order, so at least one
 //! of the two sides sees what the other stored (Rust reference, `fence`; the same argument as
@@ -30,6 +33,7 @@
 mod blocks;
 mod client;
 mod lease;
+mod listening;
 mod recovery;
 mod request;
 mod server;
@@ -39,6 +43,7 @@ mod tests;
 pub use blocks::Blocks;
 pub use client::{ClientLane, Full, Nap};
 pub use lease::Leases;
+pub use listening::{Listener, Teller};
 pub use recovery::{Class, Left, Open, RecoveryError, classify, repair};
 pub use request::{Place, Request};
 pub use server::{Entry, Peek, ServerLane};

@@ -267,11 +267,15 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
 
     fn write_entry(&self, index: u32, request: &Request, inline: &[u8]) {
         let at = self.entry_at(index);
+        // The entry was freed before (`finish`): no word of the new call may stand in it while it still
+        // bears the ticket of the last one, or a successor would run that one with this one's payload.
+        self.down.fence(Ordering::Release);
         self.down.store(at + entry::ATTEMPTS, 1);
         self.down.store(at + entry::PROGRESS, 0);
         self.down.store_words(at + entry::SLOT + slot::TICKET, request.header.words());
         self.down.write(at + entry::SLOT + slot::PAYLOAD, inline);
         crash::point("daemon.entry.body");
+        // AA, pairs with AB: whoever finds this ticket finds no progress of the entry's last call.
         self.down.store_release(at + entry::TICKET, request.ticket.wrapping_add(1));
         crash::point("daemon.entry.ticket");
     }

@@ -3,6 +3,8 @@
 
 use proptest::prelude::*;
 
+mod words;
+
 use super::*;
 use crate::fault::Fault;
 use crate::layout::{Header, up};

@@ -1,4 +1,6 @@
-//! Numbers by chance for tests that want millions of them: xorshift, the same for the same seed.
+//! Numbers by chance for tests that want millions of them: xorshift, the same for the same seed. Or the
+//! numbers that a string of bytes says, for a fuzzer that looks for bytes; behind their end, chance.
+#![allow(dead_code, reason = "not every test that includes this draws all of it")]
 
 use ringfence_protocol::memory::Memory;
 
@@ -6,24 +8,60 @@ use ringfence_protocol::memory::Memory;
 pub(crate) const STARTS: [u64; 4] = [0, (1 << 32) - 3, (1 << 63) - 3, u64::MAX - 3];
 
 #[derive(Clone, Debug)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Chance {
+    state: u64,
+    /// What is said, the next byte last.
+    said: Vec<u8>,
+}
 
 impl Chance {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut chance = Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let state = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut chance = Self { state, said: Vec::new() };
         chance.word();
         chance
     }
 
-    pub(crate) fn word(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
+    /// The numbers that these bytes say.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self { said: bytes.iter().rev().copied().collect(), ..Self::new(0) }
     }
 
+    /// So many bytes by chance, for a target.
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let words = std::iter::repeat_with(|| self.word().to_le_bytes());
+        words.take(len.div_ceil(8)).flatten().take(len).collect()
+    }
+
+    /// The bytes that nobody has drawn.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut rest = std::mem::take(&mut self.said);
+        rest.reverse();
+        rest
+    }
+
+    pub(crate) fn word(&mut self) -> u64 {
+        self.drawn(8)
+    }
+
+    /// A number of so many bytes, as far as they go.
+    fn drawn(&mut self, bytes: usize) -> u64 {
+        if self.said.is_empty() {
+            self.state ^= self.state << 13;
+            self.state ^= self.state >> 7;
+            self.state ^= self.state << 17;
+            return self.state;
+        }
+        let from = self.said.len() - bytes.min(self.said.len());
+        self.said.drain(from..).fold(0, |number, byte| number << 8 | u64::from(byte))
+    }
+
+    /// A small number takes one byte of those that are said, so that one byte changed is one choice changed.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
-        (self.word() >> 11) % end
+        if self.said.is_empty() {
+            return (self.word() >> 11) % end;
+        }
+        self.drawn(if end <= 1 << 8 { 1 } else { 8 }) % end
     }
 
     pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {

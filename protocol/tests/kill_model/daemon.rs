@@ -68,6 +68,21 @@ impl Daemon {
     /// Takes the next request: a light one is answered, a heavy one starts. `false` if there is
     /// none.
     pub(crate) fn serve(&mut self, world: &mut Client) -> bool {
+        let served = self.serve_unfenced(world);
+        if served {
+            self.wake();
+        }
+        served
+    }
+
+    /// What a poller does between two looks at who sleeps.
+    pub(crate) fn turn(&mut self, world: &mut Client) {
+        self.finish_unfenced(0, world);
+        while self.serve_unfenced(world) {}
+        self.wake();
+    }
+
+    fn serve_unfenced(&mut self, world: &mut Client) -> bool {
         let Peek::Request(request) = self.lane.peek().expect("the client is honest") else {
             return false;
         };
@@ -86,12 +101,19 @@ impl Daemon {
             self.run(ticket, world);
             self.jobs.push(Job { entry, ticket, method, payload });
         }
-        self.wake();
         true
     }
 
     /// The job at this place of the queue, counted round, is done. `false` if none runs.
     pub(crate) fn finish(&mut self, place: usize, world: &mut Client) -> bool {
+        let finished = self.finish_unfenced(place, world);
+        if finished {
+            self.wake();
+        }
+        finished
+    }
+
+    fn finish_unfenced(&mut self, place: usize, world: &mut Client) -> bool {
         if self.jobs.is_empty() {
             return false;
         }
@@ -99,7 +121,6 @@ impl Daemon {
         self.lane.progress(entry, 99);
         let (header, inline) = self.reply(ticket, method, &payload, world);
         self.lane.finish(entry, header, &inline);
-        self.wake();
         true
     }
 

@@ -15,6 +15,8 @@ mod chance;
 mod client;
 mod daemon;
 mod garbage;
+#[path = "../common/targets/recovery.rs"]
+mod recovery;
 mod tape;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,6 +43,9 @@ enum Step {
     Serve,
     /// A job of the daemon ends: the oldest is 0.
     Finish(usize),
+    /// A turn of the daemon over many: the oldest job ends, then requests are taken, and only then it looks
+    /// whether somebody sleeps, which is where its stores are fenced.
+    Turn,
     /// The client takes an answer.
     Collect,
     /// The same, and keeps a reply block.
@@ -48,7 +53,7 @@ enum Step {
     GiveBack,
     Nap,
 }
-use Step::{Collect, Finish, GiveBack, Hold, Nap, Serve, Submit, SubmitBlock};
+use Step::{Collect, Finish, GiveBack, Hold, Nap, Serve, Submit, SubmitBlock, Turn};
 
 const LIGHT: u32 = 0;
 
@@ -132,6 +137,18 @@ fn mixes() -> Vec<(&'static str, Vec<Step>)> {
             ]
             .concat(),
         ),
+        (
+            "turns over several requests",
+            [
+                &[Submit(LIGHT), Submit(HEAVY), Submit(LIGHT), Turn, Collect, Collect][..],
+                &[Submit(HEAVY), Submit(HEAVY | ONCE), Turn, Collect, Collect, Submit(LIGHT), Turn],
+            ]
+            .concat(),
+        ),
+        (
+            "turns that lend and take back",
+            twice(&[Submit(BY_BLOCK), Submit(BY_BLOCK | HEAVY), Turn, Hold, GiveBack, Turn, Hold]),
+        ),
         ("chance, one", by_chance(1)),
         ("chance, two", by_chance(2)),
     ]
@@ -147,7 +164,7 @@ fn by_chance(seed: u64) -> Vec<Step> {
         6 => Finish(chance.below(4) as usize),
         7 => Collect,
         8 => Hold,
-        _ => [GiveBack, Nap][chance.below(2) as usize],
+        _ => [GiveBack, Nap, Turn][chance.below(3) as usize],
     };
     (0..28).map(|_| step()).collect()
 }
@@ -214,6 +231,7 @@ impl World {
             Submit(method) => self.client.submit(method, false),
             SubmitBlock(method) => self.client.submit(method, true),
             Serve => _ = daemon.serve(&mut self.client),
+            Turn => daemon.turn(&mut self.client),
             Finish(place) => _ = daemon.finish(place, &mut self.client),
             Collect => _ = self.client.collect(false),
             Hold => _ = self.client.collect(true),
@@ -274,6 +292,11 @@ fn f1_two_kills_anywhere_leave_every_request_answered_once() {
 #[test]
 fn f1_the_orderings_are_enough_however_stores_are_hoisted() {
     prove(Order::Hoisted, &[(1 << 63) - 3, 7, 0]);
+}
+
+#[test]
+fn f1_the_orderings_are_enough_however_stores_sink() {
+    prove(Order::Sunk, &[5, 0]);
 }
 
 /// Is a mistake found in some mix? Without a kill it makes no difference.

@@ -48,9 +48,11 @@ pub(crate) enum Word {
 pub(crate) enum Order {
     /// As written.
     Program,
-    /// As far from it as the orderings allow: a Relaxed store may come before the Release stores
-    /// that stand above it, so each Release store waits for the next one.
+    /// As far from it as the orderings allow: a Relaxed store may come before all Release stores that
+    /// stand above it, so these wait, in their order, for a call or a fence.
     Hoisted,
+    /// The other way: Relaxed stores wait for the next store that is ordered, and come the last one first.
+    Sunk,
     /// A mistake: stores to the first word wait until the second is stored.
     Late(Word, Word),
 }
@@ -74,7 +76,7 @@ impl Tape {
     /// The daemon calls something with effects beyond `down`. No compiler moves that before a store
     /// that is above it, and a killed process has made all stores that it got past.
     pub(crate) fn call(&self) {
-        if self.order == Order::Hoisted {
+        if matches!(self.order, Order::Hoisted | Order::Sunk) {
             self.emit_waiting();
         }
     }
@@ -82,11 +84,24 @@ impl Tape {
     fn put(&self, at: usize, value: u64, release: bool) {
         match self.order {
             Order::Program => self.emit(at, value),
-            Order::Hoisted if release => {
+            Order::Hoisted if release => self.waiting.borrow_mut().push((at, value)),
+            Order::Hoisted => {
+                // Never past a store to the same word.
+                if self.waiting.borrow().iter().any(|store| store.0 == at) {
+                    self.emit_waiting();
+                }
+                self.emit(at, value);
+            }
+            Order::Sunk if release => {
                 self.emit_waiting();
+                self.emit(at, value);
+            }
+            Order::Sunk => {
+                if self.waiting.borrow().iter().any(|store| store.0 == at) {
+                    self.emit_waiting();
+                }
                 self.waiting.borrow_mut().push((at, value));
             }
-            Order::Hoisted => self.emit(at, value),
             Order::Late(first, _) if word(at, value) == first => {
                 self.waiting.borrow_mut().push((at, value));
             }
@@ -108,7 +123,11 @@ impl Tape {
     }
 
     fn emit_waiting(&self) {
-        for (at, value) in self.waiting.take() {
+        let mut waiting = self.waiting.take();
+        if self.order == Order::Sunk {
+            waiting.reverse();
+        }
+        for (at, value) in waiting {
             self.emit(at, value);
         }
     }
@@ -136,7 +155,8 @@ impl Memory for Tape {
         self.put(at, value.into(), true);
     }
     fn fence(&self, order: Ordering) {
-        if order == Ordering::SeqCst {
+        // No store below either comes before one above.
+        if matches!(order, Ordering::SeqCst | Ordering::Release | Ordering::AcqRel) {
             self.emit_waiting();
         }
     }

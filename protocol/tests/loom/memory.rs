@@ -7,6 +7,7 @@
 //! pairs promise. Cells also see what loom's atomics cannot: a read that the hardware would move
 //! behind the store that hands the memory back.
 
+use std::cell::Cell as Private;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -15,7 +16,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU64, fence};
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{down, entry, slot, up};
-use ringfence_protocol::memory::Memory;
+use ringfence_protocol::memory::{Heap, Memory};
 
 /// Two slots: every position wraps after two. Below the limit that `validated` enforces, which is
 /// for real lanes; the code knows no other minimum than a power of two.
@@ -38,6 +39,8 @@ pub(crate) enum Letter {
     L,
     M,
     N,
+    AA,
+    AB,
 }
 
 /// Who accesses the memory: the same word has another letter on each side.
@@ -53,6 +56,7 @@ enum Word {
     Consumed,
     Released,
     Release,
+    Ticket,
     Other,
     Data,
 }
@@ -66,9 +70,14 @@ enum Cell {
 #[derive(Clone)]
 pub(crate) struct LoomMemory {
     cells: Rc<HashMap<usize, (Word, Cell)>>,
+    /// The leases of bulk segments, which no model takes and recovery looks at.
+    bulk: Heap,
+    bulk_words: (usize, usize),
     len: usize,
     side: Side,
     without: Option<Letter>,
+    /// What this side loaded last: which letter its next fence is.
+    last: Private<Word>,
 }
 
 impl LoomMemory {
@@ -82,7 +91,7 @@ impl LoomMemory {
             (map.arena, Word::Data),
         ];
         words.extend(ring(map.ring));
-        Self::both(&words, map.len, without)
+        Self::both(&words, map.len, (map.release + 8, map.cursors), without)
     }
 
     /// `down`, as the client and as the daemon see it.
@@ -95,27 +104,45 @@ impl LoomMemory {
         words.extend([map.lease, map.lease + 8, map.arena].map(|at| (at, Word::Data)));
         for index in 0..GEOMETRY.slots as usize {
             let at = map.entries + index * ringfence_protocol::layout::ENTRY_BYTES;
-            words.push((at + entry::TICKET, Word::Other));
-            words.extend([entry::ATTEMPTS, entry::PROGRESS].map(|word| (at + word, Word::Data)));
+            words.push((at + entry::TICKET, Word::Ticket));
+            words.extend([(at + entry::ATTEMPTS, Word::Data), (at + entry::PROGRESS, Word::Other)]);
             let copy = slot_words(at + entry::SLOT).into_iter().skip(1);
             words.extend(copy.map(|at| (at, Word::Data)));
         }
         words.extend(ring(map.ring));
-        Self::both(&words, map.len, without)
+        Self::both(&words, map.len, (map.lease + 16, map.entries), without)
     }
 
-    fn both(words: &[(usize, Word)], len: usize, without: Option<Letter>) -> [Self; 2] {
+    fn both(
+        words: &[(usize, Word)],
+        len: usize,
+        bulk_words: (usize, usize),
+        without: Option<Letter>,
+    ) -> [Self; 2] {
         let cell = |word| match word {
             Word::Data => Cell::Data(UnsafeCell::new(0)),
             _ => Cell::Control(AtomicU64::new(0)),
         };
         let cells: Rc<HashMap<_, _>> =
             Rc::new(words.iter().map(|&(at, word)| (at, (word, cell(word)))).collect());
-        [Side::Client, Side::Daemon].map(|side| Self { cells: cells.clone(), len, side, without })
+        let bulk = Heap::new(bulk_words.1);
+        [Side::Client, Side::Daemon].map(|side| Self {
+            cells: cells.clone(),
+            bulk: bulk.clone(),
+            bulk_words,
+            len,
+            side,
+            without,
+            last: Private::new(Word::Other),
+        })
     }
 
     fn cell(&self, at: usize) -> &(Word, Cell) {
         self.cells.get(&at).unwrap_or_else(|| panic!("offset {at} is no word of the models"))
+    }
+
+    fn is_bulk(&self, at: usize) -> bool {
+        (self.bulk_words.0..self.bulk_words.1).contains(&at)
     }
 
     fn is_without(&self, side: Side, letter: Letter) -> bool {
@@ -123,6 +150,9 @@ impl LoomMemory {
     }
 
     fn put(&self, at: usize, value: u64, order: Ordering) {
+        if self.is_bulk(at) {
+            return self.bulk.store(at, value);
+        }
         match &self.cell(at).1 {
             Cell::Control(atomic) => atomic.store(value, order),
             // SAFETY: loom fails the model before the access if another thread may be at the cell.
@@ -148,7 +178,12 @@ impl Memory for LoomMemory {
     }
 
     fn load(&self, at: usize) -> u64 {
-        match &self.cell(at).1 {
+        if self.is_bulk(at) {
+            return self.bulk.load(at);
+        }
+        let (word, cell) = self.cell(at);
+        self.last.set(*word);
+        match cell {
             Cell::Control(atomic) => atomic.load(Ordering::Relaxed),
             // SAFETY: loom fails the model before the access if another thread may write the cell.
             Cell::Data(cell) => cell.with(|word| unsafe { *word }),
@@ -160,12 +195,16 @@ impl Memory for LoomMemory {
     }
 
     fn store_release(&self, at: usize, value: u64) {
+        if self.is_bulk(at) {
+            return self.bulk.store_release(at, value);
+        }
         let letter = match (self.side, self.cell(at).0) {
             (Side::Client, Word::Seq) => Some(Letter::A),
             (Side::Daemon, Word::Seq) => Some(Letter::C),
             (Side::Daemon, Word::Released) => Some(Letter::E),
             (Side::Client, Word::Consumed) => Some(Letter::G),
             (Side::Client, Word::Release) => Some(Letter::M),
+            (Side::Daemon, Word::Ticket) => Some(Letter::AA),
             _ => None,
         };
         let weakened = letter.is_some() && letter == self.without;
@@ -181,29 +220,19 @@ impl Memory for LoomMemory {
     }
 
     fn fence(&self, order: Ordering) {
-        let letters = match (self.side, order) {
+        let letters = match (self.side, order, self.last.get()) {
+            (Side::Daemon, Ordering::Acquire, Word::Release) => [Letter::N; 2],
             // One fence ends both: see `peek`.
-            (Side::Daemon, Ordering::Acquire) => [Letter::B, Letter::H],
-            (Side::Client, Ordering::Acquire) => [Letter::D; 2],
+            (Side::Daemon, Ordering::Acquire, _) => [Letter::B, Letter::H],
+            (Side::Client, Ordering::Acquire, Word::Released) => [Letter::F; 2],
+            (Side::Client, Ordering::Acquire, Word::Ticket) => [Letter::AB; 2],
+            (Side::Client, Ordering::Acquire, _) => [Letter::D; 2],
             // Each model lets only one side sleep, so only one letter of the two is in play.
-            (Side::Client, _) => [Letter::I, Letter::L],
-            (Side::Daemon, _) => [Letter::J, Letter::K],
+            (Side::Client, ..) => [Letter::I, Letter::L],
+            (Side::Daemon, ..) => [Letter::J, Letter::K],
         };
         if !letters.iter().any(|letter| self.is_without(self.side, *letter)) {
             fence(order);
         }
-    }
-
-    fn load_acquire(&self, at: usize) -> u64 {
-        let value = self.load(at);
-        let letter = match (self.side, self.cell(at).0) {
-            (Side::Client, Word::Released) => Some(Letter::F),
-            (Side::Daemon, Word::Release) => Some(Letter::N),
-            _ => None,
-        };
-        if letter.is_none() || letter != self.without {
-            fence(Ordering::Acquire);
-        }
-        value
     }
 }

@@ -3,10 +3,7 @@
 use std::rc::Rc;
 
 use loom::sync::{Condvar, Mutex};
-use ringfence_protocol::layout::down;
 use ringfence_protocol::memory::Memory;
-
-use crate::memory::LoomMemory;
 
 /// An eventfd under edge-triggered epoll: a ring before the wait ends the wait at once.
 #[derive(Clone)]
@@ -45,9 +42,9 @@ impl Futex {
         Self { queue: Rc::new((Mutex::new(()), Condvar::new())) }
     }
 
-    pub(crate) fn wait(&self, down: &LoomMemory, value: u32) {
+    pub(crate) fn wait(&self, down: &impl Memory, at: usize, value: u32) {
         let queue = self.queue.0.lock().unwrap();
-        if down.load_u32(down::WAKE) == value {
+        if down.load_u32(at) == value {
             drop(self.queue.1.wait(queue).unwrap());
         }
     }

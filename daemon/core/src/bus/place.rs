@@ -134,3 +134,52 @@ impl Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A subscription of which only the cursor is of interest.
+    struct Says(Arc<AtomicU64>);
+
+    impl Elsewhere for Says {
+        fn cursor(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+        fn holds(&self, _block: BlockUse) -> bool {
+            false
+        }
+        fn holds_any(&self) -> bool {
+            false
+        }
+        fn wake(&self) {}
+        fn cut_off(&self, _at: u64) {}
+    }
+
+    proptest! {
+        /// SPEC B11: a cursor between the one accepted before and the log's end is accepted, any other is taken for
+        /// the one accepted before, wherever the numbers wrap.
+        #[test]
+        fn b11_a_cursor_never_goes_back_nor_past_the_end(
+            first in prop_oneof![Just(0), Just(u64::MAX - 5), any::<u64>()],
+            steps in prop::collection::vec((0u64..9, prop_oneof![0u64..20, any::<u64>()]), 1..40),
+        ) {
+            let said = Arc::new(AtomicU64::new(first));
+            let place = Place::new(first, Some(Box::new(Says(said.clone()))));
+            let (mut accepted, mut written) = (0_u64, 0);
+            for (more, says) in steps {
+                written += more;
+                said.store(first.wrapping_add(says), Ordering::Relaxed);
+                if (accepted..=written).contains(&says) {
+                    accepted = says;
+                }
+                let found = place.cursor(first.wrapping_add(written));
+                prop_assert_eq!(found, first.wrapping_add(accepted));
+            }
+        }
+    }
+}

@@ -11,7 +11,7 @@
 //! Whether a message may be written at all is `room`'s business, and who waits for that.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -164,9 +164,8 @@ impl<M: Memory> Sequencer<M> {
             return;
         }
         let mut state = self.state.lock();
-        // Pairs with the fence of a subscription that falls asleep (SPEC P2, P8). Behind the lock: what
-        // another thread has published before is looked for with this look.
-        fence(Ordering::SeqCst);
+        // Behind the lock: what another thread has published before is looked for with this look.
+        state.writer.before_waking();
         for elsewhere in state.places.iter().filter_map(|place| place.elsewhere()) {
             elsewhere.wake();
         }

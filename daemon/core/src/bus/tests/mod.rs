@@ -10,6 +10,7 @@ mod making;
 mod policies;
 mod queue;
 mod starts;
+mod waking;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
