@@ -18,7 +18,8 @@ use ringfence_protocol::sys::random::random_u128;
 use ringfence_protocol::sys::window::Access;
 use ringfence_protocol::wire::{DaemonMessage, EngineId, LaneOpened, Refusal};
 
-use crate::session::Session;
+use crate::scarce;
+use crate::session::{self, Session};
 
 /// A lane with what its client gets of it.
 pub(crate) struct NewLane {
@@ -35,7 +36,7 @@ pub(crate) fn open_lane(
     geometry: Geometry,
     epoch: u64,
 ) -> Result<NewLane, Error> {
-    let io = |error: std::io::Error| Error::new(ErrorCode::Io, error.to_string());
+    let io = scarce::io;
     // Below 2^63 (SPEC S1), and different each time, so that nobody relies on a start at 0.
     let start = random_u128().map_err(io)? as u64 >> 1;
     let (up, up_fd) =
@@ -47,7 +48,7 @@ pub(crate) fn open_lane(
         })?;
     let (down, down_fd) =
         session.make(SegmentKind::Down, geometry.down().len, Access::ReadWrite, |segment| {
-            segment.reopen_read_only().map_err(|error| Error::new(ErrorCode::Io, error.to_string()))
+            segment.reopen_read_only().map_err(|error| session::refused(error.into()))
         })?;
     ring::initialise_down(&down, geometry, start);
     let ring = Box::new(ServerLane::new(up, down, geometry, start, epoch));

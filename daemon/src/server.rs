@@ -4,6 +4,7 @@
 //! gone when its socket hangs up *or* its pidfd fires (a forked child can keep the socket open). It owns
 //! the books; the pollers own the lanes.
 
+mod crowd;
 mod guests;
 mod requests;
 
@@ -26,6 +27,7 @@ use crate::config::Config;
 use crate::inbox::{Inbox, Message};
 use crate::policy::Policy;
 use crate::reports::{Report, Reports};
+use crate::scarce::Spare;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::sight::Sight;
@@ -95,6 +97,10 @@ struct Running {
     guests: HashMap<u64, Guest>,
     clients: HashMap<u64, Client>,
     next_id: u64,
+    /// For whoever finds no descriptor left.
+    spare: Spare,
+    /// When a refusal of a user was logged last.
+    logged: HashMap<u32, Instant>,
     /// Nothing is accepted before this.
     paused_until: Option<Instant>,
     idle_since: Instant,
@@ -131,6 +137,8 @@ impl Server {
             guests: HashMap::new(),
             clients: HashMap::new(),
             next_id: 1,
+            spare: Spare::new(),
+            logged: HashMap::new(),
             paused_until: None,
             idle_since: Instant::now(),
             stopping: false,

@@ -20,6 +20,7 @@ use ringfence_protocol::sys::window::Access;
 use ringfence_protocol::wire::{self, DaemonMessage};
 
 use crate::policy::Usage;
+use crate::scarce;
 use crate::segments::{MakeError, Segments};
 
 /// Smallest bulk segment: below it an arena serves.
@@ -170,11 +171,7 @@ impl Session {
             return Err(Error::new(ErrorCode::Quota, text));
         }
         let (region, fd) = self.make(SegmentKind::Bulk, bytes, Access::ReadOnly, |segment| {
-            segment
-                .fd()
-                .as_fd()
-                .try_clone_to_owned()
-                .map_err(|error| refused(MakeError::Random(error)))
+            segment.fd().as_fd().try_clone_to_owned().map_err(scarce::io)
         })?;
         table.push(region);
         Ok((table.len() as u32, bytes as u64, fd))
@@ -242,8 +239,10 @@ impl Session {
 
     /// Makes the pair of sockets that wakes the client's event loop: the client's end.
     pub(crate) fn open_waker(&self) -> Result<Conn, Error> {
-        let made = Conn::pair().map_err(|error| Error::new(ErrorCode::Io, error.to_string()));
-        let (ours, theirs) = made?;
+        let (ours, theirs) = Conn::pair().map_err(|error| {
+            let io = || Error::new(ErrorCode::Io, error.to_string());
+            scarce::limit(&error).unwrap_or_else(io)
+        })?;
         let again = || Error::new(ErrorCode::Quota, "the session has its waker already");
         self.waker.set(ours).map_err(|_| again())?;
         Ok(theirs)
@@ -275,7 +274,11 @@ impl Session {
     }
 }
 
-fn refused(error: MakeError) -> Error {
+/// Why a segment could not be made, as a client gets it.
+pub(crate) fn refused(error: MakeError) -> Error {
+    if let Some(scarce) = scarce::limit(&error) {
+        return scarce;
+    }
     let code = match error {
         MakeError::Segment(_) => ErrorCode::OutOfMemory,
         _ => ErrorCode::Io,

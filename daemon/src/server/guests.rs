@@ -14,20 +14,19 @@ use ringfence_protocol::sys::bell::Bell;
 use ringfence_protocol::sys::socket::{Conn, TryReceived};
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, WireError};
 
+use super::crowd::may_log;
 use super::{Client, FIRST, LISTENER, Running};
 use crate::handshake;
 use crate::inbox::Message;
 use crate::logging::escape_name;
+use crate::scarce;
 use crate::session::{NewSession, Session};
-
-/// How long nothing is accepted after descriptors ran out.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// A connection that has not said hello.
 pub(super) struct Guest {
-    conn: Conn,
+    pub(super) conn: Conn,
     pidfd: OwnedFd,
-    uid: u32,
+    pub(super) uid: u32,
     pid: i32,
     pub(super) until: Instant,
 }
@@ -40,12 +39,9 @@ impl Running {
             match listener.accept_nonblocking() {
                 Ok(Some(conn)) => self.admit(conn),
                 Ok(None) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept: pausing; raise LimitNOFILE if descriptors ran out");
-                    let _ = self.epoll.delete(listener.as_fd());
-                    self.paused_until = Some(Instant::now() + PAUSE);
-                    return;
-                }
+                // Whoever says nothing gives way first.
+                Err(error) if scarce::limit(&error).is_some() && self.dismiss_guest() => {}
+                Err(error) => return self.pause(&error),
             }
         }
     }
@@ -62,7 +58,17 @@ impl Running {
         // A kernel before 6.16 cannot refuse descriptors; those are discarded when they arrive.
         let _ = conn.refuse_fds();
         // A peer that died meanwhile has no credentials worth asking for.
-        let (Ok(cred), Ok(pidfd)) = (conn.peer_cred(), conn.peer_pidfd()) else { return };
+        let Ok(cred) = conn.peer_cred() else { return };
+        let pidfd = match conn.peer_pidfd() {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                if let Some(told) = scarce::limit(&error) {
+                    self.server.sight.refused();
+                    refuse(&conn, &told);
+                }
+                return;
+            }
+        };
         let id = self.next_id;
         let token = FIRST + 2 * id;
         let watched =
@@ -77,6 +83,9 @@ impl Running {
             + Duration::from_millis(self.server.config.sessions.handshake_timeout_ms);
         self.guests.insert(id, Guest { conn, pidfd, uid: cred.uid, pid: cred.pid, until });
         self.greet(id);
+        if self.guests.contains_key(&id) {
+            self.limit_guests(cred.uid);
+        }
     }
 
     /// Reads a guest's hello, if it is there.
@@ -115,7 +124,9 @@ impl Running {
         let (uid, pid) = (guest.uid, guest.pid);
         if !self.server.config.allows_uid(uid) {
             let text = format!("user {uid} may not use instance `{}`", self.server.config.instance);
-            tracing::warn!(uid, pid, %name, "refused: the user is not allowed");
+            if may_log(&mut self.logged, uid) {
+                tracing::warn!(uid, pid, %name, "refused: the user is not allowed");
+            }
             self.server.sight.refused();
             return refuse(&guest.conn, &Error::new(ErrorCode::PermissionDenied, text));
         }
@@ -126,6 +137,7 @@ impl Running {
                 return refuse(&guest.conn, &error);
             }
         };
+        self.make_room();
         let session = Arc::new(Session::new(NewSession {
             id,
             uid,
@@ -152,7 +164,9 @@ impl Running {
                 );
             }
             Err(error) => {
-                tracing::warn!(uid, pid, %error, "session refused");
+                if may_log(&mut self.logged, uid) {
+                    tracing::warn!(uid, pid, %error, "session refused");
+                }
                 self.server.sight.refused();
                 let _ = session.tell(&handshake::refusal(&error), &[]);
                 session.close();
@@ -163,8 +177,7 @@ impl Running {
     }
 
     fn open(&self, session: &Arc<Session>, engines: &[(String, Digest)]) -> Result<(), Error> {
-        let io = |error: std::io::Error| Error::new(ErrorCode::Io, error.to_string());
-        let bell = Arc::new(Bell::new().map_err(io)?);
+        let bell = Arc::new(Bell::new().map_err(scarce::io)?);
         let lane = handshake::open_lane(session, 0, self.geometry, self.server.epoch)?;
         let first = (lane.ring.up().clone(), lane.ring.down().clone());
         self.server.ears.enter(session, self.geometry, first);
@@ -184,7 +197,8 @@ impl Running {
     }
 }
 
-fn refuse(conn: &Conn, error: &Error) {
+/// Tells a connection why it gets no session.
+pub(super) fn refuse(conn: &Conn, error: &Error) {
     if let Ok(bytes) = wire::encode(&handshake::refusal(error)) {
         // A stranger that does not read is not waited for.
         let _ = conn.try_send(&bytes, &[]);

@@ -41,28 +41,68 @@ impl Daemon {
 
     /// With these variables, and its log in [`own_path`](Self::own_path)`("log")`.
     pub(crate) fn start_logged(env: &[(&str, &str)]) -> Self {
+        Self::start_under(&[], env)
+    }
+
+    /// The same under a program that becomes the daemon in the end, as `sh -c 'exec "$@"' --` does.
+    pub(crate) fn start_under(wrapper: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut daemon = Self::spawn_under(wrapper, env);
+        until("the daemon listens", || {
+            assert!(daemon.is_running(), "the daemon did not start: {}", daemon.log());
+            is_listening(&daemon.socket())
+        });
+        daemon
+    }
+
+    /// The same, and it may refuse to start.
+    pub(crate) fn spawn_under(wrapper: &[&str], env: &[(&str, &str)]) -> Self {
+        let (instance, dir) = Self::place();
+        Self::spawn_at(instance, dir, wrapper, env)
+    }
+
+    /// An instance of a test's own, and a directory for it.
+    pub(crate) fn place() -> (String, PathBuf) {
         let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(format!("ringfence-{instance}"));
         std::fs::create_dir(&dir).unwrap();
+        (instance, dir)
+    }
+
+    /// At a place that was prepared for it.
+    pub(crate) fn spawn_at(
+        instance: String,
+        dir: PathBuf,
+        wrapper: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
         let log = std::fs::File::create(dir.join("log")).unwrap();
-        let child = Command::new(testd())
+        let program = testd();
+        let words: Vec<_> =
+            wrapper.iter().map(std::ffi::OsStr::new).chain([program.as_os_str()]).collect();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .envs(
                 env.iter()
                     .map(|(name, value)| (*name, value.replace("DIR", dir.to_str().unwrap()))),
             )
-            .args(["--instance", &instance, "--log-format", "text", "--engines", "system"])
+            .args(["--instance", &instance, "--log-format", "text"])
+            .args(if env.iter().any(|(name, _)| *name == "RINGFENCE_ENGINES") {
+                &[][..]
+            } else {
+                &["--engines", "system"]
+            })
             .arg("--runtime-dir")
             .arg(&dir)
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut daemon = Self { child, instance, dir };
-        until("the daemon listens", || {
-            assert!(daemon.is_running(), "the daemon did not start");
-            is_listening(&daemon.socket())
-        });
-        daemon
+        Self { child, instance, dir }
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.own_path("log")).unwrap_or_default()
     }
 
     fn start_again(instance: String, dir: PathBuf, flags: &[&str], crash_at: Option<&str>) -> Self {

@@ -11,5 +11,6 @@ mod hostile_topics;
 mod metrics;
 mod pages;
 mod raw;
+mod scarcity;
 mod spine;
 mod topics;

@@ -15,7 +15,7 @@ use ringfence_protocol::ring::ClientLane;
 use ringfence_protocol::sys::bell::Bell;
 use ringfence_protocol::sys::mapping::{Mapping, Options};
 use ringfence_protocol::sys::socket::Conn;
-use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, EngineId, LaneOpened};
+use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, EngineId, LaneOpened, Refusal};
 
 use super::daemon::{Daemon, PATIENCE};
 
@@ -38,20 +38,27 @@ impl Raw {
     }
 
     pub(crate) fn connect_to(socket: &std::path::Path) -> Self {
+        Self::try_connect(socket, "raw").unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
+    /// Under this name, or the refusal.
+    pub(crate) fn try_connect(socket: &std::path::Path, name: &str) -> Result<Self, Refusal> {
         let conn = Conn::connect(socket, PATIENCE).unwrap();
         crash::point("client.connected");
-        tell(&conn, &ClientMessage::Hello { name: "raw".into(), engines: Vec::new() });
+        tell(&conn, &ClientMessage::Hello { name: name.into(), engines: Vec::new() });
         crash::point("client.hello");
-        let (message, mut fds) = hear(&conn).expect("a welcome, not a hang-up");
+        let (message, mut fds) = hear(&conn).expect("an answer, not a hang-up");
         crash::point("client.welcome");
-        let DaemonMessage::Welcome { engines, lane: opened, .. } = message else {
-            panic!("{message:?}")
+        let (engines, opened) = match message {
+            DaemonMessage::Welcome { engines, lane, .. } => (engines, lane),
+            DaemonMessage::Refused(refusal) => return Err(refusal),
+            other => panic!("{other:?}"),
         };
         let (down_fd, up_fd) = (fds.pop().unwrap(), fds.pop().unwrap());
         let bell = Bell::from_fd(fds.pop().unwrap());
         let (lane, up, down) = map(&opened, &up_fd, &down_fd);
         crash::point("client.mapped");
-        Self { conn, bell, lane, opened, up, down, up_fd, down_fd, engines }
+        Ok(Self { conn, bell, lane, opened, up, down, up_fd, down_fd, engines })
     }
 
     /// The number of a method of an engine.
