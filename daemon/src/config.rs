@@ -110,6 +110,10 @@ pub struct Sessions {
     pub max_per_uid: u32,
     /// Bytes of segments that one user may hold.
     pub bytes_per_uid: u64,
+    /// Lanes of all sessions of one user.
+    pub lanes_per_uid: u32,
+    /// Calls of one user that wait for a worker, are run by one, or are answered later.
+    pub in_flight_per_uid: u32,
     /// Bytes of the largest single bulk segment.
     pub bulk_bytes_max: u64,
     /// Milliseconds from accept to a complete hello.
@@ -379,6 +383,8 @@ impl Default for Sessions {
             max: 1024,
             max_per_uid: 256,
             bytes_per_uid: 1 << 30,
+            lanes_per_uid: 2048,
+            in_flight_per_uid: 4096,
             bulk_bytes_max: 1 << 30,
             handshake_timeout_ms: 2000,
         }

@@ -29,8 +29,19 @@ pub(crate) struct NewLane {
     pub(crate) down: OwnedFd,
 }
 
-/// Makes the two segments of a lane, within the session's quota.
+/// Makes a lane, within the quotas of the session's user.
 pub(crate) fn open_lane(
+    session: &Session,
+    number: u32,
+    geometry: Geometry,
+    epoch: u64,
+) -> Result<NewLane, Error> {
+    session.take_lane()?;
+    make_lane(session, number, geometry, epoch).inspect_err(|_| session.give_lane())
+}
+
+/// Makes its two segments.
+fn make_lane(
     session: &Session,
     number: u32,
     geometry: Geometry,

@@ -5,7 +5,7 @@
 //! writes the completion ring: all others push a [`Finished`] into its inbox. It does *not* run calls.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -51,6 +51,14 @@ pub(crate) struct InFlight {
     pub(crate) method: u32,
     pub(crate) trace: u32,
     pub(crate) words: Words,
+    /// Counted among the calls of its user.
+    pub(crate) counted: AtomicBool,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.let_go();
+    }
 }
 
 /// The words between a call, its poller's sweep and its caller.
@@ -87,6 +95,14 @@ impl InFlight {
         self.words.go(QUEUED, TAKEN)
     }
 
+    /// Nothing is done for it any more: before its answer is on its way, so that a user who waits for
+    /// answers is never refused the next call.
+    pub(crate) fn let_go(&self) {
+        if self.counted.swap(false, Ordering::Relaxed) {
+            self.session.usage().give_call();
+        }
+    }
+
     /// Is it neither run nor about to be, but answered later?
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.words.state.load(Ordering::Relaxed), WAITING | BEGUN)
@@ -117,6 +133,7 @@ impl InFlight {
 
     /// The answer on its way to the poller.
     pub(crate) fn finished(&self, answer: Answer, service_ns: Option<u64>) -> Finished {
+        self.let_go();
         let result = answer.and_then(|reply| match reply.len() {
             0..=limits::COPY_REPLY_BYTES => Ok(Reply::Bytes(reply)),
             len => self.session.put_reply_bulk(&reply).map(|segment| Reply::Bulk { segment, len }),

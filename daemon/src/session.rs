@@ -51,6 +51,7 @@ pub(crate) struct Session {
     names: Mutex<Vec<Segment>>,
     /// Bytes of all its segments.
     bytes: AtomicU64,
+    lanes: AtomicU64,
     request_bulk: RwLock<Vec<Region>>,
     reply_bulk: Mutex<Vec<ReplySegment>>,
     /// Our end of the pair whose other end the client's event loop watches.
@@ -85,6 +86,7 @@ impl Session {
             bulk_bytes_max: new.bulk_bytes_max,
             names: Mutex::new(Vec::new()),
             bytes: AtomicU64::new(0),
+            lanes: AtomicU64::new(0),
             request_bulk: RwLock::new(Vec::new()),
             reply_bulk: Mutex::new(Vec::new()),
             waker: OnceLock::new(),
@@ -113,6 +115,25 @@ impl Session {
         self.end();
         self.names.lock().clear();
         self.usage.give_bytes(self.bytes.swap(0, Ordering::Relaxed));
+        self.usage.give_lanes(self.lanes.swap(0, Ordering::Relaxed));
+    }
+
+    /// Counts a lane for its user, for as long as the session is open.
+    pub(crate) fn take_lane(&self) -> Result<(), Error> {
+        self.usage.take_lane()?;
+        self.lanes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A lane that was counted did not come to be.
+    pub(crate) fn give_lane(&self) {
+        self.lanes.fetch_sub(1, Ordering::Relaxed);
+        self.usage.give_lanes(1);
+    }
+
+    /// What its user holds.
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// Lets the client see that it is over, even while a job still holds the session.
