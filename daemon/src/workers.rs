@@ -20,6 +20,10 @@ use ringfence_protocol::region::Region;
 use crate::inbox::Message;
 use crate::inflight::{Around, Finished, InFlight, stopped_before};
 
+/// Stack of a thread that runs engines: what overflows it ends the daemon, so there is as much as a
+/// program's main thread has. A page costs nothing before it is used.
+pub(crate) const STACK_BYTES: usize = 8 << 20;
+
 /// Where a job's payload is.
 pub(crate) enum Payload {
     /// A private copy, `len` bytes of it.
@@ -78,6 +82,7 @@ impl Workers {
                 let pool = Arc::clone(self);
                 std::thread::Builder::new()
                     .name(format!("worker-{number}"))
+                    .stack_size(STACK_BYTES)
                     .spawn(move || pool.run())
             })
             .collect()

@@ -91,7 +91,8 @@ pub(super) fn sweep(lock: &InstanceLock) -> Result<(), StartError> {
         tracing::info!(segments = report.removed.len(), "swept what a killed daemon left");
     }
     for refused in &report.refused {
-        tracing::warn!(?refused, "a name looks like ours and is not: left alone");
+        let (name, reason) = (&refused.name, &refused.reason);
+        tracing::warn!(%name, %reason, "a name in /dev/shm looks like ours and is not: left alone");
     }
     Ok(())
 }

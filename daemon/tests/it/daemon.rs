@@ -100,6 +100,11 @@ impl Daemon {
         Self { child, instance, dir }
     }
 
+    /// Does it listen? One that has ended fails the test.
+    pub(crate) fn is_serving(&self) -> bool {
+        is_listening(&self.socket())
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.own_path("log")).unwrap_or_default()

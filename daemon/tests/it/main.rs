@@ -1,16 +1,23 @@
 //! The daemon as a process, from outside: a foreign client that speaks SPEC.md by hand, well and badly.
 #![allow(clippy::unwrap_used)]
 
+mod actors;
 mod crash;
+mod crowds;
 mod daemon;
 mod deferred;
+mod ends;
 #[cfg(feature = "vectors")]
 mod engines;
+mod foreigners;
 mod hostile;
 mod hostile_topics;
+mod injected;
 mod metrics;
 mod pages;
 mod raw;
 mod scarcity;
 mod spine;
+mod squatters;
+mod stopped;
 mod topics;

@@ -84,14 +84,24 @@ impl Raw {
     /// Opens a bulk segment with these bytes in it: its number.
     pub(crate) fn open_bulk(&self, bytes: &[u8]) -> u32 {
         use ringfence_protocol::memory::Memory as _;
+        let (segment, region) = self.map_bulk(bytes.len() as u64);
+        region.write_block(0, bytes);
+        segment
+    }
+
+    /// Opens a bulk segment of so many bytes at least.
+    pub(crate) fn open_bulk_region(&self, len: u64) -> Region {
+        self.map_bulk(len).1
+    }
+
+    fn map_bulk(&self, len: u64) -> (u32, Region) {
         use std::os::fd::AsFd as _;
-        tell(&self.conn, &ClientMessage::OpenBulk { len: bytes.len() as u64 });
+        tell(&self.conn, &ClientMessage::OpenBulk { len });
         let (message, fds) = hear(&self.conn).unwrap();
         let DaemonMessage::Bulk { segment, len } = message else { panic!("{message:?}") };
         let options = Options { dont_fork: true, populate: false };
         let mapped = Mapping::read_write(fds[0].as_fd(), len as usize, options).unwrap();
-        Region::new(Arc::new(mapped)).write_block(0, bytes);
-        segment
+        (segment, Region::new(Arc::new(mapped)))
     }
 
     /// The next answer: its ticket and what it says.
