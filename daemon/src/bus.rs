@@ -6,10 +6,11 @@
 //! until its poller has let go of it; nothing here waits for a client.
 
 use std::collections::HashMap;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Mutex, RwLock};
 use ringfence_core::bus::{Carrier, Elsewhere, Limits, Right, Topic};
 use ringfence_core::serving::Rules;
@@ -47,7 +48,8 @@ pub(crate) fn engine(config: &Config, epoch: u64, segments: Segments, ears: Arc<
 struct Ear {
     /// Weak: a subscription that ended and holds blocks keeps the words of its session, and no more.
     session: Weak<Session>,
-    pid: i32,
+    /// Its process; kept, for what a dead one holds counts no more.
+    pidfd: Arc<OwnedFd>,
     uid: u32,
     /// Its first lane.
     up: Region,
@@ -102,13 +104,8 @@ impl Elsewhere for Reader {
     }
 
     fn holds_any(&self) -> bool {
-        let Ear { pid, up, geometry, .. } = &*self.ear;
-        if !Holds::new(up, *geometry).has_any(self.subscription as u8) {
-            return false;
-        }
-        // Of one that cannot be seen from here: it may live.
-        let process = nix::unistd::Pid::from_raw(*pid);
-        nix::sys::signal::kill(process, None) != Err(nix::errno::Errno::ESRCH)
+        let Ear { pidfd, up, geometry, .. } = &*self.ear;
+        Holds::new(up, *geometry).has_any(self.subscription as u8) && lives(pidfd.as_fd())
     }
 
     fn wake(&self) {
@@ -163,13 +160,13 @@ impl Ears {
     /// A session has its first lane.
     pub(crate) fn enter(
         &self,
-        session: &Arc<Session>,
+        (session, pidfd): (&Arc<Session>, &Arc<OwnedFd>),
         geometry: Geometry,
         (up, down): (Region, Region),
     ) {
         let ear = Ear {
             session: Arc::downgrade(session),
-            pid: session.pid,
+            pidfd: Arc::clone(pidfd),
             uid: session.uid,
             up,
             down,
@@ -191,6 +188,13 @@ impl Ears {
     fn find(&self, session: u64) -> Result<Arc<Ear>, Error> {
         self.by_session.read().get(&session).cloned().ok_or_else(gone)
     }
+}
+
+/// Asked of the kernel by descriptor: a number would be another process's by and by.
+fn lives(pidfd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    // What cannot be asked may live.
+    !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ended) if ended > 0)
 }
 
 fn gone() -> Error {

@@ -58,7 +58,8 @@ pub struct Config {
     pub socket_group: Option<String>,
     /// Users that may open a session. Default: the daemon's own and root.
     pub allowed_uids: Vec<u32>,
-    /// Let every user open a session, whatever `allowed_uids` says.
+    /// Let every user open a session, whatever `allowed_uids` says; but 65534, which the kernel says of
+    /// users that it cannot name here, must be listed there.
     pub allow_any_uid: bool,
     /// Shape of a lane.
     pub lanes: Lanes,
@@ -236,6 +237,9 @@ pub struct Metrics {
     pub overhead_window_ms: u64,
 }
 
+/// What the kernel says of users that have no number in the daemon's user namespace: all of them.
+const NOBODY: u32 = 65_534;
+
 /// Where log lines go and in which shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -355,9 +359,9 @@ impl Config {
         self.state.dir.as_ref().map(|dir| dir.join(&self.instance))
     }
 
-    /// Whether a user may open a session.
+    /// Whether a user may open a session. `allow_any_uid` is for users that can be told apart.
     pub fn allows_uid(&self, uid: u32) -> bool {
-        self.allow_any_uid || self.allowed_uids.contains(&uid)
+        self.allowed_uids.contains(&uid) || self.allow_any_uid && uid != NOBODY
     }
 
     /// Where the value of `path` ("section.key", or "key" at the top level) comes from.

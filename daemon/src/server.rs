@@ -67,7 +67,7 @@ impl Event {
 /// A session, with what only the control thread needs of it.
 struct Client {
     session: Arc<Session>,
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
     lanes: u32,
     /// Control messages that it has not regained, as of `since`.
     messages: u32,

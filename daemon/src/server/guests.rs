@@ -25,7 +25,7 @@ use crate::session::{NewSession, Session};
 /// A connection that has not said hello.
 pub(super) struct Guest {
     pub(super) conn: Conn,
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
     pub(super) uid: u32,
     pid: i32,
     pub(super) until: Instant,
@@ -60,7 +60,7 @@ impl Running {
         // A peer that died meanwhile has no credentials worth asking for.
         let Ok(cred) = conn.peer_cred() else { return };
         let pidfd = match conn.peer_pidfd() {
-            Ok(pidfd) => pidfd,
+            Ok(pidfd) => Arc::new(pidfd),
             Err(error) => {
                 if let Some(told) = scarce::limit(&error) {
                     self.server.sight.refused();
@@ -148,7 +148,7 @@ impl Running {
             segments: self.server.segments.clone(),
             bulk_bytes_max: self.server.config.sessions.bulk_bytes_max,
         }));
-        match self.open(&session, engines) {
+        match self.open(&session, &guest.pidfd, engines) {
             Ok(()) => {
                 tracing::debug!(session = id, uid, pid, name = %session.name, "session opened");
                 self.server.sight.opened(&session);
@@ -176,11 +176,16 @@ impl Running {
         }
     }
 
-    fn open(&self, session: &Arc<Session>, engines: &[(String, Digest)]) -> Result<(), Error> {
+    fn open(
+        &self,
+        session: &Arc<Session>,
+        pidfd: &Arc<OwnedFd>,
+        engines: &[(String, Digest)],
+    ) -> Result<(), Error> {
         let bell = Arc::new(Bell::new().map_err(scarce::io)?);
         let lane = handshake::open_lane(session, 0, self.geometry, self.server.epoch)?;
         let first = (lane.ring.up().clone(), lane.ring.down().clone());
-        self.server.ears.enter(session, self.geometry, first);
+        self.server.ears.enter((session, pidfd), self.geometry, first);
         let inbox = self.inbox(session.id);
         inbox.push(Message::Open { session: Arc::clone(session), bell: Arc::clone(&bell) });
         inbox.push(Message::Lane { session: session.id, lane: lane.ring });

@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use super::{crowds, foreigners, stopped};
+use super::{crowds, foreigners, namespaces, stopped};
 
 /// What to do.
 const ROLE: &str = "RINGFENCE_TEST_ROLE";
@@ -49,6 +49,8 @@ fn actor() {
         "member" => foreigners::member(socket),
         "busy user" => foreigners::busy_user(socket),
         "crowd" => crowds::crowd(socket),
+        "nameless" => namespaces::nameless(socket),
+        "holder" => namespaces::holder(socket),
         "keeper" => stopped::keeper(socket),
         "pipeline" => stopped::pipeline(socket),
         other => panic!("no role is called {other:?}"),

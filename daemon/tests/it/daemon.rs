@@ -28,9 +28,7 @@ impl Daemon {
 
     /// The same, to die at `name:n` of the crash points.
     pub(crate) fn start_to_crash(flags: &[&str], crash_at: Option<&str>) -> Self {
-        let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let dir = std::env::temp_dir().join(format!("ringfence-{instance}"));
-        std::fs::create_dir(&dir).unwrap();
+        let (instance, dir) = Self::place();
         Self::start_again(instance, dir, flags, crash_at)
     }
 
@@ -62,7 +60,7 @@ impl Daemon {
 
     /// An instance of a test's own, and a directory for it.
     pub(crate) fn place() -> (String, PathBuf) {
-        let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let instance = unique();
         let dir = std::env::temp_dir().join(format!("ringfence-{instance}"));
         std::fs::create_dir(&dir).unwrap();
         (instance, dir)
@@ -217,6 +215,15 @@ impl Drop for Daemon {
         }
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Where a pid says nothing, as in a pid namespace, names begin with this.
+pub(crate) const TAG: &str = "TRIAL_TAG";
+
+/// A name that no other test has.
+pub(crate) fn unique() -> String {
+    let tag = std::env::var(TAG).unwrap_or_else(|_| format!("t{}", std::process::id()));
+    format!("{tag}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Asks the kernel rather than the daemon: a connection would be one more descriptor there.

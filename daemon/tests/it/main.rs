@@ -14,6 +14,7 @@ mod hostile;
 mod hostile_topics;
 mod injected;
 mod metrics;
+mod namespaces;
 mod pages;
 mod raw;
 mod scarcity;

@@ -122,3 +122,31 @@ fn whatever_looks_like_a_segment_and_is_none_of_ours_stays() {
         assert!(log.contains(&format!("belongs to uid {}", stranger())), "the owner: {log}");
     }
 }
+
+/// A folder of somebody else's, or that all may write, is no place for the socket.
+#[test]
+fn a_folder_that_is_not_ours_alone_is_a_refusal_that_names_its_owner() {
+    for (what, inner) in [("the folder", false), ("the instance's folder", true)] {
+        for stranger_owns in [true, false] {
+            let (instance, dir) = Daemon::place();
+            let folder = if inner { dir.join(&instance) } else { dir.clone() };
+            let _there_already = std::fs::create_dir(&folder);
+            let owner = if stranger_owns { stranger() } else { own() };
+            if stranger_owns && chown(&folder, Some(Uid::from_raw(owner)), None).is_err() {
+                eprintln!("skipped: only root can give {what} away");
+                let _ = std::fs::remove_dir_all(&dir);
+                continue;
+            }
+            if !stranger_owns {
+                let all = std::fs::Permissions::from_mode(0o777);
+                std::fs::set_permissions(&folder, all).unwrap();
+            }
+            let mut daemon = Daemon::spawn_at(instance, dir, &[], &[]);
+            assert_eq!(daemon.wait(), Some(1), "{what}: {}", daemon.log());
+            let log = daemon.log();
+            let says = format!("{} belongs to uid {owner}", folder.display());
+            assert!(log.contains(&says), "{what}: {log}");
+            assert!(!daemon.socket().exists());
+        }
+    }
+}
