@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use ringfence_protocol::error::{Error, ErrorCode};
+use ringfence_protocol::fault::Fault;
 use ringfence_protocol::limits;
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::names::SegmentKind;
@@ -34,6 +35,46 @@ struct ReplySegment {
     held: bool,
 }
 
+/// A segment under its name.
+#[derive(Debug)]
+struct Named {
+    segment: Segment,
+    /// Its file system counts pages, and so tells of holes.
+    counted: bool,
+}
+
+impl Named {
+    fn of(segment: Segment) -> Self {
+        let counted =
+            stat(&segment).is_some_and(|(_, allocated)| allocated >= segment.len() as u64);
+        Self { segment, counted }
+    }
+
+    /// Is it not as it was made, and its client's to write?
+    fn altered(&self) -> Option<Fault> {
+        let segment = match self.segment.name().kind {
+            SegmentKind::Up => "up",
+            SegmentKind::Bulk => "bulk",
+            _ => return None,
+        };
+        let (has, allocated) = stat(&self.segment)?;
+        let len = self.segment.len() as u64;
+        match has.cmp(&len) {
+            std::cmp::Ordering::Less => Some(Fault::Truncated { segment }),
+            std::cmp::Ordering::Equal if allocated >= len || !self.counted => None,
+            _ => Some(Fault::Altered { segment, len, has, allocated }),
+        }
+    }
+}
+
+/// Bytes of a segment's file, and those that take memory.
+fn stat(segment: &Segment) -> Option<(u64, u64)> {
+    /// Unit of `st_blocks`, whatever the file system.
+    const STAT_BLOCK: u64 = 512;
+    let stat = nix::sys::stat::fstat(segment.fd()).ok()?;
+    Some((stat.st_size as u64, stat.st_blocks as u64 * STAT_BLOCK))
+}
+
 /// A session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -48,7 +89,7 @@ pub(crate) struct Session {
     segments: Segments,
     bulk_bytes_max: u64,
     /// The names of all its segments: unlinked when the session closes.
-    names: Mutex<Vec<Segment>>,
+    names: Mutex<Vec<Named>>,
     /// Bytes of all its segments.
     bytes: AtomicU64,
     lanes: AtomicU64,
@@ -103,6 +144,12 @@ impl Session {
     /// Bytes of all its segments.
     pub(crate) fn segment_bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// What the client has made of the segments that it may write, if they are not as they were made.
+    pub(crate) fn altered(&self) -> Option<Fault> {
+        let names = self.names.lock();
+        names.iter().find_map(Named::altered)
     }
 
     /// Nobody wants its answers any more.
@@ -161,7 +208,7 @@ impl Session {
                 let mut names = self.names.lock();
                 // Whoever closes the session clears the names under this lock.
                 if !self.is_closed() {
-                    names.push(segment);
+                    names.push(Named::of(segment));
                 }
                 Ok((region, used))
             });

@@ -22,6 +22,10 @@ impl Poller {
                 Err(fault) => faults.push((index, fault)),
             }
         }
+        for member in self.members.values() {
+            let fault = member.session.altered();
+            faults.extend(member.lanes.first().copied().zip(fault));
+        }
         for (index, fault) in faults {
             self.fault(index, fault);
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod actors;
+mod bells;
 mod crash;
 mod crowds;
 mod daemon;
@@ -9,7 +10,9 @@ mod deferred;
 mod ends;
 #[cfg(feature = "vectors")]
 mod engines;
+mod faults;
 mod foreigners;
+mod hellos;
 mod hostile;
 mod hostile_topics;
 mod injected;

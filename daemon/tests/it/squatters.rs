@@ -11,6 +11,11 @@ use super::daemon::Daemon;
 use super::foreigners::{path_in_shm, stranger};
 use super::raw::Raw;
 
+ringfence_protocol::message! {
+    /// As `testd` has it.
+    struct Number { value: u64 }
+}
+
 /// A path that is gone when the test is.
 struct Put(PathBuf);
 
@@ -149,4 +154,25 @@ fn a_folder_that_is_not_ours_alone_is_a_refusal_that_names_its_owner() {
             assert!(!daemon.socket().exists());
         }
     }
+}
+
+/// Row 57: somebody who may (logind with RemoveIPC, an eager cleaner) removes all names of a daemon that
+/// serves. Mappings and descriptors do not need them.
+#[test]
+fn names_that_are_removed_under_its_feet_end_nothing() {
+    let mut daemon = Daemon::start(&[]);
+    let mut client = Raw::connect(&daemon);
+    client.echo(b"before");
+    let names = daemon.names();
+    assert!(names.len() >= 4, "{names:?}");
+    for name in &names {
+        std::fs::remove_file(path_in_shm(name)).unwrap();
+    }
+    client.echo(b"after");
+    assert_eq!(client.trial(3, &Number { value: 20_000 }).map(|_| ()).err(), None);
+    let mut newcomer = Raw::connect(&daemon);
+    newcomer.echo(b"a session with names of its own");
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(daemon.wait(), Some(0));
+    assert_eq!(daemon.names(), [""; 0]);
 }
