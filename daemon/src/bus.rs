@@ -40,8 +40,9 @@ pub(crate) fn engine(config: &Config, epoch: u64, segments: Segments, ears: Arc<
         subscriptions: config.bus.subscriptions_per_topic as usize,
         bytes: config.bus.bytes_max,
     };
-    let logs = Mutex::default();
-    Engine::new(epoch, limits, Post { segments, logs, ears })
+    let (logs, made) = (Mutex::default(), Mutex::default());
+    let bytes_per_uid = config.bus.bytes_per_uid;
+    Engine::new(epoch, limits, Post { segments, logs, made, bytes_per_uid, ears })
 }
 
 /// A session, as far as its subscriptions need it.
@@ -129,7 +130,39 @@ pub(crate) struct Post {
     segments: Segments,
     /// Own each log's name, and reopen it for who reads.
     logs: Mutex<HashMap<String, Segment>>,
+    /// Bytes of the logs that users have made who may not do everything.
+    made: Mutex<HashMap<u32, u64>>,
+    bytes_per_uid: u64,
     ears: Arc<Ears>,
+}
+
+impl Post {
+    /// Counts a log that the session's user makes, or says why not. Logs are never given back.
+    fn count(&self, session: u64, len: u64) -> Result<(), Error> {
+        let uid = self.ears.find(session)?.uid;
+        if self.ears.may_all(uid) {
+            return Ok(());
+        }
+        let mut made = self.made.lock();
+        let (held, most) = (made.entry(uid).or_insert(0), self.bytes_per_uid);
+        if len > most.saturating_sub(*held) {
+            let text = format!(
+                "a log of {len} bytes more than the {held} that user {uid} has made is over [bus] bytes_per_uid = {most}: \
+                 use fewer or smaller slots, or raise the limit"
+            );
+            return Err(Error::new(ErrorCode::Quota, text));
+        }
+        *held += len;
+        Ok(())
+    }
+
+    fn uncount(&self, session: u64, len: u64) {
+        if let Ok(ear) = self.ears.find(session)
+            && let Some(held) = self.made.lock().get_mut(&ear.uid)
+        {
+            *held -= len;
+        }
+    }
 }
 
 /// The sessions of a daemon, as its bus knows them.
@@ -174,10 +207,15 @@ impl Ears {
             acted: AtomicU32::new(0),
             news: AtomicU32::new(0),
         };
-        if session.uid != self.publish.owner && session.uid != 0 {
+        if !self.may_all(session.uid) {
             self.strangers.store(true, Ordering::Relaxed);
         }
         self.by_session.write().insert(session.id, Arc::new(ear));
+    }
+
+    /// The daemon's own user, and root.
+    fn may_all(&self, uid: u32) -> bool {
+        uid == self.publish.owner || uid == 0
     }
 
     /// It is over.
@@ -204,9 +242,11 @@ fn gone() -> Error {
 impl Carrier for Post {
     type Memory = Region;
 
-    fn memory(&self, topic: &str, len: usize) -> Result<Region, Error> {
+    fn memory(&self, session: u64, topic: &str, len: usize) -> Result<Region, Error> {
+        self.count(session, len as u64)?;
         let made = self.segments.make(SegmentKind::Topic, len, Access::ReadWrite);
         let (segment, region) = made.map_err(|error| {
+            self.uncount(session, len as u64);
             let text = format!("{error}: use fewer or smaller slots, or make /dev/shm larger");
             Error::new(ErrorCode::OutOfMemory, text)
         })?;

@@ -196,6 +196,8 @@ pub struct Bus {
     pub topics_max: u32,
     /// Bytes of the logs of all topics. They are never given back.
     pub bytes_max: u64,
+    /// Of them, those of topics that one user has made, besides the daemon's own and root.
+    pub bytes_per_uid: u64,
     /// Subscriptions of one topic.
     pub subscriptions_per_topic: u32,
     /// Into which topics users besides the daemon's own and root may publish; they may make them, too.
@@ -441,6 +443,7 @@ impl Default for Bus {
         Self {
             topics_max: 1024,
             bytes_max: 1 << 30,
+            bytes_per_uid: 1 << 28,
             subscriptions_per_topic: 1024,
             publish: Vec::new(),
             subscribe: Vec::new(),

@@ -147,6 +147,8 @@ pub const SETTINGS: &[Setting] = &[
     int("bus.topics_max", "RINGFENCE_BUS_TOPICS_MAX", (1, 65_536), "topics of the daemon"),
     int("bus.bytes_max", "RINGFENCE_BUS_BYTES_MAX", (4096, TIB),
         "bytes of the logs of all topics"),
+    int("bus.bytes_per_uid", "RINGFENCE_BUS_BYTES_PER_UID", (4096, TIB),
+        "bytes of the logs of topics that one other user makes"),
     int("bus.subscriptions_per_topic", "RINGFENCE_BUS_SUBSCRIPTIONS_PER_TOPIC", (1, 65_536),
         "subscriptions of one topic"),
     of("bus.publish", "RINGFENCE_BUS_PUBLISH", Kind::Grants,

@@ -48,6 +48,8 @@ fn actor() {
         "admitted" => foreigners::admitted(socket),
         "member" => foreigners::member(socket),
         "busy user" => foreigners::busy_user(socket),
+        "maker" => foreigners::maker(socket),
+        "full maker" => foreigners::full_maker(socket),
         "crowd" => crowds::crowd(socket),
         "nameless" => namespaces::nameless(socket),
         "holder" => namespaces::holder(socket),

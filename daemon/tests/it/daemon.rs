@@ -163,6 +163,14 @@ impl Daemon {
         Pid::from_raw(self.child.id() as i32)
     }
 
+    /// The place of one that has ended, for the next one there.
+    pub(crate) fn into_place(mut self) -> (String, PathBuf) {
+        self.child.wait().unwrap();
+        let place = (self.instance.clone(), self.dir.clone());
+        std::mem::forget(self);
+        place
+    }
+
     /// Waits for its end: the exit code.
     pub(crate) fn wait(&mut self) -> Option<i32> {
         let mut status = None;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ringfence_protocol::api::bus;
-use ringfence_protocol::error::ErrorCode;
+use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::sys::socket::{Conn, SocketError};
 use ringfence_protocol::wire::{ClientMessage, DaemonMessage};
@@ -59,6 +59,8 @@ fn open_to(uids: &str) -> Daemon {
             ("RINGFENCE_ALLOWED_UIDS", uids),
             ("RINGFENCE_ENGINES", "system,bus"),
             ("RINGFENCE_SESSIONS_IN_FLIGHT_PER_UID", "3"),
+            ("RINGFENCE_BUS_PUBLISH", &format!("shared.*={STRANGER}")),
+            ("RINGFENCE_BUS_BYTES_PER_UID", "1000000"),
         ],
     )
 }
@@ -184,6 +186,44 @@ pub(crate) fn admitted(socket: &Path) {
     let topic = bus::Open { slots, payload_bytes, blocks, block_bytes, patience_ms, policy, name };
     assert_eq!(code(client.call(open, &encode(&topic))), ErrorCode::PermissionDenied);
     assert!(!holds(&client, CANARY));
+}
+
+fn make_topic(client: &mut Raw, name: &str, slots: u32) -> Result<Vec<u8>, Error> {
+    let open = client.method(bus::NAME, bus::OPEN);
+    let (payload_bytes, blocks, block_bytes, patience_ms, policy) = (96, 0, 0, 0, 0);
+    let topic = bus::Open { slots, payload_bytes, blocks, block_bytes, patience_ms, policy, name };
+    client.call(open, &encode(&topic))
+}
+
+/// Topics stay, so what a user makes is counted for as long as the daemon lives; the owner's is not.
+#[test]
+fn bytes_of_topics_are_counted_for_each_user_that_may_make_some() {
+    if !is_root() {
+        return;
+    }
+    let daemon = open_to(&format!("0,{STRANGER}"));
+    play("maker", &daemon.socket(), as_user(STRANGER)).finish();
+    // It left and came back: that changes nothing.
+    play("full maker", &daemon.socket(), as_user(STRANGER)).finish();
+    let mut owner = Raw::connect(&daemon);
+    for name in ["one", "two", "three"] {
+        make_topic(&mut owner, name, 4096).unwrap();
+    }
+}
+
+pub(crate) fn maker(socket: &Path) {
+    let mut client = Raw::connect_to(socket);
+    make_topic(&mut client, "shared.one", 4096).unwrap();
+    full_maker(socket);
+}
+
+pub(crate) fn full_maker(socket: &Path) {
+    let mut client = Raw::connect_to(socket);
+    let error = make_topic(&mut client, "shared.two", 4096).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Quota, "{error:?}");
+    assert!(error.message.contains("[bus] bytes_per_uid = 1000000"), "{error:?}");
+    // What is refused takes nothing.
+    make_topic(&mut client, "shared.small", 4).unwrap();
 }
 
 /// Is this a name of the daemon at that socket?

@@ -2,13 +2,14 @@
 //!
 //! What does not fit is refused with the limit in the text; what is there goes on.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ringfence_protocol::api::bus;
 use ringfence_protocol::error::ErrorCode;
 use ringfence_protocol::sys::socket::Conn;
-use ringfence_protocol::wire::{ClientMessage, DaemonMessage, Refusal};
+use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, Refusal};
 
 use super::daemon::{Daemon, PATIENCE, until};
 use super::raw::{Raw, encode, hear, map, tell};
@@ -167,4 +168,80 @@ fn refused(client: &Raw) -> Refusal {
         DaemonMessage::Refused(refusal) => refusal,
         other => panic!("{other:?}"),
     }
+}
+
+/// A control group for memory, and its limit.
+struct Group(PathBuf);
+
+impl Group {
+    const LIMIT_MIB: u64 = 64;
+
+    /// `None` where this process may not make one.
+    fn make() -> Option<Self> {
+        let roots =
+            [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+        let limit = (Self::LIMIT_MIB << 20).to_string();
+        for (root, file) in roots {
+            let group = Path::new(root).join(format!("ringfence-{}", super::daemon::unique()));
+            if std::fs::create_dir(&group).is_err() {
+                continue;
+            }
+            let group = Self(group);
+            if std::fs::write(group.0.join(file), &limit).is_ok() {
+                return Some(group);
+            }
+        }
+        eprintln!("skipped: no control group for memory can be made here");
+        None
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Its last process has just ended, and may count for a moment longer.
+        until("the group is empty", || std::fs::remove_dir(&self.0).is_ok());
+    }
+}
+
+/// Row 39: the limit of a control group is reached while segments are made. Whether the kernel refuses or
+/// kills, it is this daemon alone, and the next one serves.
+#[test]
+fn a_memory_limit_reaches_this_daemon_alone_and_the_next_one_serves() {
+    let Some(group) = Group::make() else { return };
+    let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.0.display());
+    let wrapper = ["sh", "-c", &enter, "--"];
+    let mut bystander = Daemon::start(&[]);
+    let mut outside = Raw::connect(&bystander);
+    let mut daemon = Daemon::start_under(&wrapper, &[]);
+    let client = Raw::connect(&daemon);
+    let mut bulks = 0;
+    let refused = loop {
+        assert!(bulks * 8 <= Group::LIMIT_MIB, "{bulks} segments of 8 MiB: there is no limit");
+        let asked = wire::encode(&ClientMessage::OpenBulk { len: 8 << 20 }).unwrap();
+        if client.conn.send(&asked, &[], PATIENCE).is_err() {
+            break None;
+        }
+        match hear(&client.conn) {
+            None => break None,
+            Some((DaemonMessage::Refused(refusal), _)) => break Some(refusal),
+            Some((DaemonMessage::Bulk { .. }, _)) => bulks += 1,
+            Some(other) => panic!("{other:?}"),
+        }
+    };
+    assert!(bulks >= 4, "{bulks}");
+    if let Some(refusal) = refused {
+        assert!(refusal.reason.contains("memory limit"), "{refusal:?}");
+    } else {
+        until("the kernel has ended it", || !daemon.is_running());
+        let (instance, dir) = daemon.into_place();
+        daemon = Daemon::spawn_at(instance, dir, &wrapper, &[]);
+        until("the next one serves", || {
+            assert!(daemon.is_running(), "{}", daemon.log());
+            daemon.is_serving()
+        });
+    }
+    Raw::connect(&daemon).echo(b"as new");
+    outside.echo(b"never noticed");
+    assert!(bystander.is_running());
+    drop((client, daemon));
 }

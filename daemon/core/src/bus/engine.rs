@@ -39,11 +39,11 @@ pub trait Carrier: Send + Sync + 'static {
     /// Where logs lie.
     type Memory: Memory + Clone + Send + Sync + 'static;
 
-    /// Memory of so many bytes, zeros, for the log of this topic.
+    /// Memory of so many bytes, zeros, for the log of this topic, which the session makes.
     ///
     /// # Errors
-    /// There is none; the text names the limit.
-    fn memory(&self, topic: &str, len: usize) -> Result<Self::Memory, Error>;
+    /// There is none, or its user may have no more; the text names the limit.
+    fn memory(&self, session: u64, topic: &str, len: usize) -> Result<Self::Memory, Error>;
 
     /// May the session do this?
     ///
@@ -125,7 +125,7 @@ impl<C: Carrier> Topics<C> {
             Ok(topic) => self.check_either(session, &topic)?,
             Err(_) => self.carrier.check(session, asked.name, Right::Make)?,
         }
-        let make = |len| self.carrier.memory(asked.name, len);
+        let make = |len| self.carrier.memory(session, asked.name, len);
         self.bus.topic_in(asked.name, options, make).map_err(TopicError::into_error)
     }
 
