@@ -277,13 +277,13 @@ pub(crate) struct TopologyFile {
     pub(crate) from: Option<String>,
 }
 
-/// Attack a daemon on this machine's kernel, and see each attack held off.
+/// Attack a private daemon here, and see each attack held off.
 ///
-/// A private daemon is started for it and taken down at the end, also by Ctrl-C; no
-/// other one is touched. Clients that forge every word, truncate their memory, flood,
-/// stall, hold on to what they got and die at every step, one after the other, while
-/// an honest neighbour calls: its answers must stay right. Its times stand beside
-/// those that it has beside honest clients as busy as the attackers.
+/// The daemon is started for it and taken down at the end, also by Ctrl-C; no
+/// other one is touched. Clients forge every word, truncate their memory, flood,
+/// stall, hold on to what they got and die at every step, one after the other,
+/// while an honest neighbour calls: its answers must stay right. Its times stand
+/// beside those that it has beside honest clients as busy as the attackers.
 ///
 /// Code 0 if every defence held, 70 if one failed: then it says which and what was
 /// seen. docs/torture.md explains the table.
@@ -308,6 +308,12 @@ pub(crate) struct Torture {
     /// Else RINGFENCE_BIN, `ringfenced` beside this program, or that in PATH.
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub(crate) daemon: Option<PathBuf>,
+    /// Be the client of an attack, in a process of its own, and do this.
+    #[arg(long, value_name = "STEP", hide = true, requires = "at")]
+    pub(crate) peer: Option<String>,
+    /// Of the daemon that is attacked.
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    pub(crate) at: Option<PathBuf>,
 }
 
 /// Completions of this command line for a shell.

@@ -10,6 +10,7 @@ mod attacks;
 mod home;
 mod honest;
 mod judge;
+mod peer;
 mod report;
 mod stop;
 
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use self::attack::{Attack, Scene};
+use self::attack::{Attack, Scene, Wrong};
 use self::home::{Holdings, Home};
 use self::honest::{Honest, Times};
 use self::report::{Listed, Report, Row};
@@ -29,6 +30,9 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 
 pub(crate) fn run(global: &Global, what: &Torture) -> Result<(), Failure> {
+    if let (Some(step), Some(socket)) = (&what.peer, &what.at) {
+        return peer::run(step, socket).map_err(not_made);
+    }
     let chosen = chosen(&what.only)?;
     if what.list {
         return if global.json {
@@ -106,7 +110,7 @@ impl Run {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let seed = what.seed.unwrap_or_else(|| now.map_or(1, |since| since.as_nanos() as u64));
         Self {
-            binary: what.daemon.clone().unwrap_or_else(ringfence::daemon_binary),
+            binary: from_here(what.daemon.clone().unwrap_or_else(ringfence::daemon_binary)),
             seconds: what.seconds_per_attack,
             // Short enough to be typed again.
             seed: if what.seed.is_some() { seed } else { seed % 1_000_000 },
@@ -125,7 +129,7 @@ impl Run {
                 break;
             }
             report::progress(index + 1, chosen.len(), attack.name, self.json);
-            rows.push(self.one(attack)?);
+            rows.extend(self.one(attack)?);
         }
         report::progress_ends(self.json);
         let version = self.stage.as_ref().map_or(String::new(), |stage| stage.honest.version());
@@ -146,11 +150,15 @@ impl Run {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn one(&mut self, attack: &'static Attack) -> Result<Row, Failure> {
+    /// `None` if the user has had enough before it was made.
+    fn one(&mut self, attack: &'static Attack) -> Result<Option<Row>, Failure> {
         if self.stage.is_none() {
             self.stage = Some(self.set_up()?);
         }
         let quiet = self.quiet(attack.busy)?;
+        if self.interrupted() {
+            return Ok(None);
+        }
         let Some(stage) = &self.stage else { return Err(cannot("no daemon".into())) };
         let scene = Scene {
             home: &stage.home,
@@ -165,12 +173,12 @@ impl Run {
             // Whatever is left of it proves nothing about the next attack.
             self.stage = None;
         }
-        Ok(row)
+        Ok(Some(row))
     }
 
     fn set_up(&self) -> Result<Stage, Failure> {
         let home = Home::start(&self.binary).map_err(cannot)?;
-        attacks::prepare(&home)?;
+        attacks::prepare(&home).map_err(not_made)?;
         let honest = Honest::start(home.socket())?;
         let before = settled(&home);
         Ok(Stage { honest, home, before })
@@ -186,13 +194,22 @@ impl Run {
         let others =
             (0..busy).map(|_| Honest::start(socket.clone())).collect::<Result<Vec<_>, _>>()?;
         stage.honest.take();
-        std::thread::sleep(self.seconds);
+        let end = Instant::now() + self.seconds;
+        while Instant::now() < end && !self.interrupted() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let times = stage.honest.take().times();
         drop(others);
         settled(&stage.home);
         self.quiet.insert(busy, times);
         Ok(times)
     }
+}
+
+/// A path that means the same in another directory; a mere name is looked for in PATH.
+fn from_here(binary: PathBuf) -> PathBuf {
+    let is_name = binary.components().count() == 1;
+    if is_name { binary } else { std::path::absolute(&binary).unwrap_or(binary) }
 }
 
 /// What the daemon holds once nobody connects or leaves.
@@ -205,6 +222,14 @@ fn settled(home: &Home) -> Holdings {
             return now;
         }
         last = now;
+    }
+}
+
+/// Before any attack.
+fn not_made(wrong: Wrong) -> Failure {
+    match wrong {
+        Wrong::Broken(text) | Wrong::NotLanded(text) | Wrong::Skipped(text) => cannot(text),
+        Wrong::Ended(outcome) => cannot(format!("the session ended: {outcome}")),
     }
 }
 

@@ -120,6 +120,8 @@ impl Seen {
 pub(super) enum Wrong {
     /// This was seen in place of what must be.
     Broken(String),
+    /// The session ended so while an answer was waited for.
+    Ended(Outcome),
     /// The attack could not be made, so nothing is known.
     NotLanded(String),
     /// This daemon does not have what is attacked.
@@ -180,11 +182,6 @@ impl Scene<'_> {
         Attacker::connect(&self.home.socket())
     }
 
-    /// A client as others are, for what only an honest one can do.
-    pub(super) fn client(&self) -> Result<ringfence::Client, Wrong> {
-        Ok(ringfence::Client::builder().socket(self.home.socket()).name("torture").connect()?)
-    }
-
     /// Does `act` while another thread does `storm` at full speed: how often it did, and what came of `act`.
     pub(super) fn beside<T>(
         &self,
@@ -192,22 +189,24 @@ impl Scene<'_> {
         act: impl FnOnce() -> Result<T, Wrong>,
     ) -> Result<(u64, T), Wrong> {
         let (end, mut random) = (Stop(AtomicBool::new(false)), self.random());
+        let began = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 let mut rounds = 0_u64;
                 while !end.0.load(Ordering::Relaxed) {
                     storm(&mut random);
                     rounds += 1;
+                    began.store(true, Ordering::Relaxed);
                 }
                 rounds
             });
             let acted = {
                 // Also if it panics.
                 let _ends = Ends(&end);
-                act()
+                let began = until("the storm has a core", || began.load(Ordering::Relaxed));
+                began.and_then(|()| act())
             };
             let rounds = thread.join().map_err(|_| Wrong::Broken("the storm panicked".into()))?;
-            landed(rounds > 0, "the storm never had a core")?;
             Ok((rounds, acted?))
         })
     }

@@ -144,22 +144,11 @@ impl Attacker {
                 return Ok(answer);
             }
             if wait.is_over() {
-                return broken(self.end_or(format!("no answer within {PATIENCE:?}")));
+                return broken(format!("no answer within {PATIENCE:?}"));
             }
             if wait.looks.is_multiple_of(1024) && self.conn.hung_up() {
-                return broken(self.end_or("hung up".into()));
+                return Err(Wrong::Ended(self.end()?));
             }
-        }
-    }
-
-    /// What the daemon said last, if it hung up; else this.
-    fn end_or(&self, what: String) -> String {
-        if !self.conn.hung_up() {
-            return what;
-        }
-        match self.end() {
-            Ok(outcome) => format!("the session ended: {outcome}"),
-            Err(_) => what,
         }
     }
 

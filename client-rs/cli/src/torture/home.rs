@@ -26,8 +26,8 @@ exit_when_idle_ms = 3000
 [sessions]
 handshake_timeout_ms = 300
 max_per_uid = 48
-bytes_per_uid = 134217728
-bulk_bytes_max = 16777216
+bytes_per_uid = 33554432
+bulk_bytes_max = 4194304
 [lanes]
 max_per_session = 8
 [log]
@@ -88,10 +88,6 @@ impl Home {
 
     pub(super) fn socket(&self) -> PathBuf {
         self.dir.join(&self.instance).join("control.sock")
-    }
-
-    pub(super) fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// How it ended, if it did.

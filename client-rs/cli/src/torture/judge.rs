@@ -44,6 +44,7 @@ pub(super) fn judge(
                 (landed, outcome) = (Some(proof), Some(came));
             }
             Err(Wrong::Broken(seen)) => wrong = Some(seen),
+            Err(Wrong::Ended(came)) => wrong = Some(format!("the session ended: {came}")),
             Err(Wrong::NotLanded(why)) => wrong = Some(format!("the attack did not land: {why}")),
             Err(Wrong::Skipped(why)) => skipped = Some(why),
         }

@@ -72,11 +72,21 @@ impl Row {
         }
     }
 
+    /// Without the word before the code: faults are written like-this, codes LikeThis.
+    fn shown_outcome(&self) -> String {
+        let outcome = match &self.skipped {
+            Some(_) => "skipped",
+            None => self.outcome.as_deref().unwrap_or("-"),
+        };
+        let code = outcome.strip_prefix("fault ").or(outcome.strip_prefix("refused "));
+        code.unwrap_or(outcome).to_owned()
+    }
+
     fn result(&self) -> &'static str {
         match (&self.skipped, self.held) {
-            (Some(_), _) => "skipped",
-            (None, true) => "held",
-            (None, false) => "FAILED",
+            (Some(_), _) => "-",
+            (None, true) => "yes",
+            (None, false) => "NO",
         }
     }
 
@@ -85,7 +95,7 @@ impl Row {
         vec![
             format!("{:<width$}", self.name),
             self.result().into(),
-            self.outcome.clone().unwrap_or_else(|| "-".into()),
+            self.shown_outcome(),
             time(self.beside_attack.as_ref().map(|times| times.p50_ns)),
             p99(&self.beside_attack),
             p99(&self.beside_honest),
@@ -115,7 +125,7 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let columns = [
             Column::Right("ATTACK"),
-            Column::Right("DEFENCE"),
+            Column::Right("HELD"),
             Column::Cut("OUTCOME"),
             Column::Right("P50"),
             Column::Right("P99"),
@@ -127,7 +137,8 @@ impl Report {
         let mut text = table(&columns, &rows);
         let held = self.attacks.iter().filter(|row| row.held && row.skipped.is_none()).count();
         let mut notes = vec![
-            "P50 and P99: an honest neighbour's echoes beside the attack. HONEST: its P99 beside honest clients in \
+            "HELD: the attack landed, and what must come of it came. OUTCOME: the fault that ended the attacker's \
+             session, or the code that it was refused with, or how else it ended. P50 and P99: an honest neighbour's echoes beside the attack. HONEST: its P99 beside honest clients in \
              the attackers' place, as many as these keep threads busy. RATIO is between the two."
                 .to_owned(),
             format!(

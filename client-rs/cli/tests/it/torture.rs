@@ -1,18 +1,22 @@
 //! `ringfence torture`: every attack lands, every defence holds, nothing is left behind.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::daemon::{Dir, Done, ringfence, testd};
+use crate::daemon::{Dir, Done, ringfence, testd, until};
 
 /// As short as it can be: times mean nothing here.
 const SHORT: [&str; 2] = ["--seconds-per-attack", "0.1"];
 
 /// The tool, with a place of its own for what it makes.
 fn torture(place: &Dir, args: &[&str]) -> Command {
-    let mut command = ringfence(&[&["torture"], &SHORT[..], args].concat());
+    let short = if args.contains(&SHORT[0]) { &[][..] } else { &SHORT[..] };
+    let mut command = ringfence(&[&["torture"], short, args].concat());
     command.arg("--daemon").arg(testd()).env("TMPDIR", &place.0).env_remove("RINGFENCE_DISARM");
     command
 }
@@ -60,4 +64,31 @@ fn what_cannot_be_made_is_said() {
     let text = Done::of(command.env("TMPDIR", &place.0).output().unwrap()).failed(71);
     assert!(text.contains("ended at once"), "{text}");
     assert_eq!(left_behind(&place), [""; 0]);
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_behind() {
+    let place = Dir::new();
+    let mut command = torture(&place, &["--seconds-per-attack", "60", "--only", "bell-storm"]);
+    let child = command.args(["--only", "flags"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = child.spawn().unwrap();
+    until("its daemon is there", || {
+        !left_behind(&place).is_empty() && !names_of(child.id()).is_empty()
+    });
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let (id, since) = (child.id(), Instant::now());
+    let done = Done::of(child.wait_with_output().unwrap());
+    assert_eq!(done.code, Some(75), "{}", done.err);
+    assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
+    assert!(done.err.contains("interrupted") && done.err.contains("of 2 attacks"), "{}", done.err);
+    assert_eq!(left_behind(&place), [""; 0]);
+    assert_eq!(names_of(id), [""; 0]);
+}
+
+/// What a tool with this number has in shared memory.
+fn names_of(tool: u32) -> Vec<String> {
+    let part = format!(".torture-{tool}-");
+    let entries = std::fs::read_dir("/dev/shm").unwrap().flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    names.filter(|name| name.contains(&part)).collect()
 }
