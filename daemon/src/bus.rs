@@ -13,6 +13,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 use ringfence_core::bus::{Carrier, Elsewhere, Limits, Right, Topic};
 use ringfence_core::serving::Rules;
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{down, up};
@@ -63,6 +64,9 @@ impl Ear {
     /// The fence between what was published and this look is the caller's (SPEC P2).
     fn wake(&self) {
         let listening = self.up.load_u32(up::LISTENING);
+        if !is_armed("topic.wake-once") {
+            self.acted.store(0, Ordering::Relaxed);
+        }
         let sleeps = listening & 1 == 1 && self.acted.load(Ordering::Relaxed) != listening;
         if !sleeps || self.acted.swap(listening, Ordering::Relaxed) == listening {
             return;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::limits;
 use ringfence_protocol::schema::Digest;
@@ -60,7 +61,9 @@ impl Running {
 
     fn admit(&mut self, conn: Conn) {
         // A kernel before 6.16 cannot refuse descriptors; those are discarded when they arrive.
-        let _ = conn.refuse_fds();
+        if is_armed("control.descriptors") {
+            let _ = conn.refuse_fds();
+        }
         // A peer that died meanwhile has no credentials worth asking for.
         let (Ok(cred), Ok(pidfd)) = (conn.peer_cred(), conn.peer_pidfd()) else { return };
         let id = self.next_id;
@@ -85,13 +88,20 @@ impl Running {
         let mut buffer = vec![0; limits::CONTROL_BYTES];
         let received = match guest.conn.try_recv(&mut buffer, 0) {
             Ok(TryReceived::Nothing) => return,
-            Ok(TryReceived::Message(received)) if !received.fds_discarded => received,
+            Ok(TryReceived::Message(received))
+                if !received.fds_discarded || !is_armed("control.descriptors") =>
+            {
+                received
+            }
             _ => {
                 self.guests.remove(&id);
                 return;
             }
         };
         let message = wire::decode::<ClientMessage>(&buffer[..received.len]);
+        if message.is_err() && !is_armed("guest.message") {
+            return;
+        }
         let Some(guest) = self.guests.remove(&id) else { return };
         match message {
             Ok(ClientMessage::Hello { name, engines }) => self.welcome(id, guest, &name, &engines),

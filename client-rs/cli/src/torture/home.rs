@@ -17,6 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ringfence_protocol::names::SHM_DIR;
 use ringfence_protocol::sys::random::random_u128;
+use ringfence_protocol::sys::socket::Conn;
 
 use super::attack::PATIENCE;
 
@@ -73,7 +74,8 @@ impl Home {
 
     fn wait(&mut self, binary: &Path) -> Result<(), String> {
         let end = Instant::now() + 4 * PATIENCE;
-        while !self.socket().exists() {
+        // Its name is there a moment before it listens.
+        while Conn::connect(&self.socket(), PATIENCE).is_err() {
             if let Some(ended) = self.ended() {
                 let log = self.news();
                 return Err(format!("{} ended at once ({ended}): {log}", binary.display()));

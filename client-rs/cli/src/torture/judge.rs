@@ -51,8 +51,14 @@ pub(super) fn judge(
         if wrong.is_some() || skipped.is_some() || scene.over() {
             break;
         }
+        // The next round must not meet what the last one had.
+        wrong = health(scene.home, before);
+        if wrong.is_some() {
+            break;
+        }
     }
-    let ledger = at_least_a_few(honest);
+    let panic = panic_in(scene.home);
+    let ledger = if panic.is_some() { honest.take() } else { at_least_a_few(honest) };
     let aftermath = || {
         health(scene.home, before).or_else(|| {
             let (failures, first) = (ledger.failures, ledger.failure.as_ref()?);
@@ -60,7 +66,7 @@ pub(super) fn judge(
         })
     };
     // A daemon that died explains what the attack saw.
-    let wrong = match (panic_in(scene.home), wrong) {
+    let wrong = match (panic.or_else(|| panic_in(scene.home)), wrong) {
         (Some(panic), Some(seen)) => Some(format!("{panic}; {seen}")),
         (panic, seen) => panic.or(seen).or_else(aftermath),
     };

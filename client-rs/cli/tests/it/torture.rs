@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use ringfence_protocol::disarm::DEFENCES;
 use serde_json::Value;
 
 use crate::daemon::{Dir, Done, ringfence, testd, until};
@@ -91,4 +93,93 @@ fn names_of(tool: u32) -> Vec<String> {
     let entries = std::fs::read_dir("/dev/shm").unwrap().flatten();
     let names = entries.map(|entry| entry.file_name().into_string().unwrap());
     names.filter(|name| name.contains(&part)).collect()
+}
+
+/// A defence, and attacks that must be reported as failed when it is disarmed: one for each place where it stands.
+const DISARMED: &[(&str, &[&str])] = &[
+    ("guest.message", &["stranger"]),
+    ("guest.layout", &["layout"]),
+    ("guest.timeout", &["hello-silent"]),
+    ("guest.digest", &["digest"]),
+    ("control.message", &["strangers-bytes", "message-too-long"]),
+    ("control.once", &["hello-twice"]),
+    ("control.flood", &["control-flood"]),
+    ("control.unread", &["control-unread"]),
+    ("control.descriptors", &["descriptors", "hello-descriptors"]),
+    ("quota.sessions", &["sessions-quota"]),
+    ("quota.bytes", &["bulk-quota"]),
+    ("quota.lanes", &["lanes-quota"]),
+    ("quota.bulk", &["bulk-many"]),
+    ("quota.bulk-bytes", &["bulk-enormous"]),
+    ("quota.waker", &["waker-twice"]),
+    ("request.seq", &["seq-ahead"]),
+    ("request.credit", &["ring-full"]),
+    ("request.copied-once", &["len-toggling"]),
+    ("request.reserved", &["flags", "status", "ticket"]),
+    ("request.inline-length", &["len-over-slot"]),
+    ("request.block", &["block-outside", "block-overrun", "block-zero"]),
+    ("request.bulk", &["bulk-unknown", "bulk-number"]),
+    ("consumed", &["consumed-ahead", "consumed-behind"]),
+    ("deadline", &["deadline-passed", "deadline-passes"]),
+    ("cancel", &["cancel-random"]),
+    ("lease", &["leases-kept", "leases-forged"]),
+    ("wake.once", &["parked-still"]),
+    ("sweep.lost-bells", &["bell-silence"]),
+    ("segment.dead", &["truncate-zero", "truncate-payload", "truncate-bulk"]),
+    ("segment.read-only", &["write-down"]),
+    ("topic.number", &["subscription-number"]),
+    ("topic.cursor", &["cursor-forged"]),
+    ("topic.patience", &["cursor-silent"]),
+    ("topic.hold", &["holds-forged"]),
+    ("topic.wake-once", &["listening-still"]),
+    ("reap.socket", &["grow"]),
+    ("reap.pidfd", &["orphaned"]),
+    ("reap.names", &["killed"]),
+];
+
+/// What has nothing to do with any of them.
+const BYSTANDER: &str = "method-unknown";
+
+#[test]
+fn an_attack_on_a_disarmed_defence_is_reported_and_no_other() {
+    assert!(DISARMED.iter().map(|(switch, _)| switch).eq(DEFENCES));
+    let pairs: Vec<_> = DISARMED
+        .iter()
+        .flat_map(|(switch, attacks)| attacks.iter().map(move |attack| (switch, attack)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    // Most of the time is waited for what does not come.
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some((switch, attack)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    disarmed(switch, attack);
+                }
+            });
+        }
+    });
+}
+
+fn disarmed(switch: &str, attack: &str) {
+    let place = Dir::new();
+    // Of those that never return what they hold all attacks suffer.
+    let alone = switch.starts_with("reap.");
+    let only = if alone { &[][..] } else { &["--only", BYSTANDER] };
+    let mut command = torture(&place, &[&["--json", "--only", attack], only].concat());
+    let done = Done::of(command.env("RINGFENCE_DISARM", switch).output().unwrap());
+    let report: Value = serde_json::from_slice(&done.out)
+        .unwrap_or_else(|error| panic!("{switch}: {attack}: {error}: {}", done.err));
+    let failed: Vec<_> = report["attacks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["held"] == false)
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(failed, [attack], "{switch}: {report}");
+    assert_eq!(done.code, Some(70), "{switch}: {attack}: {}", done.err);
+    let error: Value = serde_json::from_str(&done.err).unwrap();
+    let text = error["error"]["message"].as_str().unwrap();
+    assert!(text.contains("defences failed") && text.contains(attack), "{text}");
+    assert_eq!(left_behind(&place), [""; 0], "{switch}: {attack}");
 }

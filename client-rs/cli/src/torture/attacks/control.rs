@@ -78,7 +78,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         rows: &[33],
         expect: &[Expect::Refused(ErrorCode::Quota)],
         busy: 1,
-        run: |scene| asks(scene, &ClientMessage::OpenLane),
+        run: |scene| asks(scene, &ClientMessage::OpenLane, 7),
     },
     Attack {
         name: "bulk-quota",
@@ -86,7 +86,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         rows: &[33, 39],
         expect: &[Expect::Refused(ErrorCode::Quota)],
         busy: 1,
-        run: |scene| asks(scene, &ClientMessage::OpenBulk { len: 4 << 20 }),
+        run: |scene| asks(scene, &ClientMessage::OpenBulk { len: 4 << 20 }, 7),
     },
     Attack {
         name: "bulk-many",
@@ -94,7 +94,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         rows: &[33, 34],
         expect: &[Expect::Refused(ErrorCode::Quota)],
         busy: 1,
-        run: |scene| asks(scene, &ClientMessage::OpenBulk { len: 1 }),
+        run: |scene| asks(scene, &ClientMessage::OpenBulk { len: 1 }, 64),
     },
     Attack {
         name: "bulk-enormous",
@@ -102,7 +102,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         rows: &[23, 38],
         expect: &[Expect::Refused(ErrorCode::TooLarge)],
         busy: 1,
-        run: |scene| asks(scene, &ClientMessage::OpenBulk { len: u64::MAX }),
+        run: |scene| asks(scene, &ClientMessage::OpenBulk { len: u64::MAX }, 0),
     },
     Attack {
         name: "waker-twice",
@@ -110,7 +110,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         rows: &[34],
         expect: &[Expect::Refused(ErrorCode::Quota)],
         busy: 1,
-        run: |scene| asks(scene, &ClientMessage::OpenWaker),
+        run: |scene| asks(scene, &ClientMessage::OpenWaker, 1),
     },
 ];
 
@@ -179,8 +179,8 @@ fn descriptors(scene: &Scene<'_>) -> Result<Seen, Wrong> {
     }
 }
 
-/// Asks for the same until it is refused.
-fn asks(scene: &Scene<'_>, message: &ClientMessage) -> Result<Seen, Wrong> {
+/// Asks for the same until it is refused, after at most so many.
+fn asks(scene: &Scene<'_>, message: &ClientMessage, most: usize) -> Result<Seen, Wrong> {
     let mut attacker = scene.connect()?;
     let mut given = Vec::new();
     let refusal = loop {
@@ -191,7 +191,9 @@ fn asks(scene: &Scene<'_>, message: &ClientMessage) -> Result<Seen, Wrong> {
             Some((_, fds)) => given.push(fds),
             None => return broken(format!("hung up after {} were given", given.len())),
         }
-        must(given.len() < 200, || "200 were given".into())?;
+        must(given.len() <= most, || {
+            format!("{} were given, and {most} is the most", given.len())
+        })?;
     };
     attacker.echo(b"what it has it may use")?;
     let code = ErrorCode::from_u16(refusal.code).unwrap_or(ErrorCode::Internal);

@@ -139,6 +139,9 @@ fn seq(scene: &Scene<'_>, lies: fn(u64) -> Vec<u64>) -> Result<Seen, Wrong> {
     )
 }
 
+/// Requests with a length that toggles, at least.
+const LOOKS: u64 = 50;
+
 /// What a storm writes to: a place in `up`, 0 for nowhere, and the ticket that belongs there.
 #[derive(Default)]
 struct Target {
@@ -192,7 +195,7 @@ fn seq_toggling(scene: &Scene<'_>) -> Result<Seen, Wrong> {
 
 fn len_toggling(scene: &Scene<'_>) -> Result<Seen, Wrong> {
     let (mut calls, mut faults, mut storms) = (0_u64, 0_u64, 0_u64);
-    while !scene.over() || calls == 0 {
+    while !scene.over() || calls + faults < LOOKS {
         let (of, ended) = len_toggling_session(scene, &mut calls)?;
         storms += of;
         faults += u64::from(ended);
@@ -213,13 +216,14 @@ fn len_toggling_session(scene: &Scene<'_>, calls: &mut u64) -> Result<(u64, bool
     let (truth, lie) = (word(24), word(217));
     let storm = |random: &mut super::Random| {
         let Some((at, _)) = target.get() else { return };
-        // The lie stands shortly, so that it is mostly a second look that would see it.
-        up.store(at + slot::METHOD, lie);
-        up.store(at + slot::METHOD, truth);
-        (0..random.below(200)).for_each(|_| std::hint::spin_loop());
+        // The lie stands for less time than the truth, so that a second look sees it where the first did not.
+        for (word, turns) in [(lie, 50), (truth, 200)] {
+            up.store(at + slot::METHOD, word);
+            (0..random.below(turns)).for_each(|_| std::hint::spin_loop());
+        }
     };
     scene.beside(storm, || {
-        while !scene.over() || *calls == 0 {
+        while !scene.over() || *calls < LOOKS {
             let next = attacker.lane.next_ticket();
             target.set(attacker.slot_at(next), next);
             let sent = [next.to_le_bytes(), calls.to_le_bytes(), next.to_le_bytes()].concat();
