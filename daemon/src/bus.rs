@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Mutex, RwLock};
 use ringfence_core::bus::{Carrier, Elsewhere, Limits, Right, Topic};
 use ringfence_core::serving::Rules;
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{down, up};
@@ -66,6 +67,9 @@ impl Ear {
     /// The fence between what was published and this look is the caller's (SPEC P2).
     fn wake(&self) {
         let listening = self.up.load_u32(up::LISTENING);
+        if !is_armed("topic.wake-once") {
+            self.acted.store(0, Ordering::Relaxed);
+        }
         let sleeps = listening & 1 == 1 && self.acted.load(Ordering::Relaxed) != listening;
         if !sleeps || self.acted.swap(listening, Ordering::Relaxed) == listening {
             return;
@@ -145,7 +149,7 @@ impl Post {
         }
         let mut made = self.made.lock();
         let (held, most) = (made.entry(uid).or_insert(0), self.bytes_per_uid);
-        if len > most.saturating_sub(*held) {
+        if len > most.saturating_sub(*held) && is_armed("quota.topic-bytes") {
             let text = format!(
                 "a log of {len} bytes more than the {held} that user {uid} has made is over [bus] bytes_per_uid = {most}: \
                  use fewer or smaller slots, or raise the limit"
@@ -232,7 +236,7 @@ impl Ears {
 fn lives(pidfd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
     // What cannot be asked may live.
-    !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ended) if ended > 0)
+    !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ended) if ended > 0 && is_armed("hold.pidfd"))
 }
 
 fn gone() -> Error {

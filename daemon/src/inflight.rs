@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ringfence_core::{Answer, Deferred, Later, Stop, Surroundings};
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::limits;
@@ -111,11 +112,15 @@ impl InFlight {
     /// Should it end, by its caller's words?
     fn stop(&self) -> Option<Stop> {
         let words = &self.words;
-        if self.session.is_closed() || words.up.load(words.cancel_at) == self.ticket.wrapping_add(1)
-        {
+        let is_named = || {
+            let word = words.up.load(words.cancel_at);
+            word == self.ticket.wrapping_add(1) || word != 0 && !is_armed("cancel")
+        };
+        if self.session.is_closed() || is_named() {
             return Some(Stop::Cancelled);
         }
-        clock::expired(clock::coarse_ticks(), words.deadline).then_some(Stop::Expired)
+        let expired = clock::expired(clock::coarse_ticks(), words.deadline);
+        (expired && is_armed("deadline")).then_some(Stop::Expired)
     }
 
     /// The error that a call which nobody runs is to be ended with now, if it is; then nobody else

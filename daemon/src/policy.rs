@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 
 use crate::config::{Config, Sessions};
@@ -34,10 +35,10 @@ impl Count {
     }
 
     /// Takes so many, or says how many are taken.
-    fn take(&self, count: u64) -> Result<(), u64> {
+    fn take(&self, count: u64, armed: bool) -> Result<(), u64> {
         // Relaxed: a count of its own, nothing is published by it.
         let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-            taken.checked_add(count).filter(|sum| *sum <= self.most)
+            taken.checked_add(count).filter(|sum| *sum <= self.most || !armed)
         });
         taken.map(drop)
     }
@@ -59,7 +60,7 @@ impl Usage {
 
     /// Counts `bytes` of a segment, or says why not.
     pub(crate) fn take_bytes(&self, bytes: u64) -> Result<(), Error> {
-        self.bytes.take(bytes).map_err(|held| {
+        self.bytes.take(bytes, is_armed("quota.bytes")).map_err(|held| {
             let text = format!(
                 "{bytes} bytes more than the {held} that user {} holds are over [sessions] bytes_per_uid = {}: \
                  close sessions, release replies, or raise the limit",
@@ -76,7 +77,7 @@ impl Usage {
 
     /// Counts a lane, or says why not.
     pub(crate) fn take_lane(&self) -> Result<(), Error> {
-        self.lanes.take(1).map_err(|open| {
+        self.lanes.take(1, is_armed("quota.user-lanes")).map_err(|open| {
             let text = format!(
                 "user {} has {open} lanes open, which is [sessions] lanes_per_uid: close sessions, or raise the limit",
                 self.uid
@@ -92,7 +93,7 @@ impl Usage {
 
     /// Counts a call of an in-flight table, or says why not.
     pub(crate) fn take_call(&self) -> Result<(), Error> {
-        self.in_flight.take(1).map_err(|calls| {
+        self.in_flight.take(1, is_armed("quota.in-flight")).map_err(|calls| {
             let text = format!(
                 "user {} has {calls} heavy or waiting calls in flight, which is [sessions] in_flight_per_uid: \
                  wait for answers, or raise the limit",
@@ -140,7 +141,7 @@ impl Policy {
         }
         let fresh = || (0, Arc::new(Usage::new(uid, limits)));
         let (sessions, usage) = self.users.entry(uid).or_insert_with(fresh);
-        if *sessions == limits.max_per_uid {
+        if *sessions == limits.max_per_uid && is_armed("quota.sessions") {
             return over("max_per_uid", limits.max_per_uid);
         }
         *sessions += 1;

@@ -30,7 +30,7 @@ use crate::inflight::LaneKey;
 use crate::lane::{Bench, Lane, Scratch};
 use crate::reports::{Report, Reports};
 use crate::session::Session;
-use crate::workers::STACK_BYTES;
+use crate::workers::stack_bytes;
 
 /// Looks at lanes between two looks at the exact clock and at the bells: a quarter of a millisecond.
 const LOOK_AROUND_EVERY: u32 = 32_768;
@@ -136,7 +136,7 @@ impl Poller {
         };
         let cpu = setup.cpu;
         let thread = std::thread::Builder::new().name(format!("poller-{number}"));
-        thread.stack_size(STACK_BYTES).spawn(move || {
+        thread.stack_size(stack_bytes()).spawn(move || {
             if let Some(cpu) = cpu {
                 pin(cpu);
             }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::limits;
@@ -60,8 +61,11 @@ impl Named {
         let (has, allocated) = stat(&self.segment)?;
         let len = self.segment.len() as u64;
         match has.cmp(&len) {
-            std::cmp::Ordering::Less => Some(Fault::Truncated { segment }),
+            std::cmp::Ordering::Less => {
+                is_armed("segment.dead").then_some(Fault::Truncated { segment })
+            }
             std::cmp::Ordering::Equal if allocated >= len || !self.counted => None,
+            _ if !is_armed("segment.altered") => None,
             _ => Some(Fault::Altered { segment, len, has, allocated }),
         }
     }
@@ -160,7 +164,10 @@ impl Session {
     /// Ends the session: names go now, mappings when the poller and every job have let go.
     pub(crate) fn close(&self) {
         self.end();
-        self.names.lock().clear();
+        let names = std::mem::take(&mut *self.names.lock());
+        if !is_armed("reap.names") {
+            names.into_iter().for_each(std::mem::forget);
+        }
         self.usage.give_bytes(self.bytes.swap(0, Ordering::Relaxed));
         self.usage.give_lanes(self.lanes.swap(0, Ordering::Relaxed));
     }
@@ -231,7 +238,7 @@ impl Session {
     ) -> Result<(u32, u64, std::os::fd::OwnedFd), Error> {
         let bytes = self.bulk_size(len)?;
         let mut table = self.request_bulk.write();
-        if table.len() == limits::BULK_SEGMENTS {
+        if table.len() == limits::BULK_SEGMENTS && is_armed("quota.bulk") {
             let text = format!(
                 "{} bulk segments are open, the most of one session: use them again",
                 table.len()
@@ -296,7 +303,7 @@ impl Session {
 
     fn bulk_size(&self, len: u64) -> Result<usize, Error> {
         let max = self.bulk_bytes_max.min(limits::PAYLOAD_BYTES as u64);
-        if len > max {
+        if len > max && is_armed("quota.bulk-bytes") {
             let text = format!(
                 "{len} bytes are over [sessions] bulk_bytes_max = {max}: send less at once"
             );
@@ -311,8 +318,9 @@ impl Session {
             let io = || Error::new(ErrorCode::Io, error.to_string());
             scarce::limit(&error).unwrap_or_else(io)
         })?;
-        let again = || Error::new(ErrorCode::Quota, "the session has its waker already");
-        self.waker.set(ours).map_err(|_| again())?;
+        if self.waker.set(ours).is_err() && is_armed("quota.waker") {
+            return Err(Error::new(ErrorCode::Quota, "the session has its waker already"));
+        }
         Ok(theirs)
     }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 
 use super::{Running, guests};
@@ -51,13 +52,16 @@ impl Running {
     /// The user has one more connection that says nothing: one of too many gives way.
     pub(super) fn limit_guests(&mut self, uid: u32) {
         let of_user = self.guests.values().filter(|guest| guest.uid == uid).count();
-        if of_user > GUESTS_PER_UID {
+        if of_user > GUESTS_PER_UID && is_armed("door.guests") {
             self.dismiss_oldest(uid);
         }
     }
 
     /// Has the user with most silent connections lose the oldest. Was there one?
     pub(super) fn dismiss_guest(&mut self) -> bool {
+        if !is_armed("door.guests") {
+            return false;
+        }
         let mut counts = HashMap::new();
         for guest in self.guests.values() {
             *counts.entry(guest.uid).or_insert(0_usize) += 1;
@@ -80,7 +84,9 @@ impl Running {
     /// Lets silent connections go until there are descriptors for a session, or no more of them.
     pub(super) fn make_room(&mut self) {
         while !self.guests.is_empty() && !scarce::are_left(DESCRIPTORS_OF_A_SESSION) {
-            self.dismiss_guest();
+            if !self.dismiss_guest() {
+                break;
+            }
         }
     }
 }
@@ -89,7 +95,7 @@ impl Running {
 pub(super) fn may_log(logged: &mut HashMap<u32, Instant>, uid: u32) -> bool {
     let now = Instant::now();
     let lately = |at: &Instant| now.saturating_duration_since(*at) < LOG_EVERY;
-    if logged.get(&uid).is_some_and(lately) {
+    if logged.get(&uid).is_some_and(lately) && is_armed("door.log-once") {
         return false;
     }
     if logged.len() >= LOGGED_MAX {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::limits;
 use ringfence_protocol::schema::Digest;
@@ -41,6 +42,7 @@ impl Running {
                 Ok(None) => return,
                 // Whoever says nothing gives way first.
                 Err(error) if scarce::limit(&error).is_some() && self.dismiss_guest() => {}
+                Err(_) if !is_armed("door.descriptors") => return,
                 Err(error) => return self.pause(&error),
             }
         }
@@ -56,7 +58,9 @@ impl Running {
 
     fn admit(&mut self, conn: Conn) {
         // A kernel before 6.16 cannot refuse descriptors; those are discarded when they arrive.
-        let _ = conn.refuse_fds();
+        if is_armed("control.descriptors") {
+            let _ = conn.refuse_fds();
+        }
         // A peer that died meanwhile has no credentials worth asking for.
         let Ok(cred) = conn.peer_cred() else { return };
         let pidfd = match conn.peer_pidfd() {
@@ -94,13 +98,20 @@ impl Running {
         let mut buffer = vec![0; limits::CONTROL_BYTES];
         let received = match guest.conn.try_recv(&mut buffer, 0) {
             Ok(TryReceived::Nothing) => return,
-            Ok(TryReceived::Message(received)) if !received.fds_discarded => received,
+            Ok(TryReceived::Message(received))
+                if !received.fds_discarded || !is_armed("control.descriptors") =>
+            {
+                received
+            }
             _ => {
                 self.guests.remove(&id);
                 return;
             }
         };
         let message = wire::decode::<ClientMessage>(&buffer[..received.len]);
+        if message.is_err() && !is_armed("guest.message") {
+            return;
+        }
         let Some(guest) = self.guests.remove(&id) else { return };
         match message {
             Ok(ClientMessage::Hello { name, engines }) => self.welcome(id, guest, &name, &engines),
@@ -122,7 +133,7 @@ impl Running {
     fn welcome(&mut self, id: u64, guest: Guest, name: &str, engines: &[(String, Digest)]) {
         let name = escape_name(name);
         let (uid, pid) = (guest.uid, guest.pid);
-        if !self.server.config.allows_uid(uid) {
+        if !self.server.config.allows_uid(uid) && is_armed("door.users") {
             let text = format!("user {uid} may not use instance `{}`", self.server.config.instance);
             if may_log(&mut self.logged, uid) {
                 tracing::warn!(uid, pid, %name, "refused: the user is not allowed");

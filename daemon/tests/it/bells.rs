@@ -9,7 +9,7 @@ use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::sys::futex;
 use std::os::fd::AsFd as _;
 
-use super::daemon::{Daemon, until};
+use super::daemon::{Daemon, PATIENCE, until};
 use super::raw::Raw;
 
 /// The sweep comes every tenth of a second; the rest is for a loaded machine.
@@ -25,7 +25,7 @@ fn beside(neighbour: &mut Raw, act: impl Fn() + Sync) -> Duration {
             }
         });
         let began = Instant::now();
-        for round in 0..1000_u32 {
+        for round in 0..200_u32 {
             neighbour.echo(&round.to_le_bytes());
         }
         stop.store(true, Ordering::Relaxed);
@@ -40,7 +40,7 @@ fn a_storm_of_bells_costs_its_ringer_and_nobody_else() {
     let (mut neighbour, mut ringer) = (Raw::connect(&daemon), Raw::connect(&daemon));
     let bell = &ringer.bell;
     let took = beside(&mut neighbour, || bell.ring().unwrap());
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < PATIENCE, "{took:?}");
     let began = Instant::now();
     ringer.echo(b"served all the same");
     assert!(began.elapsed() < SWEPT, "{:?}", began.elapsed());
@@ -91,6 +91,6 @@ fn wake_ups_that_nobody_sent_change_nothing() {
         futex::wake(region.futex(down::WAKE), u32::MAX);
         futex::wake(region.futex(down::NEWS), u32::MAX);
     });
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < PATIENCE, "{took:?}");
     client.echo(b"as before");
 }

@@ -7,6 +7,7 @@ mod crash;
 mod crowds;
 mod daemon;
 mod deferred;
+mod disarmed;
 mod ends;
 #[cfg(feature = "vectors")]
 mod engines;

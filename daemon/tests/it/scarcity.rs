@@ -43,11 +43,15 @@ fn without_descriptors_the_newcomer_is_told_and_the_others_are_served() {
     assert_eq!(ErrorCode::from_u16(refusal.code), Some(ErrorCode::Quota), "{refusal:?}");
     assert!(refusal.reason.contains("RLIMIT_NOFILE = 64"), "{refusal:?}");
     assert!(refusal.remedy.contains("raise"), "{refusal:?}");
+    // What is left is too few for a session. Now not one is left, so that nobody is even let in to be told.
+    let most = lowest_free(&daemon);
+    limit_to(&daemon, most);
     // It starves, while somebody knocks all the time.
     let (before, since) = (ticks(&daemon), Instant::now());
     let mut knocked = 0;
     while since.elapsed() < Duration::from_secs(2) {
-        assert!(knock(&daemon).is_err());
+        let Err(refusal) = knock(&daemon) else { panic!("there was a descriptor left") };
+        assert!(refusal.reason.contains(&format!("RLIMIT_NOFILE = {most}")), "{refusal:?}");
         knocked += 1;
         for client in &mut inside {
             client.echo(b"still served");
@@ -56,11 +60,24 @@ fn without_descriptors_the_newcomer_is_told_and_the_others_are_served() {
     }
     let used = ticks(&daemon) - before;
     assert!(knocked >= 2 && used < 100, "{used} ticks of 10 ms in 2 s, {knocked} refusals");
+    limit_to(&daemon, 64);
     inside.pop();
     until("there is room again", || knock(&daemon).is_ok());
     for client in &mut inside {
         client.echo(b"never noticed");
     }
+}
+
+/// The number of the next descriptor that it opens.
+fn lowest_free(daemon: &Daemon) -> u32 {
+    let open = |number: &u32| Path::new(&format!("/proc/{}/fd/{number}", daemon.pid())).exists();
+    (0..).find(|number| !open(number)).unwrap()
+}
+
+fn limit_to(daemon: &Daemon, most: u32) {
+    let (pid, limit) = (daemon.pid().to_string(), format!("--nofile={most}:64"));
+    let set = Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap();
+    assert!(set.success(), "prlimit of util-linux");
 }
 
 /// The same with descriptors that nobody ever gives back: connections that say nothing.

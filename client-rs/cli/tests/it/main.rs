@@ -15,3 +15,4 @@ mod shell;
 mod status;
 mod top;
 mod topology;
+mod torture;

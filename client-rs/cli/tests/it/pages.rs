@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::daemon::{Dir, Done, ringfence};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "status",
     "top",
     "ping",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 12] = [
     "stubs",
     "codegen",
     "topology",
+    "torture",
     "completions",
     "man",
 ];
