@@ -47,7 +47,7 @@ fn ten_thousand_connects_of_one_user_shut_no_other_out() {
         most = most.max(daemon.descriptors());
     }
     crowd.finish();
-    assert!(visits >= 5 && slowest < Duration::from_secs(5), "{visits} visits, {slowest:?}");
+    assert!(visits >= 5 && slowest < Duration::from_secs(10), "{visits} visits, {slowest:?}");
     // A session takes eight at most, a silent connection two.
     let bound = descriptors + SESSIONS * 8 + SILENT_MAX * 2 + 40;
     assert!(most < bound, "{most} descriptors, not {bound}");

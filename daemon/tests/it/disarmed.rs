@@ -89,7 +89,7 @@ fn without_a_defence_its_test_fails() {
     let next = AtomicUsize::new(0);
     // Most of the time is waited for what does not come.
     std::thread::scope(|scope| {
-        for _ in 0..8 {
+        for _ in 0..4 {
             scope.spawn(|| {
                 while let Some((switch, test)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     fails_without(switch, test);

@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use ringfence::{CallOptions, Client, Error, ErrorCode};
+use ringfence::{CallOptions, Client, Error, ErrorCode, Outcome};
 
 use super::daemon::{Daemon, until};
 use super::raw::{Raw, encode};
@@ -68,6 +68,31 @@ fn a_stack_overflow_and_an_abort_end_the_daemon_and_nothing_else() {
     }
 }
 
+/// A call that never looks at its deadline: its caller is told in time that nobody knows, its worker is busy to
+/// the end, everybody else's calls go on, and it takes effect.
+#[test]
+fn a_call_that_runs_past_its_deadline_holds_its_worker_and_nobody_else() {
+    let daemon = Daemon::start(&["--workers", "2"]);
+    let (caller, neighbour) = (client(&daemon), client(&daemon));
+    let count = caller.method("trial", "count").unwrap();
+    let timeout = Duration::from_millis(200);
+    let options = CallOptions { timeout: timeout.into(), ..CallOptions::default() };
+    let began = Instant::now();
+    let error = caller.call(&count, &2000_u64.to_le_bytes(), &options).map(drop).unwrap_err();
+    let told = began.elapsed();
+    assert_eq!(error.code(), ErrorCode::Expired, "{error:?}");
+    assert_eq!(error.outcome(), Some(Outcome::Unknown), "{error:?}");
+    assert!(told >= timeout && told < Duration::from_millis(1900), "{told:?}");
+    assert_eq!(neighbour.echo(b"light").unwrap(), b"light");
+    call(&neighbour, "nap", 1).unwrap();
+    let counted = neighbour.method("trial", "counted").unwrap();
+    until("it takes effect", || {
+        let reply = neighbour.call(&counted, &0_u64.to_le_bytes(), &CallOptions::default());
+        *reply.unwrap() == 1_u64.to_le_bytes()
+    });
+    assert!(began.elapsed() >= Duration::from_secs(2), "it ran to its end");
+}
+
 /// A service manager's end of the watchdog.
 struct Manager {
     socket: UnixDatagram,
@@ -109,7 +134,7 @@ fn the_watchdog_is_fed_by_the_polling_loop_and_by_nothing_else() {
     let beside_a_worker = manager.pings(Duration::from_secs(1));
     assert!(beside_a_worker >= 2, "{beside_a_worker}");
     client.take().1.unwrap();
-    let ticket = client.submit(burn, &encode(&Number { value: 3_000_000 }));
+    let ticket = client.submit(burn, &encode(&Number { value: 5_000_000 }));
     until("it burns", || client.lane.was_claimed(ticket));
     manager.pings(Duration::from_millis(300));
     let stuck = manager.pings(Duration::from_secs(1));
