@@ -26,6 +26,17 @@ pub(crate) struct Actor {
 pub(crate) fn play(role: &str, socket: &Path, prepare: impl FnOnce(&mut Command)) -> Actor {
     let mut command = Command::new(std::env::current_exe().unwrap());
     prepare(&mut command);
+    start(command, role, socket)
+}
+
+/// The same under a program that becomes it, or waits for it.
+pub(crate) fn play_under(wrapper: &[&str], role: &str, socket: &Path) -> Actor {
+    let mut command = Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(std::env::current_exe().unwrap());
+    start(command, role, socket)
+}
+
+fn start(mut command: Command, role: &str, socket: &Path) -> Actor {
     let mut child = command
         .args(["--exact", "actors::actor", "--nocapture"])
         .env(ROLE, role)
@@ -53,6 +64,7 @@ fn actor() {
         "crowd" => crowds::crowd(socket),
         "nameless" => namespaces::nameless(socket),
         "holder" => namespaces::holder(socket),
+        "of another time" => namespaces::of_another_time(socket),
         "keeper" => stopped::keeper(socket),
         "pipeline" => stopped::pipeline(socket),
         other => panic!("no role is called {other:?}"),

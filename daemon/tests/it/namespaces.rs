@@ -9,12 +9,18 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ringfence::{Client, ErrorCode, Event, Keep, Policy, Publication, Start, Topic, TopicOptions};
 
-use super::actors::{play, say};
+use ringfence_protocol::layout::Header;
+use ringfence_protocol::sys::clock;
+
+use super::actors::{play, play_under, say};
 use super::daemon::{Daemon, PATIENCE, TAG, unique, until};
 use super::foreigners::{as_user, is_root, stranger};
-use super::raw::Raw;
+use super::raw::{Raw, code};
 
 const IN_USER_NAMESPACE: [&str; 3] = ["unshare", "-U", "--map-root-user"];
+/// Its monotonic clock is two days ahead.
+const IN_TIME_NAMESPACE: [&str; 5] =
+    ["unshare", "-T", "--monotonic=200000", "--fork", "--kill-child"];
 const IN_PID_NAMESPACE: [&str; 5] = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
 /// Does this machine let us do that?
@@ -64,6 +70,29 @@ fn the_death_of_a_client_without_a_pid_is_heard() {
     kill(child, Signal::SIGKILL).unwrap();
     // `unshare` passes nothing on but its own death.
     daemon.kill();
+}
+
+/// Row 60: deadlines are of one clock (SPEC S7). Of another one they mean nothing, and then a call has no effect
+/// rather than one that nobody waits for; without a deadline it is as good as any.
+#[test]
+fn a_deadline_of_another_time_namespace_is_over_or_never_comes() {
+    if !is_root() || !can(&IN_TIME_NAMESPACE) {
+        return;
+    }
+    let daemon = Daemon::start(&[]);
+    play_under(&IN_TIME_NAMESPACE, "of another time", &daemon.socket()).finish();
+}
+
+pub(crate) fn of_another_time(socket: &Path) {
+    let mut client = Raw::connect_to(socket);
+    client.echo(b"without a deadline");
+    let count = client.method("trial", 4);
+    let deadline = clock::deadline_after(Duration::from_secs(30));
+    let header = Header { method: count, deadline, ..Header::default() };
+    client.submit_with(header, &0_u64.to_le_bytes());
+    assert_eq!(code(client.take().1), ErrorCode::Expired);
+    let counted = client.method("trial", 5);
+    assert_eq!(client.call(counted, &0_u64.to_le_bytes()).unwrap(), 0_u64.to_le_bytes());
 }
 
 /// Row 53, in a pid namespace, where a test may say which pid is next.
