@@ -114,7 +114,12 @@ impl Greeting {
     ) -> Result<Self, Error> {
         let control = Control { conn, buffer: vec![0; CONTROL_BYTES], due: VecDeque::new() };
         let hello = ClientMessage::Hello { name: settings.name.clone(), engines: digests() };
-        control.send(&hello, settings.timeout)?;
+        let bytes = wire::encode(&hello).map_err(|e| Error::invalid(e.to_string()))?;
+        match control.conn.send(&bytes, &[], settings.timeout) {
+            // Who is refused unheard finds nobody to say it to, and the reason where an answer would be.
+            Ok(()) | Err(SocketError::HungUp) => {}
+            Err(error) => return Err(socket_error(error)),
+        }
         Ok(Self { control, candidate, timeout: settings.timeout })
     }
 

@@ -43,13 +43,14 @@ fn without_descriptors_the_newcomer_is_told_and_the_others_are_served() {
     assert_eq!(ErrorCode::from_u16(refusal.code), Some(ErrorCode::Quota), "{refusal:?}");
     assert!(refusal.reason.contains("RLIMIT_NOFILE = 64"), "{refusal:?}");
     assert!(refusal.remedy.contains("raise"), "{refusal:?}");
-    // What is left is too few for a session. Now not one is left, so that nobody is even let in to be told.
-    let most = lowest_free(&daemon);
-    limit_to(&daemon, most);
     // It starves, while somebody knocks all the time.
     let (before, since) = (ticks(&daemon), Instant::now());
     let mut knocked = 0;
     while since.elapsed() < Duration::from_secs(2) {
+        // What is left is too few for a session. Now not one is left, so that nobody is even let in to be
+        // told; each time, for what a refusal took is given back a moment later.
+        let most = lowest_free(&daemon);
+        limit_to(&daemon, most);
         let Err(refusal) = knock(&daemon) else { panic!("there was a descriptor left") };
         assert!(refusal.reason.contains(&format!("RLIMIT_NOFILE = {most}")), "{refusal:?}");
         knocked += 1;
