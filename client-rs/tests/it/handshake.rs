@@ -1,10 +1,8 @@
 //! Daemons that receive a client badly.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringfence::{Client, Error, ErrorCode};
-use ringfence_protocol::sys::socket::Listener;
-use ringfence_protocol::wire::{self, DaemonMessage, Refusal};
 
 use crate::mock::{Manner, Mock, folder};
 
@@ -33,33 +31,6 @@ fn a_refusal_is_told_with_its_remedy() {
     assert_eq!(error.code(), ErrorCode::Quota);
     let error = refused_by(Manner::Refuse(5013, "on the way out"));
     assert_eq!(error.code(), ErrorCode::DaemonUnavailable);
-}
-
-/// As a daemon without descriptors does, which cannot wait for a hello.
-#[test]
-fn a_refusal_that_does_not_wait_for_the_hello_is_told_too() {
-    let dir = folder();
-    let path = dir.join("control.sock");
-    let listener = Listener::bind(&path, 0o600).unwrap();
-    let refusal = Refusal { code: 6004, reason: "full".into(), remedy: "come later".into() };
-    let words = wire::encode(&DaemonMessage::Refused(refusal)).unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let (mut left, end) = (100, Instant::now() + Duration::from_secs(10));
-            while left > 0 && Instant::now() < end {
-                let Some(conn) = listener.accept_nonblocking().unwrap() else { continue };
-                conn.send(&words, &[], Duration::from_secs(1)).unwrap();
-                left -= 1;
-            }
-        });
-        for _ in 0..100 {
-            let error = Client::builder().socket(&path).connect().unwrap_err();
-            assert_eq!(error.code(), ErrorCode::Quota, "{error:?}");
-            assert!(error.to_string().contains("full"), "{error}");
-        }
-    });
-    drop(listener);
-    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn truncate_bulk(scene: &Scene<'_>) -> Result<Seen, Wrong> {
 }
 
 fn grow(scene: &Scene<'_>) -> Result<Seen, Wrong> {
-    let mut attacker = scene.connect()?;
+    let attacker = scene.connect()?;
     let len = size_of(&attacker.up_fd)?;
     ftruncate(attacker.up_fd.as_fd(), 2 * len)?;
     landed(size_of(&attacker.up_fd)? == 2 * len, "the segment has its size still")?;
