@@ -114,7 +114,12 @@ impl Greeting {
     ) -> Result<Self, Error> {
         let control = Control { conn, buffer: vec![0; CONTROL_BYTES], due: VecDeque::new() };
         let hello = ClientMessage::Hello { name: settings.name.clone(), engines: digests() };
-        control.send(&hello, settings.timeout)?;
+        let bytes = wire::encode(&hello).map_err(|e| Error::invalid(e.to_string()))?;
+        match control.conn.send(&bytes, &[], settings.timeout) {
+            // Who is refused unheard finds nobody to say it to, and the reason where an answer would be.
+            Ok(()) | Err(SocketError::HungUp) => {}
+            Err(error) => return Err(socket_error(error)),
+        }
         Ok(Self { control, candidate, timeout: settings.timeout })
     }
 
@@ -237,5 +242,27 @@ pub(crate) fn refused(refusal: Refusal) -> Error {
         }
         Some(ErrorCode::SchemaMismatch) => Error::SchemaMismatch { difference: text },
         code => Error::Remote(RemoteError::new(code.unwrap_or(ErrorCode::Internal), text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Spin;
+
+    /// As a daemon without descriptors does, which cannot wait for a hello.
+    #[test]
+    fn a_refusal_that_did_not_wait_for_the_hello_is_told() {
+        let (ours, theirs) = Conn::pair().unwrap();
+        let refusal = Refusal { code: 6004, reason: "full".into(), remedy: "come later".into() };
+        let words = wire::encode(&DaemonMessage::Refused(refusal)).unwrap();
+        theirs.send(&words, &[], Duration::from_secs(1)).unwrap();
+        drop(theirs);
+        let timeout = Duration::from_secs(1);
+        let settings = Settings { name: "late".into(), timeout, spin: Spin::Adaptive, lanes: 1 };
+        let candidate = Candidate { path: "/nowhere".into(), own_only: false };
+        let error = Greeting::say(ours, candidate, &settings).unwrap().wait().unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Quota, "{error:?}");
+        assert!(error.to_string().contains("full; come later"), "{error}");
     }
 }

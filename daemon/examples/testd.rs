@@ -45,6 +45,8 @@ const STEPS: u16 = 6;
 const MIRROR: u16 = 7;
 const FAIL: u16 = 8;
 const NOTE: u16 = 9;
+const DIG: u16 = 10;
+const ABORT: u16 = 11;
 
 #[derive(Default)]
 struct Trial {
@@ -101,6 +103,12 @@ impl Engine for Trial {
                     "Fails with this number of the error table.",
                 ),
                 MethodSchema::new::<Number, Number>(NOTE, "note", "Writes it into the journal."),
+                MethodSchema::new::<Number, Number>(
+                    DIG,
+                    "dig",
+                    "Takes so many KiB of stack; of an even number in a worker.",
+                ),
+                MethodSchema::new::<Number, Number>(ABORT, "abort", "Aborts the process."),
             ],
         )
     }
@@ -111,6 +119,7 @@ impl Engine for Trial {
             NAP | STEPS => Cost::micros(u32::MAX),
             PANIC if value == 1 => Cost::micros(u32::MAX),
             COUNT if value > 0 => Cost::micros(u32::MAX),
+            DIG if value.is_multiple_of(2) => Cost::micros(u32::MAX),
             FILL if value > 64 * 1024 => Cost::micros(u32::MAX),
             _ => Cost::LIGHT,
         }
@@ -128,6 +137,8 @@ impl Engine for Trial {
         let Number { value } = call.request()?;
         match op {
             NOTE => note(value)?,
+            DIG => assert!(dig(value) > 0),
+            ABORT => std::process::abort(),
             NAP => call.sleep(Duration::from_millis(value))?,
             BURN => {
                 let end = Instant::now() + Duration::from_micros(value);
@@ -172,6 +183,19 @@ impl Trial {
         call.reply(&Number { value: u64::from(count) });
         Ok(())
     }
+}
+
+/// Goes down until this many KiB of stack are taken: how many steps.
+fn dig(kib: u64) -> u64 {
+    let here = 0_u8;
+    deeper(std::ptr::from_ref(&here).addr(), kib as usize * 1024)
+}
+
+#[inline(never)]
+fn deeper(top: usize, bytes: usize) -> u64 {
+    let room = std::hint::black_box([1_u8; 1024]);
+    let taken = top.saturating_sub(room.as_ptr().addr());
+    if taken >= bytes { 0 } else { deeper(top, bytes) + u64::from(room[taken % 1024]) }
 }
 
 /// One write(2), so that a kill leaves all of it or nothing.

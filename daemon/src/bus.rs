@@ -6,13 +6,15 @@
 //! until its poller has let go of it; nothing here waits for a client.
 
 use std::collections::HashMap;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Mutex, RwLock};
 use ringfence_core::bus::{Carrier, Elsewhere, Limits, Right, Topic};
 use ringfence_core::serving::Rules;
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::down;
@@ -40,15 +42,17 @@ pub(crate) fn engine(config: &Config, epoch: u64, segments: Segments, ears: Arc<
         subscriptions: config.bus.subscriptions_per_topic as usize,
         bytes: config.bus.bytes_max,
     };
-    let logs = Mutex::default();
-    Engine::new(epoch, limits, Post { segments, logs, ears })
+    let (logs, made) = (Mutex::default(), Mutex::default());
+    let bytes_per_uid = config.bus.bytes_per_uid;
+    Engine::new(epoch, limits, Post { segments, logs, made, bytes_per_uid, ears })
 }
 
 /// A session, as far as its subscriptions need it.
 struct Ear {
     /// Weak: a subscription that ended and holds blocks keeps the words of its session, and no more.
     session: Weak<Session>,
-    pid: i32,
+    /// Its process; kept, for what a dead one holds counts no more.
+    pidfd: Arc<OwnedFd>,
     uid: u32,
     /// Its first lane.
     up: Region,
@@ -94,13 +98,8 @@ impl Elsewhere for Reader {
     }
 
     fn holds_any(&self) -> bool {
-        let Ear { pid, up, geometry, .. } = &*self.ear;
-        if !Holds::new(up, *geometry).has_any(self.subscription as u8) {
-            return false;
-        }
-        // Of one that cannot be seen from here: it may live.
-        let process = nix::unistd::Pid::from_raw(*pid);
-        nix::sys::signal::kill(process, None) != Err(nix::errno::Errno::ESRCH)
+        let Ear { pidfd, up, geometry, .. } = &*self.ear;
+        Holds::new(up, *geometry).has_any(self.subscription as u8) && lives(pidfd.as_fd())
     }
 
     fn wake(&self) {
@@ -124,7 +123,39 @@ pub(crate) struct Post {
     segments: Segments,
     /// Own each log's name, and reopen it for who reads.
     logs: Mutex<HashMap<String, Segment>>,
+    /// Bytes of the logs that users have made who may not do everything.
+    made: Mutex<HashMap<u32, u64>>,
+    bytes_per_uid: u64,
     ears: Arc<Ears>,
+}
+
+impl Post {
+    /// Counts a log that the session's user makes, or says why not. Logs are never given back.
+    fn count(&self, session: u64, len: u64) -> Result<(), Error> {
+        let uid = self.ears.find(session)?.uid;
+        if self.ears.may_all(uid) {
+            return Ok(());
+        }
+        let mut made = self.made.lock();
+        let (held, most) = (made.entry(uid).or_insert(0), self.bytes_per_uid);
+        if len > most.saturating_sub(*held) && is_armed("quota.topic-bytes") {
+            let text = format!(
+                "a log of {len} bytes more than the {held} that user {uid} has made is over [bus] bytes_per_uid = {most}: \
+                 use fewer or smaller slots, or raise the limit"
+            );
+            return Err(Error::new(ErrorCode::Quota, text));
+        }
+        *held += len;
+        Ok(())
+    }
+
+    fn uncount(&self, session: u64, len: u64) {
+        if let Ok(ear) = self.ears.find(session)
+            && let Some(held) = self.made.lock().get_mut(&ear.uid)
+        {
+            *held -= len;
+        }
+    }
 }
 
 /// The sessions of a daemon, as its bus knows them.
@@ -155,23 +186,28 @@ impl Ears {
     /// A session has its first lane.
     pub(crate) fn enter(
         &self,
-        session: &Arc<Session>,
+        (session, pidfd): (&Arc<Session>, &Arc<OwnedFd>),
         geometry: Geometry,
         (up, down): (Region, Region),
     ) {
         let ear = Ear {
             session: Arc::downgrade(session),
-            pid: session.pid,
+            pidfd: Arc::clone(pidfd),
             uid: session.uid,
             up,
             down,
             geometry,
             teller: Teller::default(),
         };
-        if session.uid != self.publish.owner && session.uid != 0 {
+        if !self.may_all(session.uid) {
             self.strangers.store(true, Ordering::Relaxed);
         }
         self.by_session.write().insert(session.id, Arc::new(ear));
+    }
+
+    /// The daemon's own user, and root.
+    fn may_all(&self, uid: u32) -> bool {
+        uid == self.publish.owner || uid == 0
     }
 
     /// It is over.
@@ -184,6 +220,13 @@ impl Ears {
     }
 }
 
+/// Asked of the kernel by descriptor: a number would be another process's by and by.
+fn lives(pidfd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    // What cannot be asked may live.
+    !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ended) if ended > 0 && is_armed("hold.pidfd"))
+}
+
 fn gone() -> Error {
     Error::new(ErrorCode::SessionKilled, "the session is over")
 }
@@ -191,9 +234,11 @@ fn gone() -> Error {
 impl Carrier for Post {
     type Memory = Region;
 
-    fn memory(&self, topic: &str, len: usize) -> Result<Region, Error> {
+    fn memory(&self, session: u64, topic: &str, len: usize) -> Result<Region, Error> {
+        self.count(session, len as u64)?;
         let made = self.segments.make(SegmentKind::Topic, len, Access::ReadWrite);
         let (segment, region) = made.map_err(|error| {
+            self.uncount(session, len as u64);
             let text = format!("{error}: use fewer or smaller slots, or make /dev/shm larger");
             Error::new(ErrorCode::OutOfMemory, text)
         })?;

@@ -24,6 +24,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::limits;
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +60,8 @@ pub struct Config {
     /// Users that may open a session. Default: the daemon's own and root; with a socket that systemd
     /// passed, whoever may open that.
     pub allowed_uids: Vec<u32>,
-    /// Let every user open a session, whatever `allowed_uids` says.
+    /// Let every user open a session, whatever `allowed_uids` says; but 65534, which the kernel says of
+    /// users that it cannot name here, must be listed there.
     pub allow_any_uid: bool,
     /// Shape of a lane.
     pub lanes: Lanes,
@@ -111,6 +113,10 @@ pub struct Sessions {
     pub max_per_uid: u32,
     /// Bytes of segments that one user may hold.
     pub bytes_per_uid: u64,
+    /// Lanes of all sessions of one user.
+    pub lanes_per_uid: u32,
+    /// Calls of one user that wait for a worker, are run by one, or are answered later.
+    pub in_flight_per_uid: u32,
     /// Bytes of the largest single bulk segment.
     pub bulk_bytes_max: u64,
     /// Milliseconds from accept to a complete hello.
@@ -192,6 +198,8 @@ pub struct Bus {
     pub topics_max: u32,
     /// Bytes of the logs of all topics. They are never given back.
     pub bytes_max: u64,
+    /// Of them, those of topics that one user has made, besides the daemon's own and root.
+    pub bytes_per_uid: u64,
     /// Subscriptions of one topic.
     pub subscriptions_per_topic: u32,
     /// Into which topics users besides the daemon's own and root may publish; they may make them, too.
@@ -232,6 +240,9 @@ pub struct Metrics {
     /// Milliseconds over which the overhead of a method is judged; one warning each at most.
     pub overhead_window_ms: u64,
 }
+
+/// What the kernel says of users that have no number in the daemon's user namespace: all of them.
+const NOBODY: u32 = 65_534;
 
 /// Where log lines go and in which shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -352,9 +363,10 @@ impl Config {
         self.state.dir.as_ref().map(|dir| dir.join(&self.instance))
     }
 
-    /// Whether a user may open a session.
+    /// Whether a user may open a session. `allow_any_uid` is for users that can be told apart.
     pub fn allows_uid(&self, uid: u32) -> bool {
-        self.allow_any_uid || self.allowed_uids.contains(&uid)
+        self.allowed_uids.contains(&uid)
+            || self.allow_any_uid && (uid != NOBODY || !is_armed("door.nobody"))
     }
 
     /// Lets in whoever may open a socket that a service manager made: its mode is the permission.
@@ -387,6 +399,8 @@ impl Default for Sessions {
             max: 1024,
             max_per_uid: 256,
             bytes_per_uid: 1 << 30,
+            lanes_per_uid: 2048,
+            in_flight_per_uid: 4096,
             bulk_bytes_max: 1 << 30,
             handshake_timeout_ms: 2000,
         }
@@ -439,6 +453,7 @@ impl Default for Bus {
         Self {
             topics_max: 1024,
             bytes_max: 1 << 30,
+            bytes_per_uid: 1 << 28,
             subscriptions_per_topic: 1024,
             publish: Vec::new(),
             subscribe: Vec::new(),

@@ -13,6 +13,7 @@ mod parts;
 
 use std::fmt;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode as ProcessExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -74,6 +75,20 @@ pub enum StartError {
         name: String,
         /// Where it stands.
         setting: &'static str,
+    },
+    /// A folder in which others could put a socket of theirs.
+    #[error(
+        "{dir} belongs to uid {owner} and has mode {mode:04o}: it must be this user's or root's, and \
+         nobody else's to write; have it removed, or choose another runtime_dir",
+        dir = dir.display()
+    )]
+    Squatted {
+        /// The folder.
+        dir: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Its permissions.
+        mode: u32,
     },
     /// Address space.
     #[error("the address space for segments: {0}")]

@@ -5,11 +5,12 @@
 //! writes the completion ring: all others push a [`Finished`] into its inbox. It does *not* run calls.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ringfence_core::{Answer, Deferred, Later, Stop, Surroundings};
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::limits;
@@ -51,6 +52,14 @@ pub(crate) struct InFlight {
     pub(crate) method: u32,
     pub(crate) trace: u32,
     pub(crate) words: Words,
+    /// Counted among the calls of its user.
+    pub(crate) counted: AtomicBool,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.let_go();
+    }
 }
 
 /// The words between a call, its poller's sweep and its caller.
@@ -87,6 +96,14 @@ impl InFlight {
         self.words.go(QUEUED, TAKEN)
     }
 
+    /// Nothing is done for it any more: before its answer is on its way, so that a user who waits for
+    /// answers is never refused the next call.
+    pub(crate) fn let_go(&self) {
+        if self.counted.swap(false, Ordering::Relaxed) {
+            self.session.usage().give_call();
+        }
+    }
+
     /// Is it neither run nor about to be, but answered later?
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.words.state.load(Ordering::Relaxed), WAITING | BEGUN)
@@ -95,11 +112,15 @@ impl InFlight {
     /// Should it end, by its caller's words?
     fn stop(&self) -> Option<Stop> {
         let words = &self.words;
-        if self.session.is_closed() || words.up.load(words.cancel_at) == self.ticket.wrapping_add(1)
-        {
+        let is_named = || {
+            let word = words.up.load(words.cancel_at);
+            word == self.ticket.wrapping_add(1) || word != 0 && !is_armed("cancel")
+        };
+        if self.session.is_closed() || is_named() {
             return Some(Stop::Cancelled);
         }
-        clock::expired(clock::coarse_ticks(), words.deadline).then_some(Stop::Expired)
+        let expired = clock::expired(clock::coarse_ticks(), words.deadline);
+        (expired && is_armed("deadline")).then_some(Stop::Expired)
     }
 
     /// The error that a call which nobody runs is to be ended with now, if it is; then nobody else
@@ -117,6 +138,7 @@ impl InFlight {
 
     /// The answer on its way to the poller.
     pub(crate) fn finished(&self, answer: Answer, service_ns: Option<u64>) -> Finished {
+        self.let_go();
         let result = answer.and_then(|reply| match reply.len() {
             0..=limits::COPY_REPLY_BYTES => Ok(Reply::Bytes(reply)),
             len => self.session.put_reply_bulk(&reply).map(|segment| Reply::Bulk { segment, len }),

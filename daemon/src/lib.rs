@@ -19,6 +19,7 @@ mod overhead;
 mod policy;
 mod poller;
 mod reports;
+mod scarce;
 mod segments;
 mod server;
 mod session;

@@ -1,4 +1,4 @@
-//! What one user may take: sessions, and bytes of segments.
+//! What one user may take: sessions, lanes, bytes of segments, and calls in flight.
 //!
 //! Counts are taken before and given back after; a refusal names the limit and what is taken.
 
@@ -6,30 +6,65 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 
-use crate::config::Config;
+use crate::config::{Config, Sessions};
 
-/// What one user holds.
+/// What one user holds. Only the books know how many sessions; the rest is counted from any thread.
 #[derive(Debug)]
 pub(crate) struct Usage {
     uid: u32,
-    bytes: AtomicU64,
-    bytes_max: u64,
+    /// Of segments.
+    bytes: Count,
+    lanes: Count,
+    /// Calls of in-flight tables: queued, run, or to be answered later.
+    in_flight: Count,
+}
+
+/// So many of at most so many.
+#[derive(Debug)]
+struct Count {
+    taken: AtomicU64,
+    most: u64,
+}
+
+impl Count {
+    fn up_to(most: u64) -> Self {
+        Self { taken: AtomicU64::new(0), most }
+    }
+
+    /// Takes so many, or says how many are taken.
+    fn take(&self, count: u64, armed: bool) -> Result<(), u64> {
+        // Relaxed: a count of its own, nothing is published by it.
+        let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+            taken.checked_add(count).filter(|sum| *sum <= self.most || !armed)
+        });
+        taken.map(drop)
+    }
+
+    fn give(&self, count: u64) {
+        self.taken.fetch_sub(count, Ordering::Relaxed);
+    }
 }
 
 impl Usage {
+    fn new(uid: u32, limits: &Sessions) -> Self {
+        Self {
+            uid,
+            bytes: Count::up_to(limits.bytes_per_uid),
+            lanes: Count::up_to(limits.lanes_per_uid.into()),
+            in_flight: Count::up_to(limits.in_flight_per_uid.into()),
+        }
+    }
+
     /// Counts `bytes` of a segment, or says why not.
     pub(crate) fn take_bytes(&self, bytes: u64) -> Result<(), Error> {
-        // Relaxed: a count of its own, nothing is published by it.
-        let taken = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-            held.checked_add(bytes).filter(|sum| *sum <= self.bytes_max)
-        });
-        taken.map(drop).map_err(|held| {
+        self.bytes.take(bytes, is_armed("quota.bytes")).map_err(|held| {
             let text = format!(
                 "{bytes} bytes more than the {held} that user {} holds are over [sessions] bytes_per_uid = {}: \
                  close sessions, release replies, or raise the limit",
-                self.uid, self.bytes_max
+                self.uid, self.bytes.most
             );
             Error::new(ErrorCode::Quota, text)
         })
@@ -37,29 +72,59 @@ impl Usage {
 
     /// Gives back what [`take_bytes`](Self::take_bytes) counted.
     pub(crate) fn give_bytes(&self, bytes: u64) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.bytes.give(bytes);
+    }
+
+    /// Counts a lane, or says why not.
+    pub(crate) fn take_lane(&self) -> Result<(), Error> {
+        self.lanes.take(1, is_armed("quota.user-lanes")).map_err(|open| {
+            let text = format!(
+                "user {} has {open} lanes open, which is [sessions] lanes_per_uid: close sessions, or raise the limit",
+                self.uid
+            );
+            Error::new(ErrorCode::Quota, text)
+        })
+    }
+
+    /// Gives back so many of what [`take_lane`](Self::take_lane) counted.
+    pub(crate) fn give_lanes(&self, count: u64) {
+        self.lanes.give(count);
+    }
+
+    /// Counts a call of an in-flight table, or says why not.
+    pub(crate) fn take_call(&self) -> Result<(), Error> {
+        self.in_flight.take(1, is_armed("quota.in-flight")).map_err(|calls| {
+            let text = format!(
+                "user {} has {calls} heavy or waiting calls in flight, which is [sessions] in_flight_per_uid: \
+                 wait for answers, or raise the limit",
+                self.uid
+            );
+            Error::new(ErrorCode::Quota, text)
+        })
+    }
+
+    /// Gives back what [`take_call`](Self::take_call) counted.
+    pub(crate) fn give_call(&self) {
+        self.in_flight.give(1);
+    }
+
+    /// Does a call of the user still take something?
+    fn is_busy(&self) -> bool {
+        self.in_flight.taken.load(Ordering::Relaxed) > 0
     }
 }
 
 /// The books of all users; the control thread's.
 #[derive(Debug)]
 pub(crate) struct Policy {
-    sessions_max: u32,
-    sessions_per_uid: u32,
-    bytes_max: u64,
+    limits: Sessions,
     sessions: u32,
     users: HashMap<u32, (u32, Arc<Usage>)>,
 }
 
 impl Policy {
     pub(crate) fn new(config: &Config) -> Self {
-        Self {
-            sessions_max: config.sessions.max,
-            sessions_per_uid: config.sessions.max_per_uid,
-            bytes_max: config.sessions.bytes_per_uid,
-            sessions: 0,
-            users: HashMap::new(),
-        }
+        Self { limits: config.sessions.clone(), sessions: 0, users: HashMap::new() }
     }
 
     /// Counts a session of `uid`, or says why not.
@@ -70,16 +135,14 @@ impl Policy {
             );
             Err(Error::new(ErrorCode::Quota, text))
         };
-        if self.sessions == self.sessions_max {
-            return over("max", self.sessions_max);
+        let limits = &self.limits;
+        if self.sessions == limits.max {
+            return over("max", limits.max);
         }
-        let bytes_max = self.bytes_max;
-        let (sessions, usage) = self
-            .users
-            .entry(uid)
-            .or_insert_with(|| (0, Arc::new(Usage { uid, bytes: AtomicU64::new(0), bytes_max })));
-        if *sessions == self.sessions_per_uid {
-            return over("max_per_uid", self.sessions_per_uid);
+        let fresh = || (0, Arc::new(Usage::new(uid, limits)));
+        let (sessions, usage) = self.users.entry(uid).or_insert_with(fresh);
+        if *sessions == limits.max_per_uid && is_armed("quota.sessions") {
+            return over("max_per_uid", limits.max_per_uid);
         }
         *sessions += 1;
         self.sessions += 1;
@@ -91,10 +154,9 @@ impl Policy {
         self.sessions -= 1;
         if let Some((sessions, _)) = self.users.get_mut(&uid) {
             *sessions -= 1;
-            if *sessions == 0 {
-                self.users.remove(&uid);
-            }
         }
+        // A call may outlive its session, and counts until it ends: nobody gets rid of it by leaving.
+        self.users.retain(|_, (sessions, usage)| *sessions > 0 || usage.is_busy());
     }
 }
 
@@ -126,5 +188,33 @@ mod tests {
         usage.take_bytes(100).unwrap();
         policy.close_session(7);
         policy.open_session(7).unwrap();
+    }
+
+    #[test]
+    fn lanes_and_calls_are_counted_for_a_user_and_not_for_a_session() {
+        let mut config = Config::default();
+        config.sessions.lanes_per_uid = 2;
+        config.sessions.in_flight_per_uid = 2;
+        let mut policy = Policy::new(&config);
+        let (one, other) = (policy.open_session(7).unwrap(), policy.open_session(7).unwrap());
+        one.take_lane().unwrap();
+        other.take_lane().unwrap();
+        let refused = one.take_lane().unwrap_err().message;
+        assert!(refused.contains("2 lanes") && refused.contains("lanes_per_uid"), "{refused}");
+        policy.open_session(8).unwrap().take_lane().unwrap();
+        one.give_lanes(2);
+        other.take_lane().unwrap();
+        one.take_call().unwrap();
+        other.take_call().unwrap();
+        let refused = one.take_call().unwrap_err().message;
+        assert!(refused.contains("2 heavy") && refused.contains("in_flight_per_uid"), "{refused}");
+        assert!(refused.len() <= ringfence_protocol::limits::INLINE_BYTES, "{refused}");
+        // Who leaves and comes back has what still runs for it.
+        policy.close_session(7);
+        policy.close_session(7);
+        let again = policy.open_session(7).unwrap();
+        assert!(again.take_call().is_err());
+        one.give_call();
+        again.take_call().unwrap();
     }
 }

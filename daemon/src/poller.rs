@@ -30,6 +30,7 @@ use crate::inflight::LaneKey;
 use crate::lane::{Bench, Lane, Scratch};
 use crate::reports::{Report, Reports};
 use crate::session::Session;
+use crate::workers::stack_bytes;
 
 /// Looks at lanes between two looks at the exact clock and at the bells: a quarter of a millisecond.
 const LOOK_AROUND_EVERY: u32 = 32_768;
@@ -134,7 +135,8 @@ impl Poller {
             running: true,
         };
         let cpu = setup.cpu;
-        std::thread::Builder::new().name(format!("poller-{number}")).spawn(move || {
+        let thread = std::thread::Builder::new().name(format!("poller-{number}"));
+        thread.stack_size(stack_bytes()).spawn(move || {
             if let Some(cpu) = cpu {
                 pin(cpu);
             }

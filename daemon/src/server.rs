@@ -4,6 +4,7 @@
 //! gone when its socket hangs up *or* its pidfd fires (a forked child can keep the socket open). It owns
 //! the books; the pollers own the lanes.
 
+mod crowd;
 mod guests;
 mod requests;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signalfd::SignalFd;
 use ringfence_core::Registry;
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::limits;
@@ -26,6 +28,7 @@ use crate::config::Config;
 use crate::inbox::{Inbox, Message};
 use crate::policy::Policy;
 use crate::reports::{Report, Reports};
+use crate::scarce::Spare;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::sight::Sight;
@@ -65,7 +68,7 @@ impl Event {
 /// A session, with what only the control thread needs of it.
 struct Client {
     session: Arc<Session>,
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
     lanes: u32,
     /// Control messages that it has not regained, as of `since`.
     messages: u32,
@@ -95,6 +98,10 @@ struct Running {
     guests: HashMap<u64, Guest>,
     clients: HashMap<u64, Client>,
     next_id: u64,
+    /// For whoever finds no descriptor left.
+    spare: Spare,
+    /// When a refusal of a user was logged last.
+    logged: HashMap<u32, Instant>,
     /// Nothing is accepted before this.
     paused_until: Option<Instant>,
     idle_since: Instant,
@@ -131,6 +138,8 @@ impl Server {
             guests: HashMap::new(),
             clients: HashMap::new(),
             next_id: 1,
+            spare: Spare::new(),
+            logged: HashMap::new(),
             paused_until: None,
             idle_since: Instant::now(),
             stopping: false,
@@ -180,12 +189,13 @@ impl Running {
             }
             Event::Readable(id) if self.guests.contains_key(&id) => self.greet(id),
             Event::Readable(id) => self.read(id),
+            Event::Gone(_) if !is_armed("reap.pidfd") => {}
             Event::Gone(id) => self.gone(id),
         }
     }
 
     fn tick(&mut self, now: Instant) {
-        self.guests.retain(|_, guest| guest.until > now);
+        self.guests.retain(|_, guest| guest.until > now || !is_armed("guest.timeout"));
         self.server.sight.judge_overhead(now);
         if self.paused_until.is_some_and(|until| until <= now) {
             self.paused_until = None;

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
+use ringfence_protocol::fault::Fault;
 use ringfence_protocol::limits;
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::names::SegmentKind;
@@ -20,6 +22,7 @@ use ringfence_protocol::sys::window::Access;
 use ringfence_protocol::wire::{self, DaemonMessage};
 
 use crate::policy::Usage;
+use crate::scarce;
 use crate::segments::{MakeError, Segments};
 
 /// Smallest bulk segment: below it an arena serves.
@@ -31,6 +34,49 @@ struct ReplySegment {
     region: Region,
     /// The client holds it, or it is being filled.
     held: bool,
+}
+
+/// A segment under its name.
+#[derive(Debug)]
+struct Named {
+    segment: Segment,
+    /// Its file system counts pages, and so tells of holes.
+    counted: bool,
+}
+
+impl Named {
+    fn of(segment: Segment) -> Self {
+        let counted =
+            stat(&segment).is_some_and(|(_, allocated)| allocated >= segment.len() as u64);
+        Self { segment, counted }
+    }
+
+    /// Is it not as it was made, and its client's to write?
+    fn altered(&self) -> Option<Fault> {
+        let segment = match self.segment.name().kind {
+            SegmentKind::Up => "up",
+            SegmentKind::Bulk => "bulk",
+            _ => return None,
+        };
+        let (has, allocated) = stat(&self.segment)?;
+        let len = self.segment.len() as u64;
+        match has.cmp(&len) {
+            std::cmp::Ordering::Less => {
+                is_armed("segment.dead").then_some(Fault::Truncated { segment })
+            }
+            std::cmp::Ordering::Equal if allocated >= len || !self.counted => None,
+            _ if !is_armed("segment.altered") => None,
+            _ => Some(Fault::Altered { segment, len, has, allocated }),
+        }
+    }
+}
+
+/// Bytes of a segment's file, and those that take memory.
+fn stat(segment: &Segment) -> Option<(u64, u64)> {
+    /// Unit of `st_blocks`, whatever the file system.
+    const STAT_BLOCK: u64 = 512;
+    let stat = nix::sys::stat::fstat(segment.fd()).ok()?;
+    Some((stat.st_size as u64, stat.st_blocks as u64 * STAT_BLOCK))
 }
 
 /// A session.
@@ -47,9 +93,10 @@ pub(crate) struct Session {
     segments: Segments,
     bulk_bytes_max: u64,
     /// The names of all its segments: unlinked when the session closes.
-    names: Mutex<Vec<Segment>>,
+    names: Mutex<Vec<Named>>,
     /// Bytes of all its segments.
     bytes: AtomicU64,
+    lanes: AtomicU64,
     request_bulk: RwLock<Vec<Region>>,
     reply_bulk: Mutex<Vec<ReplySegment>>,
     /// Our end of the pair whose other end the client's event loop watches.
@@ -84,6 +131,7 @@ impl Session {
             bulk_bytes_max: new.bulk_bytes_max,
             names: Mutex::new(Vec::new()),
             bytes: AtomicU64::new(0),
+            lanes: AtomicU64::new(0),
             request_bulk: RwLock::new(Vec::new()),
             reply_bulk: Mutex::new(Vec::new()),
             waker: OnceLock::new(),
@@ -102,6 +150,12 @@ impl Session {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// What the client has made of the segments that it may write, if they are not as they were made.
+    pub(crate) fn altered(&self) -> Option<Fault> {
+        let names = self.names.lock();
+        names.iter().find_map(Named::altered)
+    }
+
     /// Nobody wants its answers any more.
     pub(crate) fn end(&self) {
         self.closed.store(true, Ordering::Relaxed);
@@ -110,8 +164,30 @@ impl Session {
     /// Ends the session: names go now, mappings when the poller and every job have let go.
     pub(crate) fn close(&self) {
         self.end();
-        self.names.lock().clear();
+        let names = std::mem::take(&mut *self.names.lock());
+        if !is_armed("reap.names") {
+            names.into_iter().for_each(std::mem::forget);
+        }
         self.usage.give_bytes(self.bytes.swap(0, Ordering::Relaxed));
+        self.usage.give_lanes(self.lanes.swap(0, Ordering::Relaxed));
+    }
+
+    /// Counts a lane for its user, for as long as the session is open.
+    pub(crate) fn take_lane(&self) -> Result<(), Error> {
+        self.usage.take_lane()?;
+        self.lanes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A lane that was counted did not come to be.
+    pub(crate) fn give_lane(&self) {
+        self.lanes.fetch_sub(1, Ordering::Relaxed);
+        self.usage.give_lanes(1);
+    }
+
+    /// What its user holds.
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// Lets the client see that it is over, even while a job still holds the session.
@@ -139,7 +215,7 @@ impl Session {
                 let mut names = self.names.lock();
                 // Whoever closes the session clears the names under this lock.
                 if !self.is_closed() {
-                    names.push(segment);
+                    names.push(Named::of(segment));
                 }
                 Ok((region, used))
             });
@@ -162,7 +238,7 @@ impl Session {
     ) -> Result<(u32, u64, std::os::fd::OwnedFd), Error> {
         let bytes = self.bulk_size(len)?;
         let mut table = self.request_bulk.write();
-        if table.len() == limits::BULK_SEGMENTS {
+        if table.len() == limits::BULK_SEGMENTS && is_armed("quota.bulk") {
             let text = format!(
                 "{} bulk segments are open, the most of one session: use them again",
                 table.len()
@@ -170,11 +246,7 @@ impl Session {
             return Err(Error::new(ErrorCode::Quota, text));
         }
         let (region, fd) = self.make(SegmentKind::Bulk, bytes, Access::ReadOnly, |segment| {
-            segment
-                .fd()
-                .as_fd()
-                .try_clone_to_owned()
-                .map_err(|error| refused(MakeError::Random(error)))
+            segment.fd().as_fd().try_clone_to_owned().map_err(scarce::io)
         })?;
         table.push(region);
         Ok((table.len() as u32, bytes as u64, fd))
@@ -231,7 +303,7 @@ impl Session {
 
     fn bulk_size(&self, len: u64) -> Result<usize, Error> {
         let max = self.bulk_bytes_max.min(limits::PAYLOAD_BYTES as u64);
-        if len > max {
+        if len > max && is_armed("quota.bulk-bytes") {
             let text = format!(
                 "{len} bytes are over [sessions] bulk_bytes_max = {max}: send less at once"
             );
@@ -242,10 +314,13 @@ impl Session {
 
     /// Makes the pair of sockets that wakes the client's event loop: the client's end.
     pub(crate) fn open_waker(&self) -> Result<Conn, Error> {
-        let made = Conn::pair().map_err(|error| Error::new(ErrorCode::Io, error.to_string()));
-        let (ours, theirs) = made?;
-        let again = || Error::new(ErrorCode::Quota, "the session has its waker already");
-        self.waker.set(ours).map_err(|_| again())?;
+        let (ours, theirs) = Conn::pair().map_err(|error| {
+            let io = || Error::new(ErrorCode::Io, error.to_string());
+            scarce::limit(&error).unwrap_or_else(io)
+        })?;
+        if self.waker.set(ours).is_err() && is_armed("quota.waker") {
+            return Err(Error::new(ErrorCode::Quota, "the session has its waker already"));
+        }
         Ok(theirs)
     }
 
@@ -275,7 +350,11 @@ impl Session {
     }
 }
 
-fn refused(error: MakeError) -> Error {
+/// Why a segment could not be made, as a client gets it.
+pub(crate) fn refused(error: MakeError) -> Error {
+    if let Some(scarce) = scarce::limit(&error) {
+        return scarce;
+    }
     let code = match error {
         MakeError::Segment(_) => ErrorCode::OutOfMemory,
         _ => ErrorCode::Io,

@@ -62,6 +62,18 @@ pub enum Fault {
         /// Which.
         segment: &'static str,
     },
+    /// SPEC G6: a segment was made longer, or has lost pages.
+    #[error("segment `{segment}` of {len} bytes has {has} now, {allocated} of them allocated")]
+    Altered {
+        /// Which.
+        segment: &'static str,
+        /// Bytes that it was made with, all of them allocated.
+        len: u64,
+        /// Bytes that it has.
+        has: u64,
+        /// Bytes that take memory.
+        allocated: u64,
+    },
     /// SPEC W2: a control message that cannot be decoded, or at the wrong moment.
     #[error("control message is malformed or out of order")]
     Control,
@@ -97,6 +109,7 @@ impl Fault {
             Fault::Bulk { .. } => "bulk",
             Fault::Consumed { .. } => "consumed",
             Fault::Truncated { .. } => "truncated",
+            Fault::Altered { .. } => "altered",
             Fault::Control => "control",
             Fault::ControlFlood { .. } => "control-flood",
             Fault::Descriptors => "descriptors",

@@ -5,6 +5,7 @@ pub mod api;
 pub mod board;
 pub mod contract;
 pub mod crash;
+pub mod disarm;
 pub mod dynamic;
 pub mod error;
 pub mod fault;

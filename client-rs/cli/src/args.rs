@@ -54,6 +54,7 @@ pub(crate) enum Command {
     Stubs(Stubs),
     Codegen(Codegen),
     Topology(TopologyFile),
+    Torture(Torture),
     Completions(Completions),
     Man(Pages),
 }
@@ -275,6 +276,45 @@ pub(crate) struct TopologyFile {
     /// Also the way from this service to each other.
     #[arg(long, value_name = "SERVICE")]
     pub(crate) from: Option<String>,
+}
+
+/// Attack a private daemon here, and see each attack held off.
+///
+/// The daemon is started for it and taken down at the end, also by Ctrl-C; no
+/// other one is touched. Clients forge every word, truncate their memory, flood,
+/// stall, hold on to what they got and die at every step, one after the other,
+/// while an honest neighbour calls: its answers must stay right. Its times stand
+/// beside those that it has beside honest clients as busy as the attackers.
+///
+/// Code 0 if every defence held, 70 if one failed: then it says which and what was
+/// seen. docs/torture.md explains the table.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Torture {
+    /// Only this attack; may be given again.
+    #[arg(long, value_name = "ATTACK")]
+    pub(crate) only: Vec<String>,
+    /// Show the attacks, and make none.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// How long each attack is repeated, 0.1 to 3600.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval,
+          allow_negative_numbers = true)]
+    pub(crate) seconds_per_attack: Duration,
+    /// What random attacks begin with. The report names it, to run them again.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// The daemon's binary.
+    ///
+    /// Else RINGFENCE_BIN, `ringfenced` beside this program, or that in PATH.
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) daemon: Option<PathBuf>,
+    /// Be the client of an attack, in a process of its own, and do this.
+    #[arg(long, value_name = "STEP", hide = true, requires = "at")]
+    pub(crate) peer: Option<String>,
+    /// Of the daemon that is attacked.
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    pub(crate) at: Option<PathBuf>,
 }
 
 /// Completions of this command line for a shell.

@@ -36,7 +36,7 @@ const TABLE: &[(Exit, &str)] = &[
     (Exit::Data, "the contract or topology is wrong; it says in which line"),
     (Exit::NoInput, "a file that an argument names cannot be read"),
     (Exit::Unavailable, "no daemon answers at the target, or it went away during the call"),
-    (Exit::Internal, "one side broke its own rules: please report it"),
+    (Exit::Internal, "one side broke its own rules, or a defence failed: please report it"),
     (Exit::System, "the operating system refused something here"),
     (Exit::Output, "the output cannot be written"),
     (Exit::TryAgain, "not within the time-out, the daemon is stalled, or something is full"),

@@ -1,5 +1,6 @@
 //! `ringfence`: what an operator types. It asks daemons, and changes nothing
-//! but by `call`, `bench METHOD`, `doctor --fix` and `codegen --out`.
+//! but by `call`, `bench METHOD`, `doctor --fix` and `codegen --out`. What `torture`
+//! attacks is a daemon of its own.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ mod stubs;
 mod table;
 mod top;
 mod topology;
+mod torture;
 mod values;
 
 use std::process::ExitCode;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Stubs(what) => stubs::run(&args.global, what),
         Command::Codegen(what) => codegen::run(&args.global, what),
         Command::Topology(what) => topology::run(&args.global, what),
+        Command::Torture(what) => torture::run(&args.global, what),
         Command::Completions(what) => pages::completions(&args.global, what),
         Command::Man(what) => pages::man(&args.global, what),
     };

@@ -360,3 +360,11 @@ fn files_that_are_missing_or_too_large_are_refused() {
     let error = with_file(&"#".repeat((1 << 20) + 1)).unwrap_err();
     assert_eq!(error, "/f.toml: 1048577 bytes, a configuration file has at most 1048576");
 }
+
+#[test]
+fn users_without_a_number_of_their_own_must_be_listed() {
+    let allows = |text: &str, uid| with_file(text).unwrap().allows_uid(uid);
+    assert!(allows("allow_any_uid = true", 4242));
+    assert!(!allows("allow_any_uid = true", 65_534));
+    assert!(allows("allow_any_uid = true\nallowed_uids = [65534]", 65_534));
+}

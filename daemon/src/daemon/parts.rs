@@ -4,7 +4,8 @@
 //! order, which matters: see [`Builder::build`](super::Builder::build).
 
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use std::time::Instant;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ringfence_core::Registry;
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::sys::lock::{self, InstanceLock};
 use ringfence_protocol::sys::socket::Listener;
 
@@ -91,7 +93,8 @@ pub(super) fn sweep(lock: &InstanceLock) -> Result<(), StartError> {
         tracing::info!(segments = report.removed.len(), "swept what a killed daemon left");
     }
     for refused in &report.refused {
-        tracing::warn!(?refused, "a name looks like ours and is not: left alone");
+        let (name, reason) = (&refused.name, &refused.reason);
+        tracing::warn!(%name, %reason, "a name in /dev/shm looks like ours and is not: left alone");
     }
     Ok(())
 }
@@ -116,7 +119,8 @@ pub(super) fn group(name: &str, setting: &'static str) -> Result<u32, StartError
     }
 }
 
-/// The folder of the control socket. Others may pass through it if the socket is for them.
+/// The folder of the control socket. Others may pass through it if the socket is for them; nobody else
+/// may own it or write into it, for they could put a socket of theirs there.
 pub(super) fn make_runtime_dir(config: &Config) -> Result<(), StartError> {
     let shared = config.socket_mode.bits() & 0o066 != 0;
     let mode = if shared { 0o755 } else { 0o700 };
@@ -124,7 +128,24 @@ pub(super) fn make_runtime_dir(config: &Config) -> Result<(), StartError> {
         .recursive(true)
         .mode(mode)
         .create(config.instance_dir())
-        .map_err(io("the runtime directory"))
+        .map_err(io("the runtime directory"))?;
+    [&config.runtime_dir, &config.instance_dir()].into_iter().try_for_each(|dir| check_dir(dir))
+}
+
+fn check_dir(dir: &Path) -> Result<(), StartError> {
+    let failed = || io("the runtime directory");
+    let ours = |owner| owner == 0 || owner == nix::unistd::geteuid().as_raw();
+    // A link's owner may have it lead elsewhere later.
+    let link = dir.symlink_metadata().map_err(failed())?.uid();
+    let found = dir.metadata().map_err(failed())?;
+    let mode = found.mode() & 0o7777;
+    // Sticky, as /tmp is: others may add names, and neither remove nor replace ours.
+    let closed = mode & 0o002 == 0 || mode & 0o1000 != 0;
+    if ours(link) && ours(found.uid()) && closed || !is_armed("folder.squatted") {
+        return Ok(());
+    }
+    let owner = if ours(link) { found.uid() } else { link };
+    Err(StartError::Squatted { dir: dir.to_owned(), owner, mode })
 }
 
 /// The socket that systemd passed, or one of our own.

@@ -4,6 +4,7 @@
 //! answered in whatever order they end. Only the lane's poller is ever here.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ringfence_core::{Call, Method};
 use ringfence_protocol::error::{Error, ErrorCode};
@@ -33,7 +34,7 @@ impl Lane {
         payload: Payload,
         bench: &mut Bench,
     ) {
-        let call = self.enter(request, inline, bench);
+        let Some(call) = self.enter(request, inline, bench) else { return };
         let entry = call.entry;
         bench.handed_over = true;
         if bench.workers.push(Job { call, task: Task::Run(payload) }).is_err() {
@@ -53,7 +54,7 @@ impl Lane {
         bench: &mut Bench,
     ) {
         let inline = if request.place == Place::Inline { payload } else { &[] };
-        let call = self.enter(request, inline, bench);
+        let Some(call) = self.enter(request, inline, bench) else { return };
         let _nobody_else_can = call.take();
         reply.clear();
         let around = Around::new(&call);
@@ -63,12 +64,24 @@ impl Lane {
                 Ok(()) => Ok(reply.as_slice()),
                 Err(error) => Err(&**error),
             };
+            call.let_go();
             self.end(call.entry, answer, bench);
         }
     }
 
-    /// Takes a request into the in-flight table.
-    fn enter(&mut self, request: Request, inline: &[u8], bench: &Bench) -> Arc<InFlight> {
+    /// Takes a request into the in-flight table; answers it if its user may not have one more there.
+    fn enter(
+        &mut self,
+        request: Request,
+        inline: &[u8],
+        bench: &mut Bench,
+    ) -> Option<Arc<InFlight>> {
+        if let Err(error) = self.session.usage().take_call() {
+            let found = bench.registry.method(request.header.method);
+            let index = found.map_or(usize::MAX, |method| method.index);
+            self.refuse(request, index, &error, bench);
+            return None;
+        }
         self.reclaim_bulk();
         let Header { method, trace, deadline, .. } = request.header;
         let entry = self.ring.admit(&request, inline);
@@ -84,9 +97,10 @@ impl Lane {
             method,
             trace,
             words: Words::new(deadline, up, down),
+            counted: AtomicBool::new(true),
         });
         self.running.push(Arc::clone(&call));
-        call
+        Some(call)
     }
 
     /// Answers a call of the table that nobody runs.

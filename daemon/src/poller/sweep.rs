@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::sync::atomic::Ordering;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
+use ringfence_protocol::disarm::is_armed;
 
 use super::{Observed, Poller};
 
@@ -22,10 +23,14 @@ impl Poller {
                 Err(fault) => faults.push((index, fault)),
             }
         }
+        for member in self.members.values() {
+            let fault = member.session.altered();
+            faults.extend(member.lanes.first().copied().zip(fault));
+        }
         for (index, fault) in faults {
             self.fault(index, fault);
         }
-        for index in ready {
+        for index in ready.into_iter().filter(|_| is_armed("sweep.lost-bells")) {
             self.heat(index);
         }
         self.sweep_members(&mut observed);

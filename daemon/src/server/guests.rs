@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::limits;
 use ringfence_protocol::schema::Digest;
@@ -14,21 +15,19 @@ use ringfence_protocol::sys::bell::Bell;
 use ringfence_protocol::sys::socket::{Conn, SocketError, TryReceived};
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, WireError};
 
+use super::crowd::may_log;
 use super::{Client, FIRST, LISTENER, Running};
 use crate::handshake;
 use crate::inbox::Message;
 use crate::logging::escape_name;
+use crate::scarce;
 use crate::session::{NewSession, Session};
-
-/// How long nothing is accepted after descriptors ran out.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// A connection that has not said hello.
 pub(super) struct Guest {
-    conn: Conn,
-    /// None if this kernel cannot watch its process: it is told so when it has said hello.
-    pidfd: Option<OwnedFd>,
-    uid: u32,
+    pub(super) conn: Conn,
+    pidfd: Arc<OwnedFd>,
+    pub(super) uid: u32,
     pid: i32,
     pub(super) until: Instant,
 }
@@ -41,12 +40,10 @@ impl Running {
             match listener.accept_nonblocking() {
                 Ok(Some(conn)) => self.admit(conn),
                 Ok(None) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept: pausing; raise LimitNOFILE if descriptors ran out");
-                    let _ = self.epoll.delete(listener.as_fd());
-                    self.paused_until = Some(Instant::now() + PAUSE);
-                    return;
-                }
+                // Whoever says nothing gives way first.
+                Err(error) if scarce::limit(&error).is_some() && self.dismiss_guest() => {}
+                Err(_) if !is_armed("door.descriptors") => return,
+                Err(error) => return self.pause(&error),
             }
         }
     }
@@ -61,17 +58,28 @@ impl Running {
 
     fn admit(&mut self, conn: Conn) {
         // A kernel before 6.16 cannot refuse descriptors; those are discarded when they arrive.
-        let _ = conn.refuse_fds();
-        let (cred, pidfd) = match (conn.peer_cred(), conn.peer_pidfd()) {
-            (Ok(cred), Ok(pidfd)) => (cred, Some(pidfd)),
-            (Ok(cred), Err(SocketError::UnseenPeer)) => (cred, None),
-            // A peer that died meanwhile has no credentials worth asking for.
-            _ => return,
+        if is_armed("control.descriptors") {
+            let _ = conn.refuse_fds();
+        }
+        // A peer that died meanwhile has no credentials worth asking for.
+        let Ok(cred) = conn.peer_cred() else { return };
+        let pidfd = match conn.peer_pidfd() {
+            Ok(pidfd) => Arc::new(pidfd),
+            Err(error) => {
+                // Before Linux 6.5, a process of a PID namespace that is not seen from here.
+                let unseen = matches!(error, SocketError::UnseenPeer)
+                    .then(|| Error::new(ErrorCode::Io, error.to_string()));
+                if let Some(told) = unseen.or_else(|| scarce::limit(&error)) {
+                    self.server.sight.refused();
+                    refuse(&conn, &told);
+                }
+                return;
+            }
         };
         let id = self.next_id;
         let token = FIRST + 2 * id;
         let watch = |fd, token| self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token));
-        let ends = pidfd.as_ref().map_or(Ok(()), |pidfd| watch(pidfd.as_fd(), token + 1));
+        let ends = watch(pidfd.as_fd(), token + 1);
         if ends.and_then(|()| watch(conn.as_fd(), token)).is_err() {
             return;
         }
@@ -80,6 +88,9 @@ impl Running {
             + Duration::from_millis(self.server.config.sessions.handshake_timeout_ms);
         self.guests.insert(id, Guest { conn, pidfd, uid: cred.uid, pid: cred.pid, until });
         self.greet(id);
+        if self.guests.contains_key(&id) {
+            self.limit_guests(cred.uid);
+        }
     }
 
     /// Reads a guest's hello, if it is there.
@@ -88,13 +99,20 @@ impl Running {
         let mut buffer = vec![0; limits::CONTROL_BYTES];
         let received = match guest.conn.try_recv(&mut buffer, 0) {
             Ok(TryReceived::Nothing) => return,
-            Ok(TryReceived::Message(received)) if !received.fds_discarded => received,
+            Ok(TryReceived::Message(received))
+                if !received.fds_discarded || !is_armed("control.descriptors") =>
+            {
+                received
+            }
             _ => {
                 self.guests.remove(&id);
                 return;
             }
         };
         let message = wire::decode::<ClientMessage>(&buffer[..received.len]);
+        if message.is_err() && !is_armed("guest.message") {
+            return;
+        }
         let Some(guest) = self.guests.remove(&id) else { return };
         match message {
             Ok(ClientMessage::Hello { name, engines }) => self.welcome(id, guest, &name, &engines),
@@ -116,18 +134,14 @@ impl Running {
     fn welcome(&mut self, id: u64, guest: Guest, name: &str, engines: &[(String, Digest)]) {
         let name = escape_name(name);
         let (uid, pid) = (guest.uid, guest.pid);
-        if !self.server.config.allows_uid(uid) {
+        if !self.server.config.allows_uid(uid) && is_armed("door.users") {
             let text = format!("user {uid} may not use instance `{}`", self.server.config.instance);
-            tracing::warn!(uid, pid, %name, "refused: the user is not allowed");
+            if may_log(&mut self.logged, uid) {
+                tracing::warn!(uid, pid, %name, "refused: the user is not allowed");
+            }
             self.server.sight.refused();
             return refuse(&guest.conn, &Error::new(ErrorCode::PermissionDenied, text));
         }
-        let Some(pidfd) = guest.pidfd else {
-            let error = SocketError::UnseenPeer;
-            tracing::warn!(uid, %name, %error, "refused: the process cannot be watched");
-            self.server.sight.refused();
-            return refuse(&guest.conn, &Error::new(ErrorCode::Io, error.to_string()));
-        };
         let usage = match self.policy.open_session(uid) {
             Ok(usage) => usage,
             Err(error) => {
@@ -135,6 +149,7 @@ impl Running {
                 return refuse(&guest.conn, &error);
             }
         };
+        self.make_room();
         let session = Arc::new(Session::new(NewSession {
             id,
             uid,
@@ -145,17 +160,19 @@ impl Running {
             segments: self.server.segments.clone(),
             bulk_bytes_max: self.server.config.sessions.bulk_bytes_max,
         }));
-        match self.open(&session, engines) {
+        match self.open(&session, &guest.pidfd, engines) {
             Ok(()) => {
                 tracing::debug!(session = id, uid, pid, name = %session.name, "session opened");
                 self.server.sight.opened(&session);
                 self.clients.insert(
                     id,
-                    Client { session, pidfd, lanes: 1, messages: 0, since: Instant::now() },
+                    Client { session, pidfd: guest.pidfd, lanes: 1, messages: 0, since: Instant::now() },
                 );
             }
             Err(error) => {
-                tracing::warn!(uid, pid, %error, "session refused");
+                if may_log(&mut self.logged, uid) {
+                    tracing::warn!(uid, pid, %error, "session refused");
+                }
                 self.server.sight.refused();
                 let _ = session.tell(&handshake::refusal(&error), &[]);
                 session.close();
@@ -165,12 +182,16 @@ impl Running {
         }
     }
 
-    fn open(&self, session: &Arc<Session>, engines: &[(String, Digest)]) -> Result<(), Error> {
-        let io = |error: std::io::Error| Error::new(ErrorCode::Io, error.to_string());
-        let bell = Arc::new(Bell::new().map_err(io)?);
+    fn open(
+        &self,
+        session: &Arc<Session>,
+        pidfd: &Arc<OwnedFd>,
+        engines: &[(String, Digest)],
+    ) -> Result<(), Error> {
+        let bell = Arc::new(Bell::new().map_err(scarce::io)?);
         let lane = handshake::open_lane(session, 0, self.geometry, self.server.epoch)?;
         let first = (lane.ring.up().clone(), lane.ring.down().clone());
-        self.server.ears.enter(session, self.geometry, first);
+        self.server.ears.enter((session, pidfd), self.geometry, first);
         let inbox = self.inbox(session.id);
         inbox.push(Message::Open { session: Arc::clone(session), bell: Arc::clone(&bell) });
         inbox.push(Message::Lane { session: session.id, lane: lane.ring });
@@ -187,7 +208,8 @@ impl Running {
     }
 }
 
-fn refuse(conn: &Conn, error: &Error) {
+/// Tells a connection why it gets no session.
+pub(super) fn refuse(conn: &Conn, error: &Error) {
     if let Ok(bytes) = wire::encode(&handshake::refusal(error)) {
         // A stranger that does not read is not waited for.
         let _ = conn.try_send(&bytes, &[]);

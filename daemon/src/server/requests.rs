@@ -4,6 +4,7 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::limits;
@@ -29,10 +30,12 @@ impl Running {
             let received = match client.session.conn.try_recv(&mut buffer, 0) {
                 Ok(TryReceived::Nothing) => return,
                 Ok(TryReceived::Message(received)) => received,
+                Ok(TryReceived::HungUp) if !is_armed("reap.socket") => return,
                 Ok(TryReceived::HungUp) => return self.gone(id),
+                Err(_) if !is_armed("control.message") => continue,
                 Err(_) => return self.end_for_fault(id, Fault::Control),
             };
-            if received.fds_discarded {
+            if received.fds_discarded && is_armed("control.descriptors") {
                 return self.end_for_fault(id, Fault::Descriptors);
             }
             let seconds = client.since.elapsed().as_secs();
@@ -42,12 +45,13 @@ impl Running {
                 client.since = Instant::now();
             }
             client.messages += 1;
-            if client.messages > CONTROL_BURST {
+            if client.messages > CONTROL_BURST && is_armed("control.flood") {
                 let fault = Fault::ControlFlood { count: client.messages, limit: CONTROL_BURST };
                 return self.end_for_fault(id, fault);
             }
             match wire::decode(&buffer[..received.len]) {
                 Ok(message) => self.request(id, message),
+                Err(_) if !is_armed("control.message") => {}
                 Err(_) => return self.end_for_fault(id, Fault::Control),
             }
         }
@@ -57,6 +61,7 @@ impl Running {
         let Some(client) = self.clients.get(&id) else { return };
         let session = Arc::clone(&client.session);
         let sent = match message {
+            ClientMessage::Hello { .. } if !is_armed("control.once") => return,
             ClientMessage::Hello { .. } => return self.end_for_fault(id, Fault::Control),
             ClientMessage::Goodbye => return self.gone(id),
             ClientMessage::OpenLane => self.open_lane(id, &session),
@@ -64,7 +69,9 @@ impl Running {
             ClientMessage::OpenWaker => handshake::answer_open_waker(&session),
             ClientMessage::OpenBoard => self.server.sight.send_board(&session),
         };
-        if let Err(error) = sent {
+        if let Err(error) = sent
+            && is_armed("control.unread")
+        {
             tracing::info!(session = id, %error, "a client could not be answered: its session ends");
             self.gone(id);
         }
@@ -73,7 +80,7 @@ impl Running {
     fn open_lane(&mut self, id: u64, session: &Arc<Session>) -> Result<(), Error> {
         let lanes = self.clients.get(&id).map_or(0, |client| client.lanes);
         let max = self.server.config.lanes.max_per_session;
-        if lanes == max {
+        if lanes == max && is_armed("quota.lanes") {
             let text = format!(
                 "{lanes} lanes are open, which is [lanes] max_per_session: use them, or raise the limit"
             );

@@ -28,9 +28,7 @@ impl Daemon {
 
     /// The same, to die at `name:n` of the crash points.
     pub(crate) fn start_to_crash(flags: &[&str], crash_at: Option<&str>) -> Self {
-        let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let dir = std::env::temp_dir().join(format!("ringfence-{instance}"));
-        std::fs::create_dir(&dir).unwrap();
+        let (instance, dir) = Self::place();
         Self::start_again(instance, dir, flags, crash_at)
     }
 
@@ -41,28 +39,73 @@ impl Daemon {
 
     /// With these variables, and its log in [`own_path`](Self::own_path)`("log")`.
     pub(crate) fn start_logged(env: &[(&str, &str)]) -> Self {
-        let instance = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self::start_under(&[], env)
+    }
+
+    /// The same under a program that becomes the daemon in the end, as `sh -c 'exec "$@"' --` does.
+    pub(crate) fn start_under(wrapper: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut daemon = Self::spawn_under(wrapper, env);
+        until("the daemon listens", || {
+            assert!(daemon.is_running(), "the daemon did not start: {}", daemon.log());
+            is_listening(&daemon.socket())
+        });
+        daemon
+    }
+
+    /// The same, and it may refuse to start.
+    pub(crate) fn spawn_under(wrapper: &[&str], env: &[(&str, &str)]) -> Self {
+        let (instance, dir) = Self::place();
+        Self::spawn_at(instance, dir, wrapper, env)
+    }
+
+    /// An instance of a test's own, and a directory for it.
+    pub(crate) fn place() -> (String, PathBuf) {
+        let instance = unique();
         let dir = std::env::temp_dir().join(format!("ringfence-{instance}"));
         std::fs::create_dir(&dir).unwrap();
+        (instance, dir)
+    }
+
+    /// At a place that was prepared for it.
+    pub(crate) fn spawn_at(
+        instance: String,
+        dir: PathBuf,
+        wrapper: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
         let log = std::fs::File::create(dir.join("log")).unwrap();
-        let child = Command::new(testd())
+        let program = testd();
+        let words: Vec<_> =
+            wrapper.iter().map(std::ffi::OsStr::new).chain([program.as_os_str()]).collect();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .envs(
                 env.iter()
                     .map(|(name, value)| (*name, value.replace("DIR", dir.to_str().unwrap()))),
             )
-            .args(["--instance", &instance, "--log-format", "text", "--engines", "system"])
+            .args(["--instance", &instance, "--log-format", "text"])
+            .args(if env.iter().any(|(name, _)| *name == "RINGFENCE_ENGINES") {
+                &[][..]
+            } else {
+                &["--engines", "system"]
+            })
             .arg("--runtime-dir")
             .arg(&dir)
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut daemon = Self { child, instance, dir };
-        until("the daemon listens", || {
-            assert!(daemon.is_running(), "the daemon did not start");
-            is_listening(&daemon.socket())
-        });
-        daemon
+        Self { child, instance, dir }
+    }
+
+    /// Does it listen? One that has ended fails the test.
+    pub(crate) fn is_serving(&self) -> bool {
+        is_listening(&self.socket())
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.own_path("log")).unwrap_or_default()
     }
 
     fn start_again(instance: String, dir: PathBuf, flags: &[&str], crash_at: Option<&str>) -> Self {
@@ -120,6 +163,14 @@ impl Daemon {
         Pid::from_raw(self.child.id() as i32)
     }
 
+    /// The place of one that has ended, for the next one there.
+    pub(crate) fn into_place(mut self) -> (String, PathBuf) {
+        self.child.wait().unwrap();
+        let place = (self.instance.clone(), self.dir.clone());
+        std::mem::forget(self);
+        place
+    }
+
     /// Waits for its end: the exit code.
     pub(crate) fn wait(&mut self) -> Option<i32> {
         let mut status = None;
@@ -172,6 +223,15 @@ impl Drop for Daemon {
         }
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Where a pid says nothing, as in a pid namespace, names begin with this.
+pub(crate) const TAG: &str = "TRIAL_TAG";
+
+/// A name that no other test has.
+pub(crate) fn unique() -> String {
+    let tag = std::env::var(TAG).unwrap_or_else(|_| format!("t{}", std::process::id()));
+    format!("{tag}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Asks the kernel rather than the daemon: a connection would be one more descriptor there.

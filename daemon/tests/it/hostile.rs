@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
+use nix::fcntl::{FallocateFlags, fallocate};
 use nix::unistd::ftruncate;
 use ringfence_protocol::layout::{Header, slot, up};
 use ringfence_protocol::limits::STRIDE;
@@ -176,6 +177,38 @@ fn rows_that_were_truncated_are_not_stored() {
             assert!(rows.found == [0] || !round.is_multiple_of(2), "cut before it was seen");
         }
     }
+}
+
+#[test]
+fn up_made_longer() {
+    attack("altered", |client| {
+        ftruncate(client.up_fd.as_fd(), client.up.len() as i64 * 4).unwrap();
+    });
+}
+
+/// Each page that is punched out is zeros, or a wait for the puncher, to whoever meets it: bounded by the
+/// sweep that notices.
+#[test]
+fn holes_in_up() {
+    attack("altered", |client| {
+        let len = client.up.len() as i64;
+        let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let end = std::time::Instant::now() + PATIENCE;
+        while !client.conn.hung_up() {
+            fallocate(client.up_fd.as_fd(), punch, 0, len).unwrap();
+            assert!(std::time::Instant::now() < end, "nobody notices");
+        }
+    });
+}
+
+#[test]
+fn a_bulk_segment_made_longer() {
+    attack("altered", |client| {
+        tell(&client.conn, &ClientMessage::OpenBulk { len: 1 << 20 });
+        let (message, fds) = hear(&client.conn).unwrap();
+        assert!(matches!(message, DaemonMessage::Bulk { .. }), "{message:?}");
+        ftruncate(fds[0].as_fd(), 1 << 30).unwrap();
+    });
 }
 
 #[test]

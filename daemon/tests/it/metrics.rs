@@ -37,7 +37,7 @@ fn ask(path: &Path, request: &str) -> String {
     answer
 }
 
-fn scrape(path: &Path) -> String {
+pub(crate) fn scrape(path: &Path) -> String {
     let answer = ask(path, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");

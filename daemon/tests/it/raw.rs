@@ -14,8 +14,8 @@ use ringfence_protocol::region::Region;
 use ringfence_protocol::ring::ClientLane;
 use ringfence_protocol::sys::bell::Bell;
 use ringfence_protocol::sys::mapping::{Mapping, Options};
-use ringfence_protocol::sys::socket::Conn;
-use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, EngineId, LaneOpened};
+use ringfence_protocol::sys::socket::{Conn, SocketError};
+use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, EngineId, LaneOpened, Refusal};
 
 use super::daemon::{Daemon, PATIENCE};
 
@@ -38,20 +38,32 @@ impl Raw {
     }
 
     pub(crate) fn connect_to(socket: &std::path::Path) -> Self {
+        Self::try_connect(socket, "raw").unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
+    /// Under this name, or the refusal.
+    pub(crate) fn try_connect(socket: &std::path::Path, name: &str) -> Result<Self, Refusal> {
         let conn = Conn::connect(socket, PATIENCE).unwrap();
         crash::point("client.connected");
-        tell(&conn, &ClientMessage::Hello { name: "raw".into(), engines: Vec::new() });
+        let hello = ClientMessage::Hello { name: name.into(), engines: Vec::new() };
+        match conn.send(&wire::encode(&hello).unwrap(), &[], PATIENCE) {
+            // Who is refused unheard finds the reason where an answer would be.
+            Ok(()) | Err(SocketError::HungUp) => {}
+            Err(error) => panic!("{error:?}"),
+        }
         crash::point("client.hello");
-        let (message, mut fds) = hear(&conn).expect("a welcome, not a hang-up");
+        let (message, mut fds) = hear(&conn).expect("an answer, not a hang-up");
         crash::point("client.welcome");
-        let DaemonMessage::Welcome { engines, lane: opened, .. } = message else {
-            panic!("{message:?}")
+        let (engines, opened) = match message {
+            DaemonMessage::Welcome { engines, lane, .. } => (engines, lane),
+            DaemonMessage::Refused(refusal) => return Err(refusal),
+            other => panic!("{other:?}"),
         };
         let (down_fd, up_fd) = (fds.pop().unwrap(), fds.pop().unwrap());
         let bell = Bell::from_fd(fds.pop().unwrap());
         let (lane, up, down) = map(&opened, &up_fd, &down_fd);
         crash::point("client.mapped");
-        Self { conn, bell, lane, opened, up, down, up_fd, down_fd, engines }
+        Ok(Self { conn, bell, lane, opened, up, down, up_fd, down_fd, engines })
     }
 
     /// The number of a method of an engine.
@@ -77,14 +89,24 @@ impl Raw {
     /// Opens a bulk segment with these bytes in it: its number.
     pub(crate) fn open_bulk(&self, bytes: &[u8]) -> u32 {
         use ringfence_protocol::memory::Memory as _;
+        let (segment, region) = self.map_bulk(bytes.len() as u64);
+        region.write_block(0, bytes);
+        segment
+    }
+
+    /// Opens a bulk segment of so many bytes at least.
+    pub(crate) fn open_bulk_region(&self, len: u64) -> Region {
+        self.map_bulk(len).1
+    }
+
+    fn map_bulk(&self, len: u64) -> (u32, Region) {
         use std::os::fd::AsFd as _;
-        tell(&self.conn, &ClientMessage::OpenBulk { len: bytes.len() as u64 });
+        tell(&self.conn, &ClientMessage::OpenBulk { len });
         let (message, fds) = hear(&self.conn).unwrap();
         let DaemonMessage::Bulk { segment, len } = message else { panic!("{message:?}") };
         let options = Options { dont_fork: true, populate: false };
         let mapped = Mapping::read_write(fds[0].as_fd(), len as usize, options).unwrap();
-        Region::new(Arc::new(mapped)).write_block(0, bytes);
-        segment
+        (segment, Region::new(Arc::new(mapped)))
     }
 
     /// The next answer: its ticket and what it says.

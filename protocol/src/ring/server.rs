@@ -13,6 +13,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::crash;
+use crate::disarm::is_armed;
 use crate::fault::Fault;
 use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{ENTRY_BYTES, Header, down, entry, slot, up};
@@ -169,7 +170,11 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     pub fn is_ready(&self) -> bool {
         let at = self.request_at();
         prefetch_behind(&self.up, at);
-        self.up.load(at + slot::SEQ) == self.claimed.wrapping_add(1)
+        let seq = self.up.load(at + slot::SEQ);
+        if !is_armed("request.seq") {
+            return seq > self.claimed;
+        }
+        seq == self.claimed.wrapping_add(1)
     }
 
     /// The next request, validated, not yet claimed.
@@ -189,9 +194,20 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         self.up.fence(Ordering::Acquire);
         let words: [u64; 4 + LINE_WORDS] = self.up.load_words(at + slot::TICKET);
         let [ticket, method, flags, deadline, line @ ..] = words;
-        let header = Header::from_words([ticket, method, flags, deadline]);
+        let mut header = Header::from_words([ticket, method, flags, deadline]);
         let place = place_of(header, self.geometry)?;
+        if !is_armed("request.copied-once") {
+            header = self.header_again(at);
+        }
         Ok(Peek::Request(Request { ticket: self.claimed, header, place, line }))
+    }
+
+    /// What must never be: what was checked is looked at a second time, and used. After a moment, in which it may
+    /// have changed.
+    #[cold]
+    fn header_again(&self, at: usize) -> Header {
+        (0..500).for_each(|_| std::hint::spin_loop());
+        Header::from_words(self.up.load_words(at + slot::TICKET))
     }
 
     /// Copies a request's payload, as far as `out` goes, from the slot or the arena.
@@ -220,13 +236,14 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     #[inline(always)]
     fn has_credit(&mut self) -> Result<bool, Fault> {
         let slots = u64::from(self.geometry.slots);
-        if self.claimed.wrapping_sub(self.consumed) < slots {
+        if self.claimed.wrapping_sub(self.consumed) < slots || !is_armed("request.credit") {
             return Ok(true);
         }
         // H, pairs with G: the client has read the answers below. Its fence is the caller's (B), which
         // stands between this load and whatever is answered.
         let consumed = self.up.load(up::CONSUMED);
-        if consumed.wrapping_sub(self.consumed) > self.done.wrapping_sub(self.consumed) {
+        let owed = self.done.wrapping_sub(self.consumed);
+        if consumed.wrapping_sub(self.consumed) > owed && is_armed("consumed") {
             return Err(Fault::Consumed { consumed, from: self.consumed, done: self.done });
         }
         self.consumed = consumed;
@@ -392,7 +409,8 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         // K, pairs with L: either we see it parked, or it sees what we published.
         self.down.fence(Ordering::SeqCst);
         let parked = self.up.load_u32(up::PARKED);
-        if parked & ASLEEP == 0 || parked == self.rung {
+        let acted_upon = parked == self.rung && is_armed("wake.once");
+        if parked & ASLEEP == 0 || acted_upon {
             return None;
         }
         self.rung = parked;

@@ -194,7 +194,7 @@ fn is_listening(path: &Path) -> bool {
 }
 
 /// The tests' daemon, an example of another package: built if nobody has built it yet.
-fn testd() -> &'static Path {
+pub(crate) fn testd() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let profile = Path::new(env!("CARGO_BIN_EXE_ringfence")).parent().unwrap();

@@ -17,3 +17,4 @@ mod skip;
 mod status;
 mod top;
 mod topology;
+mod torture;

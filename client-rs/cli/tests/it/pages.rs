@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::daemon::{Dir, Done, ringfence};
 use crate::skip::skip;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "status",
     "top",
     "ping",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 12] = [
     "stubs",
     "codegen",
     "topology",
+    "torture",
     "completions",
     "man",
 ];

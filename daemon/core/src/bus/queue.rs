@@ -11,6 +11,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use ringfence_protocol::api::bus::Published;
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::log::Position;
 use ringfence_protocol::memory::Memory;
@@ -130,7 +131,7 @@ impl<M: Memory> Sequencer<M> {
             outgoing: Outgoing { payload: &[], ..*outgoing },
             payload: outgoing.payload.into(),
             deferred: call.defer()?,
-            until: now.checked_add(patience),
+            until: now.checked_add(patience).filter(|_| is_armed("topic.patience")),
         };
         state.queue.push(queued);
         self.headlines.add_queue(self.number);

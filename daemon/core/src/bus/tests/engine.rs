@@ -19,7 +19,7 @@ struct Post(Events);
 impl Carrier for Post {
     type Memory = Heap;
 
-    fn memory(&self, _topic: &str, len: usize) -> Result<Heap, Error> {
+    fn memory(&self, _session: u64, _topic: &str, len: usize) -> Result<Heap, Error> {
         Ok(Heap::new(len))
     }
     fn check(&self, session: u64, _topic: &str, right: Right) -> Result<(), Error> {

@@ -1,0 +1,96 @@
+//! Bells that ring too often, never, or cannot be rung; and wake-ups that nobody sent.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use ringfence_protocol::layout::{Header, down};
+use ringfence_protocol::memory::Memory as _;
+use ringfence_protocol::sys::futex;
+use std::os::fd::AsFd as _;
+
+use super::daemon::{Daemon, PATIENCE, until};
+use super::raw::Raw;
+
+/// The sweep comes every tenth of a second; the rest is for a loaded machine.
+const SWEPT: Duration = Duration::from_secs(3);
+
+/// The honest client's echoes while another thread does something without end.
+fn beside(neighbour: &mut Raw, act: impl Fn() + Sync) -> Duration {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                act();
+            }
+        });
+        let began = Instant::now();
+        for round in 0..200_u32 {
+            neighbour.echo(&round.to_le_bytes());
+        }
+        stop.store(true, Ordering::Relaxed);
+        began.elapsed()
+    })
+}
+
+/// Row 27. Who rings in vain is served by the sweep alone, and so is its own next call.
+#[test]
+fn a_storm_of_bells_costs_its_ringer_and_nobody_else() {
+    let daemon = Daemon::start(&[]);
+    let (mut neighbour, mut ringer) = (Raw::connect(&daemon), Raw::connect(&daemon));
+    let bell = &ringer.bell;
+    let took = beside(&mut neighbour, || bell.ring().unwrap());
+    assert!(took < PATIENCE, "{took:?}");
+    let began = Instant::now();
+    ringer.echo(b"served all the same");
+    assert!(began.elapsed() < SWEPT, "{:?}", began.elapsed());
+}
+
+/// Row 28.
+#[test]
+fn a_bell_that_is_never_rung_costs_a_tenth_of_a_second_and_no_more() {
+    let daemon = Daemon::start(&["--spin", "never"]);
+    let mut client = Raw::connect(&daemon);
+    client.echo(b"before");
+    let method = client.method("system", ringfence_protocol::api::system::ECHO);
+    for _ in 0..5 {
+        until("the daemon sleeps", || client.down.load_u32(down::PARKED) & 1 == 1);
+        let began = Instant::now();
+        client.lane.submit(Header { method, len: 4, ..Header::default() }, b"mute").unwrap();
+        assert_eq!(client.take().1.unwrap(), b"mute");
+        assert!(began.elapsed() < SWEPT, "{:?}", began.elapsed());
+    }
+}
+
+/// Row 29. The counter is full, and whoever writes to it waits: the daemon never does.
+#[test]
+fn a_bell_that_is_full_and_blocks_stops_nobody() {
+    let daemon = Daemon::start(&[]);
+    let (mut neighbour, mut client) = (Raw::connect(&daemon), Raw::connect(&daemon));
+    client.echo(b"before");
+    let fd = client.bell.as_fd();
+    nix::unistd::write(fd, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    let method = client.method("system", ringfence_protocol::api::system::ECHO);
+    for round in 0..20_u32 {
+        // Nobody rings: it would wait for ever.
+        let bytes = round.to_le_bytes();
+        client.lane.submit(Header { method, len: 4, ..Header::default() }, &bytes).unwrap();
+        assert_eq!(client.take().1.unwrap(), bytes);
+        neighbour.echo(&bytes);
+    }
+}
+
+/// Row 30. Each wake-up is followed by a look: one that nobody needed changes nothing.
+#[test]
+fn wake_ups_that_nobody_sent_change_nothing() {
+    let daemon = Daemon::start(&[]);
+    let (mut neighbour, mut client) = (Raw::connect(&daemon), Raw::connect(&daemon));
+    let region = client.down.clone();
+    let took = beside(&mut neighbour, || {
+        futex::wake(region.futex(down::WAKE), u32::MAX);
+        futex::wake(region.futex(down::NEWS), u32::MAX);
+    });
+    assert!(took < PATIENCE, "{took:?}");
+    client.echo(b"as before");
+}

@@ -1,0 +1,116 @@
+//! A defence that no test misses may be none: each is switched off in turn (`disarm.rs` of the protocol), and
+//! then the test that attacks it must fail.
+//!
+//! The tests run in processes of their own. One that says that it is skipped here proves nothing, and is
+//! passed over.
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ringfence_protocol::disarm::{AROUND, DEFENCES};
+
+/// A defence, and the tests that fail without it.
+const DISARMED: &[(&str, &[&str])] = &[
+    (
+        "door.descriptors",
+        &["scarcity::without_descriptors_the_newcomer_is_told_and_the_others_are_served"],
+    ),
+    (
+        "door.guests",
+        &[
+            "crowds::connections_that_say_nothing_give_way_the_oldest_first_and_are_told",
+            "scarcity::silent_connections_keep_no_descriptor_from_those_that_speak",
+        ],
+    ),
+    (
+        "door.users",
+        &["foreigners::a_user_that_is_not_on_the_list_is_refused_with_a_remedy_and_logged_once"],
+    ),
+    ("door.nobody", &["namespaces::users_that_the_daemon_cannot_tell_apart_are_refused"]),
+    (
+        "door.log-once",
+        &["foreigners::a_user_that_is_not_on_the_list_is_refused_with_a_remedy_and_logged_once"],
+    ),
+    ("quota.user-lanes", &["crowds::lanes_are_counted_for_a_user_over_its_sessions"]),
+    (
+        "quota.in-flight",
+        &[
+            "crowds::calls_in_flight_are_counted_for_a_user_over_its_sessions",
+            "foreigners::calls_in_flight_are_counted_for_each_user",
+        ],
+    ),
+    (
+        "quota.topic-bytes",
+        &["foreigners::bytes_of_topics_are_counted_for_each_user_that_may_make_some"],
+    ),
+    (
+        "segment.allocated",
+        &["scarcity::what_does_not_fit_into_shared_memory_is_refused_with_the_limit"],
+    ),
+    ("lock.squatted", &["squatters::whatever_is_in_the_locks_place_is_a_refusal_that_names_it"]),
+    ("sweep.squatted", &["squatters::whatever_looks_like_a_segment_and_is_none_of_ours_stays"]),
+    (
+        "folder.squatted",
+        &["squatters::a_folder_that_is_not_ours_alone_is_a_refusal_that_names_its_owner"],
+    ),
+    ("name.escaped", &["injected::a_name_forges_no_line_and_steers_no_terminal"]),
+    ("hold.pidfd", &["namespaces::a_pid_that_is_used_again_keeps_nothing_of_the_dead_alive"]),
+    ("engine.panic", &["spine::a_panic_in_place_and_in_a_worker_is_an_error_of_that_call"]),
+    ("engine.stack", &["ends::an_engine_may_take_the_stack_that_is_promised"]),
+];
+
+/// Defences that `ringfence torture` attacks too, and the tests here that miss them.
+const ALSO: &[(&str, &[&str])] = &[
+    ("guest.message", &["hellos::a_hello_that_is_cut_anywhere_is_refused_and_leaves_nothing"]),
+    ("guest.layout", &["hellos::a_hello_of_the_other_byte_order_is_refused_as_another_layout"]),
+    (
+        "guest.digest",
+        &["hellos::engines_that_differ_come_with_their_text_and_unknown_ones_are_ignored"],
+    ),
+    ("quota.sessions", &["crowds::ten_thousand_connects_of_one_user_shut_no_other_out"]),
+    ("segment.read-only", &["hostile::segments_of_other_clients_cannot_be_written_through_down"]),
+    ("segment.altered", &["hostile::up_made_longer", "hostile::a_bulk_segment_made_longer"]),
+    (
+        "sweep.lost-bells",
+        &["bells::a_bell_that_is_never_rung_costs_a_tenth_of_a_second_and_no_more"],
+    ),
+    ("reap.pidfd", &["stopped::a_client_is_gone_although_its_child_keeps_the_socket"]),
+];
+
+#[test]
+fn without_a_defence_its_test_fails() {
+    assert!(DISARMED.iter().map(|(switch, _)| switch).eq(AROUND));
+    assert!(ALSO.iter().all(|(switch, _)| DEFENCES.contains(switch)));
+    let pairs: Vec<_> = DISARMED
+        .iter()
+        .chain(ALSO)
+        .flat_map(|(switch, tests)| tests.iter().map(move |test| (*switch, *test)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    // Most of the time is waited for what does not come.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some((switch, test)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    fails_without(switch, test);
+                }
+            });
+        }
+    });
+}
+
+fn fails_without(switch: &str, test: &str) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--show-output"])
+        .env("RINGFENCE_DISARM", switch)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("running 1 test"), "no test is called {test}");
+    if said.contains("skipped: ") {
+        eprintln!("skipped: {test} is");
+        return;
+    }
+    assert!(said.contains(&format!("test {test} ... FAILED")), "without {switch}: {said}");
+}

@@ -1,0 +1,122 @@
+//! Named defences: checks that a test may switch off, to see that the attack which they hold off is one.
+//!
+//! Without the cargo feature `disarm` a defence is always armed: [`is_armed`] is the constant `true`, and nothing of
+//! this is in the program. With it (test builds only) the defences that `RINGFENCE_DISARM` names, separated by commas,
+//! are not. `ringfence torture` attacks each; its tests see that the attack on a disarmed defence is reported.
+
+/// All defences, in the order in which an attacker meets them.
+pub const DEFENCES: &[&str] = &[
+    // Before there is a session.
+    "guest.message",
+    "guest.layout",
+    "guest.timeout",
+    "guest.digest",
+    // The control socket.
+    "control.message",
+    "control.once",
+    "control.flood",
+    "control.unread",
+    "control.descriptors",
+    // What one user and one session may have.
+    "quota.sessions",
+    "quota.bytes",
+    "quota.lanes",
+    "quota.bulk",
+    "quota.bulk-bytes",
+    "quota.waker",
+    // Requests.
+    "request.seq",
+    "request.credit",
+    "request.copied-once",
+    "request.reserved",
+    "request.inline-length",
+    "request.block",
+    "request.bulk",
+    "consumed",
+    "deadline",
+    "cancel",
+    "lease",
+    "wake.once",
+    "sweep.lost-bells",
+    // Segments.
+    "segment.dead",
+    "segment.read-only",
+    "segment.altered",
+    // Topics.
+    "topic.number",
+    "topic.cursor",
+    "topic.patience",
+    "topic.hold",
+    "topic.wake-once",
+    // Ends.
+    "reap.socket",
+    "reap.pidfd",
+    "reap.names",
+];
+
+/// Those against other users, crowds and a full machine: what no connected client alone can attack. Tests of the daemon
+/// do.
+pub const AROUND: &[&str] = &[
+    // At the door.
+    "door.descriptors",
+    "door.guests",
+    "door.users",
+    "door.nobody",
+    "door.log-once",
+    // What one user may have over all sessions.
+    "quota.user-lanes",
+    "quota.in-flight",
+    "quota.topic-bytes",
+    // Places that others can write.
+    "segment.allocated",
+    "lock.squatted",
+    "sweep.squatted",
+    "folder.squatted",
+    // What others see, and what outlives its owner.
+    "name.escaped",
+    "hold.pidfd",
+    // Engines.
+    "engine.panic",
+    "engine.stack",
+];
+
+/// Is this defence armed? The constant `true` without the feature `disarm`.
+#[inline(always)]
+#[must_use]
+pub fn is_armed(name: &'static str) -> bool {
+    #[cfg(feature = "disarm")]
+    return switches::is_armed(name);
+    #[cfg(not(feature = "disarm"))]
+    {
+        let _ = name;
+        true
+    }
+}
+
+#[cfg(feature = "disarm")]
+mod switches {
+    use std::sync::OnceLock;
+
+    use super::{AROUND, DEFENCES};
+
+    static DISARMED: OnceLock<Vec<String>> = OnceLock::new();
+
+    pub(super) fn is_armed(name: &str) -> bool {
+        let disarmed = DISARMED.get_or_init(|| {
+            let value = std::env::var("RINGFENCE_DISARM").unwrap_or_default();
+            let names: Vec<_> =
+                value.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            // A misspelt switch would let a test pass that has tested nothing.
+            for name in &names {
+                assert!(is_known(name), "RINGFENCE_DISARM: no defence {name:?}");
+            }
+            names
+        });
+        debug_assert!(is_known(name), "{name:?} is not among the defences");
+        !disarmed.iter().any(|disarmed| disarmed == name)
+    }
+
+    fn is_known(name: &str) -> bool {
+        DEFENCES.contains(&name) || AROUND.contains(&name)
+    }
+}
