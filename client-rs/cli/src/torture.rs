@@ -15,15 +15,14 @@ mod report;
 mod stop;
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use self::attack::{Attack, Scene, Wrong};
+use self::attack::{Attack, Busy, Scene, Wrong};
 use self::home::{Holdings, Home};
-use self::honest::{Honest, Times};
+use self::honest::{Honest, Times, Way};
 use self::report::{Listed, Report, Row};
 use crate::args::{Global, Torture};
 use crate::exit::{Exit, Failure};
@@ -41,6 +40,7 @@ pub(crate) fn run(global: &Global, what: &Torture) -> Result<(), Failure> {
             output::text(&report::list(&chosen))
         };
     }
+    attack::be_patient(what.patience);
     let stop = stop::on_signal().map_err(|errno| Failure::new(Exit::System, errno.to_string()))?;
     let report = Run::new(global, what, stop).all(&chosen)?;
     if global.json {
@@ -101,8 +101,6 @@ struct Run {
     whole: bool,
     stop: Arc<AtomicBool>,
     stage: Option<Stage>,
-    /// What the neighbour sees beside so many others.
-    quiet: HashMap<usize, Option<Times>>,
 }
 
 impl Run {
@@ -118,7 +116,6 @@ impl Run {
             whole: what.only.len() == 1,
             stop,
             stage: None,
-            quiet: HashMap::new(),
         }
     }
 
@@ -168,6 +165,10 @@ impl Run {
             random: Cell::new(self.seed),
         };
         let verdict = judge::judge(attack, &scene, &stage.honest, &stage.before);
+        if self.interrupted() && verdict.wrong.is_some() {
+            // It was not given its time.
+            return Ok(None);
+        }
         let row = Row::new(attack, verdict, quiet);
         if !row.held {
             // Whatever is left of it proves nothing about the next attack.
@@ -179,29 +180,30 @@ impl Run {
     fn set_up(&self) -> Result<Stage, Failure> {
         let home = Home::start(&self.binary).map_err(cannot)?;
         attacks::prepare(&home).map_err(not_made)?;
-        let honest = Honest::start(home.socket())?;
+        let honest = Honest::start(home.socket(), Way::Call)?;
         let before = settled(&home);
         Ok(Stage { honest, home, before })
     }
 
-    /// The neighbour's times beside so many honest ones, which are measured once.
-    fn quiet(&mut self, busy: usize) -> Result<Option<Times>, Failure> {
-        if let Some(known) = self.quiet.get(&busy) {
-            return Ok(*known);
-        }
+    /// The neighbour's times beside honest ones as busy as that. Measured anew before each attack: the cores of a
+    /// machine that others use too are another machine a second later.
+    fn quiet(&self, busy: Busy) -> Result<Option<Times>, Failure> {
         let Some(stage) = &self.stage else { return Ok(None) };
-        let socket = stage.home.socket();
-        let others =
-            (0..busy).map(|_| Honest::start(socket.clone())).collect::<Result<Vec<_>, _>>()?;
+        let (count, way) = match busy {
+            Busy::Nobody => (0, Way::Call),
+            Busy::Calls(count) => (count, Way::Call),
+            Busy::Visits => (1, Way::Visit),
+        };
+        let other = || Honest::start(stage.home.socket(), way);
+        let others = (0..count).map(|_| other()).collect::<Result<Vec<_>, _>>()?;
         stage.honest.take();
         let end = Instant::now() + self.seconds;
         while Instant::now() < end && !self.interrupted() {
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10).min(self.seconds));
         }
         let times = stage.honest.take().times();
         drop(others);
         settled(&stage.home);
-        self.quiet.insert(busy, times);
         Ok(times)
     }
 }
