@@ -219,6 +219,7 @@ impl Scene<'_> {
                     storm(&mut random);
                     rounds += 1;
                     began.store(true, Ordering::Relaxed);
+                    give_way(rounds);
                 }
                 rounds
             });
@@ -238,6 +239,14 @@ impl Scene<'_> {
         let mut random = Random(self.random.get());
         self.random.set(random.next());
         random
+    }
+}
+
+/// Lets others have the core now and then, as the client library does while it waits: that a process which never does
+/// keeps a core busy is no news about the daemon.
+pub(super) fn give_way(rounds: u64) {
+    if rounds.is_multiple_of(64) {
+        std::thread::yield_now();
     }
 }
 

@@ -9,7 +9,8 @@ use ringfence_protocol::limits::BLOCK_BYTES;
 use ringfence_protocol::memory::Memory as _;
 
 use crate::torture::attack::{
-    Attack, Busy, Expect, Outcome, Scene, Seen, TWO_SWEEPS, Wrong, broken, landed, must, until,
+    Attack, Busy, Expect, Outcome, Scene, Seen, TWO_SWEEPS, Wrong, broken, give_way, landed, must,
+    until,
 };
 use crate::torture::attacker::Attacker;
 
@@ -208,6 +209,7 @@ fn bell_storm(scene: &Scene<'_>) -> Result<Seen, Wrong> {
     while !scene.over() || rings < 5000 {
         attacker.bell.ring()?;
         rings += 1;
+        give_way(rings);
     }
     attacker.echo(b"still served")?;
     Seen::new(format!("{rings} bells"), Outcome::Unharmed)
