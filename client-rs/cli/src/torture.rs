@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use self::attack::{Attack, Busy, Scene, Wrong};
 use self::home::{Holdings, Home};
-use self::honest::{Honest, Times, Way};
+use self::honest::{Honest, Ledger, Way};
 use self::report::{Listed, Report, Row};
 use crate::args::{Global, Torture};
 use crate::exit::{Exit, Failure};
@@ -152,7 +152,7 @@ impl Run {
         if self.stage.is_none() {
             self.stage = Some(self.set_up()?);
         }
-        let quiet = self.quiet(attack.busy)?;
+        let before = self.quiet(attack.busy)?;
         if self.interrupted() {
             return Ok(None);
         }
@@ -169,12 +169,12 @@ impl Run {
             // It was not given its time.
             return Ok(None);
         }
-        let row = Row::new(attack, verdict, quiet);
-        if !row.held {
+        if verdict.wrong.is_some() {
             // Whatever is left of it proves nothing about the next attack.
             self.stage = None;
         }
-        Ok(Some(row))
+        let quiet = before.and(self.quiet(attack.busy)?).times();
+        Ok(Some(Row::new(attack, verdict, quiet)))
     }
 
     fn set_up(&self) -> Result<Stage, Failure> {
@@ -185,10 +185,10 @@ impl Run {
         Ok(Stage { honest, home, before })
     }
 
-    /// The neighbour's times beside honest ones as busy as that. Measured anew before each attack: the cores of a
-    /// machine that others use too are another machine a second later.
-    fn quiet(&self, busy: Busy) -> Result<Option<Times>, Failure> {
-        let Some(stage) = &self.stage else { return Ok(None) };
+    /// What the neighbour sees beside honest ones as busy as that, for half the time of an attack. Measured before and
+    /// after each: a machine that others use too is another one a second later.
+    fn quiet(&self, busy: Busy) -> Result<Ledger, Failure> {
+        let Some(stage) = &self.stage else { return Ok(Ledger::default()) };
         let (count, way) = match busy {
             Busy::Nobody => (0, Way::Call),
             Busy::Calls(count) => (count, Way::Call),
@@ -197,14 +197,14 @@ impl Run {
         let other = || Honest::start(stage.home.socket(), way);
         let others = (0..count).map(|_| other()).collect::<Result<Vec<_>, _>>()?;
         stage.honest.take();
-        let end = Instant::now() + self.seconds;
+        let end = Instant::now() + self.seconds / 2;
         while Instant::now() < end && !self.interrupted() {
-            std::thread::sleep(Duration::from_millis(10).min(self.seconds));
+            std::thread::sleep(Duration::from_millis(10));
         }
-        let times = stage.honest.take().times();
+        let ledger = stage.honest.take();
         drop(others);
         settled(&stage.home);
-        Ok(times)
+        Ok(ledger)
     }
 }
 

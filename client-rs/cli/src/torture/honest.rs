@@ -52,6 +52,12 @@ impl Ledger {
         }
     }
 
+    /// Both as one. Of the longer one fewer calls may be samples: what comes of that is between the two.
+    pub(super) fn and(mut self, mut other: Self) -> Self {
+        self.samples_ns.append(&mut other.samples_ns);
+        self
+    }
+
     /// p50 and p99, if there is any sample.
     pub(super) fn times(mut self) -> Option<Times> {
         self.samples_ns.sort_unstable();
