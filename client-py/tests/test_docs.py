@@ -94,6 +94,12 @@ def test_the_commands_of_configuration_md(tmp_path: Path) -> None:
             shell.type(command, shown)
 
 
+def test_the_commands_of_torture_md(tmp_path: Path) -> None:
+    with Shell(tmp_path, surroundings(tmp_path)) as shell:
+        for command, shown in commands("docs/torture.md"):
+            shell.type(command, shown)
+
+
 def test_messages_md_is_typed_and_run(tmp_path: Path) -> None:
     """Its contract is saved, its commands are typed, its Python is one program; its Rust is the
     example `messages`, with the file that the page's command makes."""

@@ -287,7 +287,7 @@ pub(crate) struct TopologyFile {
 /// beside those that it has beside honest clients as busy as the attackers.
 ///
 /// Code 0 if every defence held, 70 if one failed: then it says which and what was
-/// seen. docs/torture.md explains the table.
+/// seen. 75 after Ctrl-C. docs/torture.md explains the table.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Torture {
@@ -301,6 +301,10 @@ pub(crate) struct Torture {
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval,
           allow_negative_numbers = true)]
     pub(crate) seconds_per_attack: Duration,
+    /// How long what must come of an attack may take, 0.1 to 3600.
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = interval,
+          allow_negative_numbers = true)]
+    pub(crate) patience: Duration,
     /// What random attacks begin with. The report names it, to run them again.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,

@@ -15,15 +15,14 @@ mod report;
 mod stop;
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use self::attack::{Attack, Scene, Wrong};
+use self::attack::{Attack, Busy, Scene, Wrong};
 use self::home::{Holdings, Home};
-use self::honest::{Honest, Times};
+use self::honest::{Honest, Ledger, Way};
 use self::report::{Listed, Report, Row};
 use crate::args::{Global, Torture};
 use crate::exit::{Exit, Failure};
@@ -41,6 +40,7 @@ pub(crate) fn run(global: &Global, what: &Torture) -> Result<(), Failure> {
             output::text(&report::list(&chosen))
         };
     }
+    attack::be_patient(what.patience);
     let stop = stop::on_signal().map_err(|errno| Failure::new(Exit::System, errno.to_string()))?;
     let report = Run::new(global, what, stop).all(&chosen)?;
     if global.json {
@@ -101,8 +101,6 @@ struct Run {
     whole: bool,
     stop: Arc<AtomicBool>,
     stage: Option<Stage>,
-    /// What the neighbour sees beside so many others.
-    quiet: HashMap<usize, Option<Times>>,
 }
 
 impl Run {
@@ -118,7 +116,6 @@ impl Run {
             whole: what.only.len() == 1,
             stop,
             stage: None,
-            quiet: HashMap::new(),
         }
     }
 
@@ -155,7 +152,7 @@ impl Run {
         if self.stage.is_none() {
             self.stage = Some(self.set_up()?);
         }
-        let quiet = self.quiet(attack.busy)?;
+        let before = self.quiet(attack.busy)?;
         if self.interrupted() {
             return Ok(None);
         }
@@ -168,41 +165,46 @@ impl Run {
             random: Cell::new(self.seed),
         };
         let verdict = judge::judge(attack, &scene, &stage.honest, &stage.before);
-        let row = Row::new(attack, verdict, quiet);
-        if !row.held {
+        if self.interrupted() && verdict.wrong.is_some() {
+            // It was not given its time.
+            return Ok(None);
+        }
+        if verdict.wrong.is_some() {
             // Whatever is left of it proves nothing about the next attack.
             self.stage = None;
         }
-        Ok(Some(row))
+        let quiet = before.and(self.quiet(attack.busy)?).times();
+        Ok(Some(Row::new(attack, verdict, quiet)))
     }
 
     fn set_up(&self) -> Result<Stage, Failure> {
         let home = Home::start(&self.binary).map_err(cannot)?;
         attacks::prepare(&home).map_err(not_made)?;
-        let honest = Honest::start(home.socket())?;
+        let honest = Honest::start(home.socket(), Way::Call)?;
         let before = settled(&home);
         Ok(Stage { honest, home, before })
     }
 
-    /// The neighbour's times beside so many honest ones, which are measured once.
-    fn quiet(&mut self, busy: usize) -> Result<Option<Times>, Failure> {
-        if let Some(known) = self.quiet.get(&busy) {
-            return Ok(*known);
-        }
-        let Some(stage) = &self.stage else { return Ok(None) };
-        let socket = stage.home.socket();
-        let others =
-            (0..busy).map(|_| Honest::start(socket.clone())).collect::<Result<Vec<_>, _>>()?;
+    /// What the neighbour sees beside honest ones as busy as that, for half the time of an attack. Measured before and
+    /// after each: a machine that others use too is another one a second later.
+    fn quiet(&self, busy: Busy) -> Result<Ledger, Failure> {
+        let Some(stage) = &self.stage else { return Ok(Ledger::default()) };
+        let (count, way) = match busy {
+            Busy::Nobody => (0, Way::Call),
+            Busy::Calls(count) => (count, Way::Call),
+            Busy::Visits => (1, Way::Visit),
+        };
+        let other = || Honest::start(stage.home.socket(), way);
+        let others = (0..count).map(|_| other()).collect::<Result<Vec<_>, _>>()?;
         stage.honest.take();
-        let end = Instant::now() + self.seconds;
+        let end = Instant::now() + self.seconds / 2;
         while Instant::now() < end && !self.interrupted() {
             std::thread::sleep(Duration::from_millis(10));
         }
-        let times = stage.honest.take().times();
+        let ledger = stage.honest.take();
         drop(others);
         settled(&stage.home);
-        self.quiet.insert(busy, times);
-        Ok(times)
+        Ok(ledger)
     }
 }
 

@@ -202,11 +202,11 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         Ok(Peek::Request(Request { ticket: self.claimed, header, place, line }))
     }
 
-    /// What must never be: what was checked is looked at a second time, and used. After a moment, in which it may
-    /// have changed.
+    /// What must never be: what was checked is looked at a second time, and used. After a moment in which it may
+    /// change, also where its owner needs this core.
     #[cold]
     fn header_again(&self, at: usize) -> Header {
-        (0..500).for_each(|_| std::hint::spin_loop());
+        std::thread::sleep(std::time::Duration::from_millis(1));
         Header::from_words(self.up.load_words(at + slot::TICKET))
     }
 

@@ -1,7 +1,7 @@
 //! The attacker's session: SPEC.md by hand over the protocol crate's parts, with every part in reach so that it can
 //! misbehave.
 //!
-//! Invariant: nothing here waits longer than [`PATIENCE`]. It does *not* use the client library, which would not let
+//! Invariant: nothing here waits longer than [`patience`]. It does *not* use the client library, which would not let
 //! it.
 
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -23,7 +23,7 @@ use ringfence_protocol::sys::mapping::{Mapping, Options};
 use ringfence_protocol::sys::socket::{Conn, SocketError};
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, EngineId, LaneOpened};
 
-use super::attack::{Outcome, PATIENCE, Wrong, broken};
+use super::attack::{Outcome, Wrong, broken, patience};
 
 /// A session.
 pub(super) struct Attacker {
@@ -43,7 +43,7 @@ pub(super) type Answer = (u64, Result<Vec<u8>, Error>);
 
 impl Attacker {
     pub(super) fn connect(socket: &Path) -> Result<Self, Wrong> {
-        let conn = Conn::connect(socket, PATIENCE)?;
+        let conn = Conn::connect(socket, patience())?;
         tell(&conn, &hello("torture"))?;
         Self::welcomed(conn)
     }
@@ -144,7 +144,7 @@ impl Attacker {
                 return Ok(answer);
             }
             if wait.is_over() {
-                return broken(format!("no answer within {PATIENCE:?}"));
+                return broken(format!("no answer within {:?}", patience()));
             }
             if wait.looks.is_multiple_of(1024) && self.conn.hung_up() {
                 return Err(Wrong::Ended(self.end()?));
@@ -210,7 +210,7 @@ struct Wait {
 
 impl Wait {
     fn new() -> Self {
-        Self { looks: 0, end: Instant::now() + PATIENCE }
+        Self { looks: 0, end: Instant::now() + patience() }
     }
 
     fn is_over(&mut self) -> bool {
@@ -248,13 +248,13 @@ pub(super) fn encode<'m>(message: &impl Message<'m>) -> Vec<u8> {
 }
 
 pub(super) fn tell(conn: &Conn, message: &ClientMessage) -> Result<(), Wrong> {
-    Ok(conn.send(&wire::encode(message)?, &[], PATIENCE)?)
+    Ok(conn.send(&wire::encode(message)?, &[], patience())?)
 }
 
 /// The next message; `None` is a hang-up.
 pub(super) fn hear(conn: &Conn) -> Result<Option<(DaemonMessage, Vec<OwnedFd>)>, Wrong> {
     let mut buffer = vec![0; limits::CONTROL_BYTES];
-    let Some(received) = conn.recv(&mut buffer, limits::CONTROL_FDS, PATIENCE)? else {
+    let Some(received) = conn.recv(&mut buffer, limits::CONTROL_FDS, patience())? else {
         return Ok(None);
     };
     Ok(Some((wire::decode(&buffer[..received.len])?, received.fds)))
@@ -264,14 +264,14 @@ pub(super) fn hear(conn: &Conn) -> Result<Option<(DaemonMessage, Vec<OwnedFd>)>,
 pub(super) fn end_of(conn: &Conn) -> Result<Outcome, Wrong> {
     let mut last = Outcome::Dropped;
     let mut buffer = vec![0; limits::CONTROL_BYTES];
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let received = match conn.recv(&mut buffer, limits::CONTROL_FDS, left) {
             Ok(Some(received)) => received,
             Ok(None) => return Ok(last),
             Err(SocketError::TimedOut(_)) => {
-                return broken(format!("the session goes on after {PATIENCE:?}"));
+                return broken(format!("the session goes on after {:?}", patience()));
             }
             Err(error) => return Err(error.into()),
         };

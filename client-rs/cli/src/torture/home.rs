@@ -19,7 +19,7 @@ use ringfence_protocol::names::SHM_DIR;
 use ringfence_protocol::sys::random::random_u128;
 use ringfence_protocol::sys::socket::Conn;
 
-use super::attack::PATIENCE;
+use super::attack::patience;
 
 /// Quotas low enough to be reached, a hand-shake that is soon over; all else as it is by default.
 const CONFIG: &str = "\
@@ -73,9 +73,9 @@ impl Home {
     }
 
     fn wait(&mut self, binary: &Path) -> Result<(), String> {
-        let end = Instant::now() + 4 * PATIENCE;
+        let end = Instant::now() + patience();
         // Its name is there a moment before it listens.
-        while Conn::connect(&self.socket(), PATIENCE).is_err() {
+        while Conn::connect(&self.socket(), patience()).is_err() {
             if let Some(ended) = self.ended() {
                 let log = self.news();
                 return Err(format!("{} ended at once ({ended}): {log}", binary.display()));
@@ -174,7 +174,7 @@ impl Drop for Home {
             // It runs: its number is nobody else's until it is waited for. One that was stopped hears nothing.
             let _ = kill(pid, Signal::SIGCONT);
             let _ = kill(pid, Signal::SIGTERM);
-            let end = Instant::now() + PATIENCE;
+            let end = Instant::now() + patience();
             while self.ended().is_none() && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(2));
             }

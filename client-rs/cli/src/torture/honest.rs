@@ -2,7 +2,7 @@
 //!
 //! Samples are bounded: when there are too many, every other one goes, and from then on only every other call is kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use ringfence::{CallOptions, Client, Timeout};
 
+use super::attack::patience;
+
 /// Samples that are kept at most: 4 MiB.
 const SAMPLES: usize = 1 << 19;
-
-/// How long an answer may take before it counts as none.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Lengths of its echoes, in turn: in the first line of a slot, in the slot, in blocks.
 const LENGTHS: [usize; 8] = [0, 8, 24, 25, 100, 216, 217, 6000];
@@ -53,6 +52,12 @@ impl Ledger {
         }
     }
 
+    /// Both as one. Of the longer one fewer calls may be samples: what comes of that is between the two.
+    pub(super) fn and(mut self, mut other: Self) -> Self {
+        self.samples_ns.append(&mut other.samples_ns);
+        self
+    }
+
     /// p50 and p99, if there is any sample.
     pub(super) fn times(mut self) -> Option<Times> {
         self.samples_ns.sort_unstable();
@@ -67,6 +72,15 @@ impl Ledger {
 pub(super) struct Times {
     pub(super) p50_ns: u64,
     pub(super) p99_ns: u64,
+}
+
+/// What it does all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Calls, one after the other.
+    Call,
+    /// Connects, calls once and leaves.
+    Visit,
 }
 
 /// The running neighbour. It ends when this is dropped.
@@ -84,15 +98,18 @@ struct Shared {
 
 impl Honest {
     /// Starts one; its first answer has come.
-    pub(super) fn start(socket: PathBuf) -> Result<Self, ringfence::Error> {
-        let client = Client::builder().socket(socket).name("honest").timeout(PATIENCE).connect()?;
+    pub(super) fn start(socket: PathBuf, way: Way) -> Result<Self, ringfence::Error> {
+        let client = connect(&socket)?;
         for len in LENGTHS {
             client.echo(&vec![7; len])?;
         }
         let version = client.info().daemon_version;
         let shared = Arc::new(Shared::default());
         let mine = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || mine.run(&client));
+        let thread = std::thread::spawn(move || match way {
+            Way::Call => mine.run(&client),
+            Way::Visit => mine.visit(&socket),
+        });
         Ok(Self { shared, version, thread: Some(thread) })
     }
 
@@ -123,7 +140,7 @@ impl Shared {
             Ok(echo) => echo,
             Err(error) => return self.count(Duration::ZERO, Err(error.to_string())),
         };
-        let options = CallOptions { timeout: Timeout::After(PATIENCE), ..CallOptions::default() };
+        let options = CallOptions { timeout: Timeout::After(patience()), ..CallOptions::default() };
         let mut payload = vec![0_u8; LENGTHS[LENGTHS.len() - 1]];
         let mut round = 0_u64;
         while !self.stop.load(Ordering::Relaxed) {
@@ -145,9 +162,21 @@ impl Shared {
         }
     }
 
+    fn visit(&self, socket: &Path) {
+        while !self.stop.load(Ordering::Relaxed) {
+            let started = Instant::now();
+            let answer = connect(socket).and_then(|client| client.echo(b"visit"));
+            self.count(started.elapsed(), check(answer, b"visit"));
+        }
+    }
+
     fn count(&self, took: Duration, result: Result<(), String>) {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner).count(took, result);
     }
+}
+
+fn connect(socket: &Path) -> Result<Client, ringfence::Error> {
+    Client::builder().socket(socket).name("honest").timeout(patience()).connect()
 }
 
 fn check(answer: Result<ringfence::Reply, ringfence::Error>, sent: &[u8]) -> Result<(), String> {

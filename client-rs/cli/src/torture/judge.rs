@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::attack::{Attack, Outcome, PATIENCE, Scene, Seen, Wrong};
+use super::attack::{Attack, Outcome, Scene, Seen, Wrong, patience};
 use super::home::{Holdings, Home};
 use super::honest::{Honest, Times};
 
@@ -76,14 +76,14 @@ pub(super) fn judge(
 /// What the neighbour saw; of an attack that is over at once it has seen nothing yet.
 fn at_least_a_few(honest: &Honest) -> super::honest::Ledger {
     let mut all = honest.take();
-    let end = Instant::now() + 2 * PATIENCE;
+    let end = Instant::now() + 2 * patience();
     while all.calls == 0 && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(5));
         all = honest.take();
     }
     if all.calls == 0 {
         all.failures = 1;
-        all.failure = Some(format!("no answer within {:?}", 2 * PATIENCE));
+        all.failure = Some(format!("no answer within {:?}", 2 * patience()));
     }
     all
 }
@@ -97,7 +97,7 @@ fn panic_in(home: &Home) -> Option<String> {
 
 /// What is wrong with the daemon, now that the attacker has left.
 fn health(home: &Home, before: &Holdings) -> Option<String> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     let back = |now: &Holdings| now.names == before.names && now.descriptors <= before.descriptors;
     loop {
         let now = home.holdings();

@@ -15,7 +15,7 @@ use ringfence_protocol::sys::clock;
 use ringfence_protocol::sys::socket::Conn;
 use ringfence_protocol::wire::ClientMessage;
 
-use super::attack::{PATIENCE, Wrong, broken, must};
+use super::attack::{Wrong, broken, must, patience};
 use super::attacker::{Attacker, hear, hello, tell};
 use super::attacks;
 
@@ -24,14 +24,14 @@ type Step = fn(&Path) -> Result<Box<dyn std::any::Any>, Wrong>;
 
 /// Steps at which it is killed.
 pub(super) const DEATHS: &[(&str, Step)] = &[
-    ("connected", |socket| Ok(Box::new(Conn::connect(socket, PATIENCE)?))),
+    ("connected", |socket| Ok(Box::new(Conn::connect(socket, patience())?))),
     ("hello", |socket| {
-        let conn = Conn::connect(socket, PATIENCE)?;
+        let conn = Conn::connect(socket, patience())?;
         tell(&conn, &hello("killed"))?;
         Ok(Box::new(conn))
     }),
     ("welcome", |socket| {
-        let conn = Conn::connect(socket, PATIENCE)?;
+        let conn = Conn::connect(socket, patience())?;
         tell(&conn, &hello("killed"))?;
         let heard = hear(&conn)?;
         Ok(Box::new((conn, heard)))

@@ -138,8 +138,8 @@ impl Report {
         let held = self.attacks.iter().filter(|row| row.held && row.skipped.is_none()).count();
         let mut notes = vec![
             "HELD: the attack landed, and what must come of it came. OUTCOME: the fault that ended the attacker's \
-             session, or the code that it was refused with, or how else it ended. P50 and P99: an honest neighbour's echoes beside the attack. HONEST: its P99 beside honest clients in \
-             the attackers' place, as many as these keep threads busy. RATIO is between the two."
+             session, or the code that it was refused with, or how else it ended. P50 and P99: an honest neighbour's echoes beside the attack. HONEST: its P99 just \
+             before and after, beside honest clients in the attackers' place that were as busy. RATIO is between the two."
                 .to_owned(),
             format!(
                 "{} (version {}) on Linux {}, seed {}: {held} of {} attacks, every defence of them held",

@@ -166,7 +166,9 @@ fn disarmed(switch: &str, attack: &str) {
     // Of those that never return what they hold all attacks suffer.
     let alone = switch.starts_with("reap.");
     let only = if alone { &[][..] } else { &["--only", BYSTANDER] };
-    let mut command = torture(&place, &[&["--json", "--only", attack], only].concat());
+    // What is waited for in vain here is there at once elsewhere.
+    let flags = ["--json", "--patience", "5", "--only", attack];
+    let mut command = torture(&place, &[&flags, only].concat());
     let done = Done::of(command.env("RINGFENCE_DISARM", switch).output().unwrap());
     let report: Value = serde_json::from_slice(&done.out)
         .unwrap_or_else(|error| panic!("{switch}: {attack}: {error}: {}", done.err));

@@ -6,7 +6,7 @@ use ringfence_protocol::sys::clock;
 
 use super::{waiting, waiting_payload};
 use crate::torture::attack::{
-    Attack, Expect, Outcome, Scene, Seen, Wrong, broken, landed, must, until,
+    Attack, Busy, Expect, Outcome, Scene, Seen, Wrong, broken, landed, must, until,
 };
 
 pub(super) const ATTACKS: &[Attack] = &[
@@ -15,7 +15,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "publishes calls whose deadline has passed",
         rows: &[24],
         expect: &[Expect::Refused(ErrorCode::Expired)],
-        busy: 1,
+        busy: Busy::Visits,
         run: deadline_passed,
     },
     Attack {
@@ -23,7 +23,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a call waits for a server that never comes, and its deadline passes",
         rows: &[24],
         expect: &[Expect::Refused(ErrorCode::Expired)],
-        busy: 0,
+        busy: Busy::Nobody,
         run: deadline_passes,
     },
     Attack {
@@ -31,7 +31,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "cancels a call that waits",
         rows: &[24],
         expect: &[Expect::Refused(ErrorCode::Cancelled)],
-        busy: 0,
+        busy: Busy::Nobody,
         run: cancel,
     },
     Attack {
@@ -39,7 +39,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "calls that wait take all of its in-flight table, and one is left in its ring",
         rows: &[25],
         expect: &[Expect::Refused(ErrorCode::Cancelled)],
-        busy: 0,
+        busy: Busy::Nobody,
         run: table_full,
     },
 ];

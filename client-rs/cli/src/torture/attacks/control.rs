@@ -8,7 +8,7 @@ use ringfence_protocol::sys::socket::SocketError;
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage};
 
 use crate::torture::attack::{
-    Attack, Expect, Outcome, PATIENCE, Scene, Seen, Wrong, broken, landed, must,
+    Attack, Busy, Expect, Outcome, Scene, Seen, Wrong, broken, landed, must, patience,
 };
 use crate::torture::attacker::{hear, hello, tell};
 
@@ -18,7 +18,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "asks for one thing after the other over its control socket",
         rows: &[31],
         expect: &[Expect::Fault("control-flood")],
-        busy: 1,
+        busy: Busy::Visits,
         run: flood,
     },
     Attack {
@@ -26,7 +26,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "the same, and never reads what is answered",
         rows: &[32],
         expect: &[Expect::Dropped],
-        busy: 1,
+        busy: Busy::Visits,
         run: unread,
     },
     Attack {
@@ -34,7 +34,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "says hello again",
         rows: &[47],
         expect: &[Expect::Fault("control")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| says(scene, &wire::encode(&hello("again"))?),
     },
     Attack {
@@ -42,7 +42,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "an HTTP request in the middle of a session",
         rows: &[31],
         expect: &[Expect::Fault("control")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| says(scene, b"GET / HTTP/1.1\r\n\r\n"),
     },
     Attack {
@@ -50,7 +50,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a control message without its last byte",
         rows: &[31],
         expect: &[Expect::Fault("control")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| {
             let whole = wire::encode(&ClientMessage::OpenBulk { len: 1 << 20 })?;
             says(scene, &whole[..whole.len() - 1])
@@ -61,7 +61,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a control message of one byte more than there may be",
         rows: &[31],
         expect: &[Expect::Fault("control")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| says(scene, &vec![7; CONTROL_BYTES + 1]),
     },
     Attack {
@@ -69,7 +69,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "sends 16 descriptors that nobody asked for",
         rows: &[36],
         expect: &[Expect::Unharmed, Expect::Fault("descriptors")],
-        busy: 1,
+        busy: Busy::Visits,
         run: descriptors,
     },
     Attack {
@@ -77,7 +77,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "opens lanes until there is no more",
         rows: &[33],
         expect: &[Expect::Refused(ErrorCode::Quota)],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| asks(scene, &ClientMessage::OpenLane, 7),
     },
     Attack {
@@ -85,7 +85,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "opens segments of 4 MiB until there is no more",
         rows: &[33, 39],
         expect: &[Expect::Refused(ErrorCode::Quota)],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| asks(scene, &ClientMessage::OpenBulk { len: 4 << 20 }, 7),
     },
     Attack {
@@ -93,7 +93,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "opens small segments until there is no more",
         rows: &[33, 34],
         expect: &[Expect::Refused(ErrorCode::Quota)],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| asks(scene, &ClientMessage::OpenBulk { len: 1 }, 64),
     },
     Attack {
@@ -101,7 +101,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "asks for a segment of 2^64 - 1 bytes",
         rows: &[23, 38],
         expect: &[Expect::Refused(ErrorCode::TooLarge)],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| asks(scene, &ClientMessage::OpenBulk { len: u64::MAX }, 0),
     },
     Attack {
@@ -109,7 +109,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "asks for a second waker",
         rows: &[34],
         expect: &[Expect::Refused(ErrorCode::Quota)],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| asks(scene, &ClientMessage::OpenWaker, 1),
     },
 ];
@@ -120,7 +120,7 @@ fn flood(scene: &Scene<'_>) -> Result<Seen, Wrong> {
     // Each answer is read, so that it is the flood that ends the session and nothing else.
     for sent in 1..100_000_u32 {
         // It may have ended, which the answer says.
-        let _ended = attacker.conn.send(&bytes, &[], PATIENCE);
+        let _ended = attacker.conn.send(&bytes, &[], patience());
         match hear(&attacker.conn)? {
             Some((DaemonMessage::Refused(_), _)) => {}
             Some((DaemonMessage::Killed { fault, .. }, _)) => {
@@ -142,7 +142,7 @@ fn unread(scene: &Scene<'_>) -> Result<Seen, Wrong> {
     let mut sent = 0_u32;
     // Fewer than are a flood.
     while sent < 900 && !attacker.conn.hung_up() {
-        match attacker.conn.send(&bytes, &[], PATIENCE) {
+        match attacker.conn.send(&bytes, &[], patience()) {
             Ok(()) => sent += 1,
             Err(SocketError::HungUp) => break,
             Err(error) => return Err(error.into()),
@@ -161,7 +161,7 @@ fn unread(scene: &Scene<'_>) -> Result<Seen, Wrong> {
 fn says(scene: &Scene<'_>, bytes: &[u8]) -> Result<Seen, Wrong> {
     let mut attacker = scene.connect()?;
     attacker.echo(b"still honest")?;
-    attacker.conn.send(bytes, &[], PATIENCE)?;
+    attacker.conn.send(bytes, &[], patience())?;
     Seen::new(format!("{} bytes were sent", bytes.len()), attacker.end()?)
 }
 
@@ -169,7 +169,7 @@ fn descriptors(scene: &Scene<'_>) -> Result<Seen, Wrong> {
     let mut attacker = scene.connect()?;
     let fds = [attacker.conn.as_fd(); 16];
     let bytes = wire::encode(&ClientMessage::OpenBoard)?;
-    match attacker.conn.send(&bytes, &fds, PATIENCE) {
+    match attacker.conn.send(&bytes, &fds, patience()) {
         Ok(()) => Seen::new("16 descriptors were sent", attacker.end()?),
         Err(SocketError::FdsRefused) => {
             attacker.echo(b"still honest")?;

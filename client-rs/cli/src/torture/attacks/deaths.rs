@@ -2,7 +2,7 @@
 //! child that keeps their socket.
 
 use std::io::Read as _;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::torture::attack::{
-    Attack, Expect, Outcome, PATIENCE, Scene, Seen, TWO_SWEEPS, Wrong, broken, landed, must,
+    Attack, Busy, Expect, Outcome, Scene, Seen, TWO_SWEEPS, Wrong, broken, landed, must, patience,
 };
 use crate::torture::peer;
 
@@ -21,7 +21,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "clients killed -9 at each step of a hand-shake, a call, a lease, a subscription",
         rows: &[7, 8],
         expect: &[Expect::Gone],
-        busy: 1,
+        busy: Busy::Visits,
         run: killed,
     },
     Attack {
@@ -29,7 +29,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a client is stopped with calls in flight, and goes on later",
         rows: &[10],
         expect: &[Expect::Unharmed],
-        busy: 0,
+        busy: Busy::Nobody,
         run: stopped,
     },
     Attack {
@@ -37,7 +37,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a client is killed -9, and a child of it keeps its socket open",
         rows: &[9, 58],
         expect: &[Expect::Gone],
-        busy: 0,
+        busy: Busy::Nobody,
         run: orphaned,
     },
 ];
@@ -49,6 +49,8 @@ impl Peer {
     fn start(scene: &Scene<'_>, step: &str) -> Result<Self, Wrong> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["torture", "--peer", step, "--at"]).arg(scene.home.socket());
+        // Its own group: Ctrl-C in this terminal is for this program, which ends it.
+        command.process_group(0);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(Self(pipes.spawn()?))
     }
@@ -64,7 +66,7 @@ impl Peer {
 
     /// Waits until it has killed itself.
     fn dies(&mut self, step: &str) -> Result<(), Wrong> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         loop {
             if let Some(status) = self.0.try_wait()? {
                 let by_kill = status.signal() == Some(Signal::SIGKILL as i32);
@@ -106,7 +108,7 @@ fn gone(
         if now.names == before.names && now.descriptors <= before.descriptors {
             return Ok(());
         }
-        must(since.elapsed() < PATIENCE, || {
+        must(since.elapsed() < patience(), || {
             format!(
                 "{what}: {} names and {} descriptors are left of it",
                 now.names, now.descriptors
@@ -119,7 +121,7 @@ fn gone(
 fn stopped(scene: &Scene<'_>) -> Result<Seen, Wrong> {
     let mut peer = Peer::start(scene, peer::STOPS)?;
     let pid = Pid::from_raw(peer.0.id() as i32);
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     loop {
         match waitpid(pid, Some(WaitPidFlag::WUNTRACED | WaitPidFlag::WNOHANG))? {
             WaitStatus::Stopped(..) => break,
@@ -136,7 +138,7 @@ fn stopped(scene: &Scene<'_>) -> Result<Seen, Wrong> {
     let stood = since.elapsed();
     // Not waited for: its number is still its own.
     kill(pid, Signal::SIGCONT)?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     let status = loop {
         match peer.0.try_wait()? {
             Some(status) => break status,

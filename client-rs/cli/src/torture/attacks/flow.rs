@@ -9,7 +9,8 @@ use ringfence_protocol::limits::BLOCK_BYTES;
 use ringfence_protocol::memory::Memory as _;
 
 use crate::torture::attack::{
-    Attack, Expect, Outcome, Scene, Seen, TWO_SWEEPS, Wrong, broken, landed, must, until,
+    Attack, Busy, Expect, Outcome, Scene, Seen, TWO_SWEEPS, Wrong, broken, give_way, landed, must,
+    until,
 };
 use crate::torture::attacker::Attacker;
 
@@ -19,7 +20,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "fills its ring twice over and reads no answer for a while",
         rows: &[25, 26],
         expect: &[Expect::Unharmed],
-        busy: 0,
+        busy: Busy::Nobody,
         run: ring_full,
     },
     Attack {
@@ -27,7 +28,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "publishes as much as it can and reads an answer a millisecond",
         rows: &[26],
         expect: &[Expect::Unharmed],
-        busy: 1,
+        busy: Busy::Calls(1),
         run: slow_reader,
     },
     Attack {
@@ -35,7 +36,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "takes replies until the daemon has no memory for it, and gives none back",
         rows: &[25],
         expect: &[Expect::Refused(ErrorCode::ReplyArenaFull)],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| leases(scene, |_| {}),
     },
     Attack {
@@ -43,7 +44,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "the same, with random numbers in the words that give replies back",
         rows: &[16, 25],
         expect: &[Expect::Refused(ErrorCode::ReplyArenaFull)],
-        busy: 1,
+        busy: Busy::Visits,
         run: leases_forged,
     },
     Attack {
@@ -51,7 +52,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "rings its bell as fast as it can, for nothing",
         rows: &[27],
         expect: &[Expect::Unharmed],
-        busy: 1,
+        busy: Busy::Calls(1),
         run: bell_storm,
     },
     Attack {
@@ -59,7 +60,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "publishes into a lane that the daemon no longer looks at, and rings no bell",
         rows: &[28],
         expect: &[Expect::Unharmed],
-        busy: 0,
+        busy: Busy::Nobody,
         run: bell_silence,
     },
 ];
@@ -156,7 +157,7 @@ fn keep(
     let header =
         Header { method: attacker.echo_method(), len: REPLY as u32, block, ..Header::default() };
     attacker.publish(header, &[])?;
-    let end = Instant::now() + crate::torture::attack::PATIENCE;
+    let end = Instant::now() + crate::torture::attack::patience();
     let answer = loop {
         match attacker.lane.peek()? {
             Some(answer) => break answer,
@@ -208,6 +209,7 @@ fn bell_storm(scene: &Scene<'_>) -> Result<Seen, Wrong> {
     while !scene.over() || rings < 5000 {
         attacker.bell.ring()?;
         rings += 1;
+        give_way(rings);
     }
     attacker.echo(b"still served")?;
     Seen::new(format!("{rings} bells"), Outcome::Unharmed)

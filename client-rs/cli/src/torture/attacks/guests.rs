@@ -9,7 +9,7 @@ use ringfence_protocol::sys::socket::{Conn, SocketError};
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage};
 
 use crate::torture::attack::{
-    Attack, Expect, Outcome, PATIENCE, Scene, Seen, Wrong, broken, landed, must,
+    Attack, Busy, Expect, Outcome, Scene, Seen, Wrong, broken, landed, must, patience,
 };
 use crate::torture::attacker::{Attacker, end_of, hear, hello, tell};
 
@@ -22,7 +22,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "an HTTP request in place of a hello",
         rows: &[31, 49],
         expect: &[Expect::Refused(ErrorCode::Malformed)],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| first(scene, &b"GET / HTTP/1.1\r\n\r\n"[..]),
     },
     Attack {
@@ -30,7 +30,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a hello that is cut off at each of its bytes",
         rows: &[31],
         expect: &[Expect::Refused(ErrorCode::Malformed)],
-        busy: 1,
+        busy: Busy::Visits,
         run: half,
     },
     Attack {
@@ -38,7 +38,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a hello whose name says to have 2^63 bytes",
         rows: &[23],
         expect: &[Expect::Refused(ErrorCode::Malformed)],
-        busy: 1,
+        busy: Busy::Visits,
         run: bomb,
     },
     Attack {
@@ -46,7 +46,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a hello with a name of 100 KB, full of newlines and escapes",
         rows: &[66],
         expect: &[Expect::Unharmed],
-        busy: 1,
+        busy: Busy::Visits,
         run: name,
     },
     Attack {
@@ -54,7 +54,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "16 connections that say nothing",
         rows: &[33],
         expect: &[Expect::Dropped],
-        busy: 0,
+        busy: Busy::Nobody,
         run: silent,
     },
     Attack {
@@ -62,7 +62,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a hello with 16 descriptors",
         rows: &[36],
         expect: &[Expect::Dropped, Expect::Unharmed],
-        busy: 1,
+        busy: Busy::Visits,
         run: descriptors,
     },
     Attack {
@@ -70,7 +70,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a client of layout 2.0",
         rows: &[46, 47],
         expect: &[Expect::Refused(ErrorCode::SchemaMismatch)],
-        busy: 1,
+        busy: Busy::Visits,
         run: layout,
     },
     Attack {
@@ -78,7 +78,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a client that knows another `system` than the daemon",
         rows: &[48],
         expect: &[Expect::Unharmed],
-        busy: 1,
+        busy: Busy::Visits,
         run: digest,
     },
     Attack {
@@ -86,7 +86,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "opens sessions until there is no more for this user",
         rows: &[33],
         expect: &[Expect::Refused(ErrorCode::Quota)],
-        busy: 1,
+        busy: Busy::Visits,
         run: sessions,
     },
     Attack {
@@ -94,19 +94,19 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "connects and leaves at every stage; 10 000 times with --only connects",
         rows: &[33],
         expect: &[Expect::Unharmed],
-        busy: 1,
+        busy: Busy::Visits,
         run: connects,
     },
 ];
 
 fn connect(scene: &Scene<'_>) -> Result<Conn, Wrong> {
-    Ok(Conn::connect(&scene.home.socket(), PATIENCE)?)
+    Ok(Conn::connect(&scene.home.socket(), patience())?)
 }
 
 /// These bytes in place of a hello.
 fn first(scene: &Scene<'_>, bytes: &[u8]) -> Result<Seen, Wrong> {
     let conn = connect(scene)?;
-    conn.send(bytes, &[], PATIENCE)?;
+    conn.send(bytes, &[], patience())?;
     Seen::new(format!("{} bytes were sent", bytes.len()), end_of(&conn)?)
 }
 
@@ -150,7 +150,7 @@ fn silent(scene: &Scene<'_>) -> Result<Seen, Wrong> {
 fn descriptors(scene: &Scene<'_>) -> Result<Seen, Wrong> {
     let conn = connect(scene)?;
     let fds = [conn.as_fd(); 16];
-    match conn.send(&wire::encode(&hello("torture"))?, &fds, PATIENCE) {
+    match conn.send(&wire::encode(&hello("torture"))?, &fds, patience()) {
         Ok(()) => Seen::new("16 descriptors were sent", end_of(&conn)?),
         Err(SocketError::FdsRefused) => {
             tell(&conn, &hello("torture"))?;
@@ -211,7 +211,7 @@ fn connects(scene: &Scene<'_>) -> Result<Seen, Wrong> {
         match made % 4 {
             0 => {}
             1 => tell(&conn, &hello("torture"))?,
-            2 => conn.send(b"hello?", &[], PATIENCE)?,
+            2 => conn.send(b"hello?", &[], patience())?,
             _ => {
                 tell(&conn, &hello("torture"))?;
                 // Those that just left may count still: that is refused, and no harm.

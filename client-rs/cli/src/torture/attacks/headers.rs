@@ -3,7 +3,7 @@
 use ringfence::ErrorCode;
 use ringfence_protocol::layout::Header;
 
-use crate::torture::attack::{Attack, Expect, Outcome, Scene, Seen, Wrong, broken, landed};
+use crate::torture::attack::{Attack, Busy, Expect, Outcome, Scene, Seen, Wrong, broken, landed};
 
 const BLANK: Header =
     Header { ticket: 0, method: 0, len: 0, flags: 0, status: 0, block: 0, deadline: 0, trace: 0 };
@@ -14,7 +14,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a request says that 217 bytes lie in a slot that holds 216",
         rows: &[17],
         expect: &[Expect::Fault("inline-length")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| forged(scene, Header { len: 217, ..BLANK }),
     },
     Attack {
@@ -22,7 +22,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a request says that 4 GiB lie in its slot",
         rows: &[17, 23],
         expect: &[Expect::Fault("inline-length")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| forged(scene, Header { len: u32::MAX, ..BLANK }),
     },
     Attack {
@@ -30,7 +30,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a request has reserved flags",
         rows: &[19],
         expect: &[Expect::Fault("reserved")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| forged(scene, Header { flags: 1, ..BLANK }),
     },
     Attack {
@@ -38,7 +38,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a request has the status of an answer",
         rows: &[19],
         expect: &[Expect::Fault("reserved")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| forged(scene, Header { status: 1, ..BLANK }),
     },
     Attack {
@@ -46,7 +46,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a request has the ticket of an answer",
         rows: &[19],
         expect: &[Expect::Fault("reserved")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| forged(scene, Header { ticket: 7, ..BLANK }),
     },
     Attack {
@@ -54,7 +54,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a payload lies in a block behind the arena",
         rows: &[17],
         expect: &[Expect::Fault("block")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| forged_by(scene, |blocks| Header { block: blocks + 1, len: 1, ..BLANK }),
     },
     Attack {
@@ -62,7 +62,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a payload in the arena's last block runs over its end",
         rows: &[17],
         expect: &[Expect::Fault("block")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| forged_by(scene, |blocks| Header { block: blocks, len: 4097, ..BLANK }),
     },
     Attack {
@@ -70,7 +70,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a payload of 4 GiB begins in the arena",
         rows: &[17, 23],
         expect: &[Expect::Fault("block")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| forged(scene, Header { block: 1, len: u32::MAX, ..BLANK }),
     },
     Attack {
@@ -78,7 +78,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a payload lies in a bulk segment at no index at all",
         rows: &[17],
         expect: &[Expect::Fault("block")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| forged(scene, Header { block: 1 << 24, len: 1, ..BLANK }),
     },
     Attack {
@@ -86,7 +86,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a payload lies in a bulk segment that was never opened",
         rows: &[17],
         expect: &[Expect::Fault("bulk")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| forged(scene, Header { block: 3 << 24 | 1, len: 1, ..BLANK }),
     },
     Attack {
@@ -94,7 +94,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a payload lies in bulk segment 255, of which there can be 64",
         rows: &[17],
         expect: &[Expect::Fault("bulk")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| forged(scene, Header { block: 255 << 24 | 1, len: 1, ..BLANK }),
     },
     Attack {
@@ -102,7 +102,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a call of an operation and of an engine that do not exist",
         rows: &[19],
         expect: &[Expect::Refused(ErrorCode::UnknownMethod)],
-        busy: 1,
+        busy: Busy::Visits,
         run: unknown_methods,
     },
     Attack {
@@ -110,7 +110,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a call whose payload is no message of its method",
         rows: &[20, 21, 23],
         expect: &[Expect::Refused(ErrorCode::Malformed)],
-        busy: 1,
+        busy: Busy::Visits,
         run: malformed,
     },
 ];

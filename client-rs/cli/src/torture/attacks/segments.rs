@@ -11,7 +11,7 @@ use ringfence_protocol::layout::{Header, slot};
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::sys::mapping::{Mapping, Options};
 
-use crate::torture::attack::{Attack, Expect, Outcome, PATIENCE, Scene, Seen, Wrong, landed, must};
+use crate::torture::attack::{Attack, Busy, Expect, Outcome, Scene, Seen, Wrong, landed, must, patience};
 use crate::torture::attacker::Attacker;
 
 const PAGE: i64 = 4096;
@@ -29,7 +29,7 @@ pub(super) const ATTACKS: &[Attack] = &[
             Expect::Fault("consumed"),
             Expect::Unharmed,
         ],
-        busy: 2,
+        busy: Busy::Calls(2),
         run: random_bytes,
     },
     Attack {
@@ -37,7 +37,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "cuts `up` off at its beginning",
         rows: &[11, 40],
         expect: &[Expect::Fault("truncated")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| truncate(scene, |_| 0),
     },
     Attack {
@@ -45,7 +45,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "cuts `up` off in the middle of its ring",
         rows: &[11, 40],
         expect: &[Expect::Fault("truncated")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| truncate(scene, |attacker| attacker.opened.geometry.up().ring as i64 + PAGE),
     },
     Attack {
@@ -53,7 +53,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "cuts the arena off behind which a request has just said its payload lies",
         rows: &[11, 40],
         expect: &[Expect::Fault("truncated")],
-        busy: 1,
+        busy: Busy::Visits,
         run: truncate_payload,
     },
     Attack {
@@ -61,7 +61,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "cuts a bulk segment off whose payload a worker is about to copy",
         rows: &[11, 40],
         expect: &[Expect::Fault("truncated")],
-        busy: 1,
+        busy: Busy::Visits,
         run: truncate_bulk,
     },
     Attack {
@@ -69,7 +69,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "makes `up` twice as long",
         rows: &[11],
         expect: &[Expect::Fault("altered")],
-        busy: 1,
+        busy: Busy::Visits,
         run: grow,
     },
     Attack {
@@ -77,7 +77,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "punches a hole into all of `up`, again and again, between calls",
         rows: &[12],
         expect: &[Expect::Fault("altered"), Expect::Fault("consumed")],
-        busy: 1,
+        busy: Busy::Visits,
         run: punch,
     },
     Attack {
@@ -85,7 +85,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "writes to, cuts off and maps for writing what only the daemon writes",
         rows: &[37],
         expect: &[Expect::Unharmed],
-        busy: 1,
+        busy: Busy::Visits,
         run: write_down,
     },
 ];
@@ -184,7 +184,7 @@ fn punch(scene: &Scene<'_>) -> Result<Seen, Wrong> {
     let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
     // The sweep looks ten times a second.
     let (since, mut round) = (Instant::now(), 0_u32);
-    while since.elapsed() < PATIENCE {
+    while since.elapsed() < patience() {
         round += 1;
         let at = attacker.slot_at(attacker.opened.start);
         attacker.up.store(at + slot::SEQ, u64::MAX);

@@ -17,7 +17,7 @@ use ringfence_protocol::sys::mapping::{Mapping, Options};
 use ringfence_protocol::wire::DaemonMessage;
 
 use crate::torture::attack::{
-    Attack, Expect, Outcome, Scene, Seen, Wrong, broken, landed, must, until,
+    Attack, Busy, Expect, Outcome, Scene, Seen, Wrong, broken, landed, must, until,
 };
 use crate::torture::attacker::{Attacker, hear};
 
@@ -39,7 +39,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a subscriber says to have read what was not written, and less than before",
         rows: &[16],
         expect: &[Expect::Refused(ErrorCode::Backpressure)],
-        busy: 1,
+        busy: Busy::Visits,
         run: cursor_forged,
     },
     Attack {
@@ -47,7 +47,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a subscriber of a topic that waits for it never reads",
         rows: &[26],
         expect: &[Expect::CutOff],
-        busy: 0,
+        busy: Busy::Nobody,
         run: cursor_silent,
     },
     Attack {
@@ -55,7 +55,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a subscriber holds all blocks of its topic, and claims those of others",
         rows: &[16, 25],
         expect: &[Expect::Refused(ErrorCode::Backpressure)],
-        busy: 1,
+        busy: Busy::Visits,
         run: holds_forged,
     },
     Attack {
@@ -63,7 +63,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "the word by which its subscriptions sleep toggles at full speed",
         rows: &[30],
         expect: &[Expect::Unharmed],
-        busy: 2,
+        busy: Busy::Calls(2),
         run: listening_storm,
     },
     Attack {
@@ -71,7 +71,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "says once that its subscriptions sleep, while 200 messages are published",
         rows: &[30],
         expect: &[Expect::Unharmed],
-        busy: 1,
+        busy: Busy::Visits,
         run: listening_still,
     },
     Attack {
@@ -79,7 +79,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "subscribes as number 64 and 2^32 - 1, of which there can be 64 from 0",
         rows: &[23],
         expect: &[Expect::Refused(ErrorCode::InvalidArgument)],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| {
             refused(
                 scene,
@@ -96,7 +96,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "subscribes to topics by handles of another run, and of none",
         rows: &[23],
         expect: &[Expect::Refused(ErrorCode::UnknownTopic)],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| {
             refused(
                 scene,
@@ -113,7 +113,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "cuts off the memory with its cursor, in a topic that waits for it",
         rows: &[11, 26],
         expect: &[Expect::Fault("truncated")],
-        busy: 0,
+        busy: Busy::Nobody,
         run: truncated,
     },
 ];

@@ -9,7 +9,7 @@ use ringfence_protocol::memory::Memory as _;
 
 use super::waiting;
 use crate::torture::attack::{
-    Attack, Expect, Outcome, Scene, Seen, TWO_SWEEPS, Wrong, broken, landed, must,
+    Attack, Busy, Expect, Outcome, Scene, Seen, TWO_SWEEPS, Wrong, broken, landed, must,
 };
 use crate::torture::attacker::Attacker;
 
@@ -19,7 +19,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "the next slot says that it holds a later position",
         rows: &[14, 15],
         expect: &[Expect::Unharmed],
-        busy: 0,
+        busy: Busy::Nobody,
         run: |scene| seq(scene, |next| vec![next + 2, next + 33, next + (1 << 40), u64::MAX]),
     },
     Attack {
@@ -27,7 +27,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "the next slot says that it holds an earlier position",
         rows: &[15],
         expect: &[Expect::Unharmed],
-        busy: 0,
+        busy: Busy::Nobody,
         run: |scene| seq(scene, |next| vec![next, next.wrapping_sub(31), 1, 0]),
     },
     Attack {
@@ -35,7 +35,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "the word that commits a request toggles at full speed, also after it was taken",
         rows: &[15, 18],
         expect: &[Expect::Unharmed],
-        busy: 2,
+        busy: Busy::Calls(2),
         run: seq_toggling,
     },
     Attack {
@@ -43,7 +43,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a request's length toggles between 24 and 217 while the daemon reads it (double fetch)",
         rows: &[18],
         expect: &[Expect::Fault("inline-length"), Expect::Unharmed],
-        busy: 2,
+        busy: Busy::Calls(2),
         run: len_toggling,
     },
     Attack {
@@ -51,7 +51,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "says to have read answers that were never given",
         rows: &[16],
         expect: &[Expect::Fault("consumed")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| consumed(scene, |start, _| start.wrapping_add(1 << 40)),
     },
     Attack {
@@ -59,7 +59,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "says to have read fewer answers than before",
         rows: &[15, 16],
         expect: &[Expect::Fault("consumed")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| consumed(scene, |start, _| start.wrapping_sub(1)),
     },
     Attack {
@@ -67,7 +67,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "says to have read half of all positions that there are",
         rows: &[15, 16],
         expect: &[Expect::Fault("consumed")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| consumed(scene, |start, _| start.wrapping_add(1 << 63)),
     },
     Attack {
@@ -75,7 +75,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "what it says to have read toggles between the truth and a lie",
         rows: &[15, 16],
         expect: &[Expect::Fault("consumed")],
-        busy: 1,
+        busy: Busy::Visits,
         run: |scene| {
             consumed(scene, |start, turn| if turn % 2 == 0 { start } else { start + (1 << 40) })
         },
@@ -85,7 +85,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "random numbers in all cancel words while a call waits",
         rows: &[15],
         expect: &[Expect::Unharmed],
-        busy: 1,
+        busy: Busy::Calls(1),
         run: cancel_random,
     },
     Attack {
@@ -93,7 +93,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "the parking word toggles at full speed between asleep and awake",
         rows: &[30],
         expect: &[Expect::Unharmed],
-        busy: 2,
+        busy: Busy::Calls(2),
         run: parked_storm,
     },
     Attack {
@@ -101,7 +101,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "says once that it sleeps, and takes 200 answers meanwhile",
         rows: &[30],
         expect: &[Expect::Unharmed],
-        busy: 1,
+        busy: Busy::Visits,
         run: parked_still,
     },
     Attack {
@@ -109,7 +109,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "client-side measurements that cannot be",
         rows: &[13],
         expect: &[Expect::Unharmed],
-        busy: 0,
+        busy: Busy::Nobody,
         run: measures,
     },
 ];
@@ -245,7 +245,7 @@ fn len_toggling_session(scene: &Scene<'_>, calls: &mut u64) -> Result<(u64, bool
 fn consumed(scene: &Scene<'_>, lie: fn(u64, u64) -> u64) -> Result<Seen, Wrong> {
     let mut attacker = scene.connect()?;
     let (start, echo) = (attacker.opened.start, attacker.echo_method());
-    let end = std::time::Instant::now() + crate::torture::attack::PATIENCE;
+    let end = std::time::Instant::now() + crate::torture::attack::patience();
     let (mut turn, mut last) = (0_u64, start);
     while !attacker.conn.hung_up() {
         last = lie(start, turn);
