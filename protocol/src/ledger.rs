@@ -35,10 +35,11 @@ impl Ledger {
     /// Writes it as that of `ticket`. By the lane's poller alone.
     pub fn store(self, down: &impl Memory, ticket: u64) {
         down.store(down::LEDGER, 0);
-        // U, pairs with V: who copies a word stored below sees the 0, or the ticket, when it looks again.
+        // AG, pairs with AH: who copies a word stored below sees the 0, or the ticket, when it looks again.
         down.fence(Ordering::Release);
         let Self { seen, dispatched, done, published } = self;
         down.store_words(down::LEDGER + 8, [seen, dispatched, done, published]);
+        // AE, pairs with AF.
         down.store_release(down::LEDGER, ticket.wrapping_add(1));
     }
 
@@ -46,11 +47,12 @@ impl Ledger {
     pub fn load(down: &impl Memory, ticket: u64) -> Option<Self> {
         let ready = ticket.wrapping_add(1);
         // 0 is what stands in fresh memory: no ticket's, whatever the slots of a fresh ring say.
+        // AF, pairs with AE: the words are at least those of this ticket.
         if ready == 0 || down.load_acquire(down::LEDGER) != ready {
             return None;
         }
         let [seen, dispatched, done, published] = down.load_words(down::LEDGER + 8);
-        // V, pairs with U.
+        // AH, pairs with AG.
         down.fence(Ordering::Acquire);
         let is_whole = down.load(down::LEDGER) == ready;
         is_whole.then_some(Self { seen, dispatched, done, published })

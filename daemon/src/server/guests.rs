@@ -166,7 +166,13 @@ impl Running {
                 self.server.sight.opened(&session);
                 self.clients.insert(
                     id,
-                    Client { session, pidfd: guest.pidfd, lanes: 1, messages: 0, since: Instant::now() },
+                    Client {
+                        session,
+                        pidfd: guest.pidfd,
+                        lanes: 1,
+                        messages: 0,
+                        since: Instant::now(),
+                    },
                 );
             }
             Err(error) => {

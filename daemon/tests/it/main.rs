@@ -21,9 +21,9 @@ mod metrics;
 mod namespaces;
 mod pages;
 mod raw;
+mod scarcity;
 #[path = "../../../protocol/tests/common/skip.rs"]
 mod skip;
-mod scarcity;
 mod spine;
 mod squatters;
 mod stopped;

@@ -9,6 +9,7 @@
 
 mod board;
 mod kill;
+mod ledger;
 mod listening;
 mod log;
 mod memory;

@@ -14,6 +14,7 @@ const READER: &str = "protocol/src/log/reader.rs";
 const WRITER: &str = "protocol/src/log/writer.rs";
 const BLOCKS: &str = "protocol/src/log/blocks.rs";
 const BOARD: &str = "protocol/src/board.rs";
+const LEDGER: &str = "protocol/src/ledger.rs";
 const SNAPSHOT: &str = "protocol/src/board/snapshot.rs";
 const PLACE: &str = "daemon/core/src/bus/place.rs";
 const HEADLINES: &str = "daemon/core/src/bus/headlines.rs";
@@ -37,6 +38,7 @@ const ST: Test = loom("s_t_what_lies_below_the_end_is_there");
 const WP: Test = loom("w_p_a_block_that_is_reused_meanwhile_is_not_accepted");
 const WXYZ: Test = loom("w_x_y_z_a_block_is_reused_only_while_nobody_reads_it_in_place");
 const ROW: Test = loom("a_row_that_is_written_meanwhile_is_not_accepted");
+const LEDGERS: Test = loom("ae_af_ag_ah_a_ledger_that_is_written_meanwhile_is_not_accepted");
 const HEADER: Test = loom("a_header_is_there_when_its_magic_is");
 const KILLS: Test = kill_model("f1_two_kills_anywhere_leave_every_request_answered_once");
 const HOISTED: Test = kill_model("f1_the_orderings_are_enough_however_stores_are_hoisted");
@@ -80,9 +82,9 @@ pub(crate) const TABLE: &[Mutant] = &[
     ),
     killed(
         CLIENT,
-        "write_slot(&self.up, at, header, inline);",
+        "write_slot(&self.up, at, header, line, behind);",
         "self.up.store_release(at + slot::SEQ, ticket.wrapping_add(1)); \
-         write_slot(&self.up, at, header, inline);",
+         write_slot(&self.up, at, header, line, behind);",
         ABCD,
     ),
     killed(CLIENT, "self.up.fence(Ordering::SeqCst);", "", IJ),
@@ -164,16 +166,16 @@ pub(crate) const TABLE: &[Mutant] = &[
     ),
     killed(
         SERVER,
-        "write_slot(&self.down, at, header, inline);",
+        "write_slot(&self.down, at, header, line_words(line), behind);",
         "self.down.store_release(at + slot::SEQ, self.done.wrapping_add(1)); \
-         write_slot(&self.down, at, header, inline);",
+         write_slot(&self.down, at, header, line_words(line), behind);",
         ABCD,
     ),
     killed(
         SERVER,
-        "write_slot(&self.down, at, header, inline);",
+        "write_slot(&self.down, at, header, line_words(line), behind);",
         "self.down.store_release(down::DONE, self.done.wrapping_add(1)); \
-         write_slot(&self.down, at, header, inline);",
+         write_slot(&self.down, at, header, line_words(line), behind);",
         KILLS,
     ),
     killed(
@@ -350,6 +352,16 @@ pub(crate) const TABLE: &[Mutant] = &[
         .nth(1),
     killed(WRITER, "!keeps(sequence, of)", "true", WXYZ),
     // The board.
+    killed(LEDGER, "down.store(down::LEDGER, 0);", "", LEDGERS),
+    killed(LEDGER, "down.fence(Ordering::Release);", "", LEDGERS),
+    killed(
+        LEDGER,
+        "down.store_release(down::LEDGER, ticket.wrapping_add(1));",
+        "down.store(down::LEDGER, ticket.wrapping_add(1));",
+        LEDGERS,
+    ),
+    killed(LEDGER, "down.load_acquire(down::LEDGER)", "down.load(down::LEDGER)", LEDGERS),
+    killed(LEDGER, "down.fence(Ordering::Acquire);", "", LEDGERS),
     killed(BOARD, "words.fence_release();", "", HEADER),
     killed(BOARD, "words.store(at, odd);", "", ROW),
     killed(BOARD, "words.fence_release();", "", ROW).nth(1),

@@ -11,7 +11,9 @@ use ringfence_protocol::layout::{Header, slot};
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::sys::mapping::{Mapping, Options};
 
-use crate::torture::attack::{Attack, Busy, Expect, Outcome, Scene, Seen, Wrong, landed, must, patience};
+use crate::torture::attack::{
+    Attack, Busy, Expect, Outcome, Scene, Seen, Wrong, landed, must, patience,
+};
 use crate::torture::attacker::Attacker;
 
 const PAGE: i64 = 4096;
