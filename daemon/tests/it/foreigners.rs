@@ -17,6 +17,8 @@ use super::actors::{play, say};
 use super::daemon::{Daemon, PATIENCE, until};
 use super::raw::{Raw, code, encode, hear, tell};
 
+use crate::skip::skip;
+
 ringfence_protocol::message! {
     /// As `testd` has it.
     struct Number { value: u64 }
@@ -40,7 +42,7 @@ const GROUP: &str = "daemon";
 pub(crate) fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        eprintln!("skipped: only root can become another user");
+        skip("only root can become another user");
     }
     root
 }
@@ -111,7 +113,7 @@ fn the_sockets_group_lets_its_members_in() {
         return;
     }
     let Ok(Some(group)) = nix::unistd::Group::from_name(GROUP) else {
-        return eprintln!("skipped: no group is named {GROUP}");
+        return skip(&format!("no group is named {GROUP}"));
     };
     let daemon = Daemon::start_under(
         &[],

@@ -17,6 +17,8 @@ use super::daemon::{Daemon, PATIENCE, TAG, unique, until};
 use super::foreigners::{as_user, is_root, stranger};
 use super::raw::{Raw, code};
 
+use crate::skip::skip;
+
 const IN_USER_NAMESPACE: [&str; 3] = ["unshare", "-U", "--map-root-user"];
 /// Its monotonic clock is two days ahead.
 const IN_TIME_NAMESPACE: [&str; 5] =
@@ -29,7 +31,7 @@ fn can(wrapper: &[&str]) -> bool {
     tried.args(&wrapper[1..]).arg("true").stderr(Stdio::null());
     let can = tried.status().is_ok_and(|status| status.success());
     if !can {
-        eprintln!("skipped: {wrapper:?} is not allowed here");
+        skip(&format!("{wrapper:?} is not allowed here"));
     }
     can
 }

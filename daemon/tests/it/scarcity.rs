@@ -14,6 +14,8 @@ use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, Refusal};
 use super::daemon::{Daemon, PATIENCE, until};
 use super::raw::{Raw, encode, hear, map, tell};
 
+use crate::skip::skip;
+
 ringfence_protocol::message! {
     /// As `testd` has it.
     struct Number { value: u64 }
@@ -119,7 +121,7 @@ fn with_small_shm(kib: u32) -> Option<Daemon> {
         tried.status().is_ok_and(|status| status.success())
     };
     let Some(wrapper) = wrappers.iter().find(works) else {
-        eprintln!("skipped: neither root nor a user namespace that may mount a tmpfs");
+        skip("neither root nor a user namespace that may mount a tmpfs");
         return None;
     };
     Some(Daemon::start_under(wrapper, &[("RINGFENCE_ENGINES", "system,bus")]))
@@ -209,7 +211,7 @@ impl Group {
                 return Some(group);
             }
         }
-        eprintln!("skipped: no control group for memory can be made here");
+        skip("no control group for memory can be made here");
         None
     }
 }

@@ -11,6 +11,8 @@ use super::daemon::Daemon;
 use super::foreigners::{path_in_shm, stranger};
 use super::raw::Raw;
 
+use crate::skip::skip;
+
 ringfence_protocol::message! {
     /// As `testd` has it.
     struct Number { value: u64 }
@@ -66,7 +68,7 @@ fn whatever_is_in_the_locks_place_is_a_refusal_that_names_it() {
         let treasure = treasure(&dir);
         let lock = Put(path_in_shm(&format!("ringfence.{}.{instance}.lock", own())));
         if !squat(&lock.0, &treasure) {
-            eprintln!("skipped: {what} cannot be made here");
+            skip(&format!("{what} cannot be made here"));
             let _ = std::fs::remove_dir_all(&dir);
             continue;
         }
@@ -138,7 +140,7 @@ fn a_folder_that_is_not_ours_alone_is_a_refusal_that_names_its_owner() {
             let _there_already = std::fs::create_dir(&folder);
             let owner = if stranger_owns { stranger() } else { own() };
             if stranger_owns && chown(&folder, Some(Uid::from_raw(owner)), None).is_err() {
-                eprintln!("skipped: only root can give {what} away");
+                skip(&format!("only root can give {what} away"));
                 let _ = std::fs::remove_dir_all(&dir);
                 continue;
             }
