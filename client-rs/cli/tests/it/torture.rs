@@ -167,7 +167,11 @@ fn disarmed(switch: &str, attack: &str) {
     let alone = switch.starts_with("reap.");
     let only = if alone { &[][..] } else { &["--only", BYSTANDER] };
     // What is waited for in vain here is there at once elsewhere.
-    let flags = ["--json", "--patience", "5", "--only", attack];
+    let mut flags = vec!["--json", "--patience", "5", "--only", attack];
+    if attack == "len-toggling" {
+        // What it does is a matter of luck, each time.
+        flags.extend(["--seconds-per-attack", "1"]);
+    }
     let mut command = torture(&place, &[&flags, only].concat());
     let done = Done::of(command.env("RINGFENCE_DISARM", switch).output().unwrap());
     let report: Value = serde_json::from_slice(&done.out)

@@ -216,11 +216,10 @@ fn len_toggling_session(scene: &Scene<'_>, calls: &mut u64) -> Result<(u64, bool
     let (truth, lie) = (word(24), word(217));
     let storm = |random: &mut super::Random| {
         let Some((at, _)) = target.get() else { return };
-        // The lie stands for less time than the truth, so that a second look sees it where the first did not.
-        for (word, turns) in [(lie, 50), (truth, 200)] {
-            up.store(at + slot::METHOD, word);
-            (0..random.below(turns)).for_each(|_| std::hint::spin_loop());
-        }
+        // A lie one time in four, also when the storm gives way: what saw the truth at first may see it later.
+        let word = if random.below(4) == 0 { lie } else { truth };
+        up.store(at + slot::METHOD, word);
+        (0..random.below(100)).for_each(|_| std::hint::spin_loop());
     };
     scene.beside(storm, || {
         while !scene.over() || *calls < LOOKS {
