@@ -82,7 +82,8 @@ pub(crate) fn pipeline(socket: &Path) {
     let mut client = Raw::connect_to(socket);
     let echo = client.method("system", ringfence_protocol::api::system::ECHO);
     let (mut sent, mut read) = (0_u64, 0_u64);
-    while sent - read < 16 || client.lane.has_room() {
+    // Until there is no credit left for want of reading.
+    while client.lane.has_room() {
         client.submit(echo, &sent.to_le_bytes());
         sent += 1;
     }
@@ -92,6 +93,8 @@ pub(crate) fn pipeline(socket: &Path) {
     while Instant::now() < end {
         assert_eq!(client.take().1.unwrap(), read.to_le_bytes());
         read += 1;
+        // A slot is released a moment after its answer is there.
+        until("there is room", || client.lane.has_room());
         client.submit(echo, &sent.to_le_bytes());
         sent += 1;
     }
