@@ -8,8 +8,10 @@ use std::collections::HashMap;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
+use ringfence_protocol::sys::socket::Listener;
 
 use super::{Running, guests};
 use crate::scarce;
@@ -89,6 +91,13 @@ impl Running {
             }
         }
     }
+}
+
+/// Does anybody wait at the door?
+pub(super) fn waits(listener: &Listener) -> bool {
+    let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    // What cannot be asked may be.
+    !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
 }
 
 /// May a refusal of this user be logged? Not if one was a moment ago.

@@ -15,7 +15,7 @@ use ringfence_protocol::sys::bell::Bell;
 use ringfence_protocol::sys::socket::{Conn, SocketError, TryReceived};
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, WireError};
 
-use super::crowd::may_log;
+use super::crowd::{self, may_log};
 use super::{Client, FIRST, LISTENER, Running};
 use crate::handshake;
 use crate::inbox::Message;
@@ -34,12 +34,14 @@ pub(super) struct Guest {
 
 impl Running {
     pub(super) fn accept(&mut self) {
-        // Bounded: what is left is announced again.
-        for _ in 0..64 {
+        // Bounded: what is left is announced again. Few, so that in a crowd those who leave are noticed.
+        for _ in 0..16 {
             let Some(listener) = &self.server.listener else { return };
             match listener.accept_nonblocking() {
                 Ok(Some(conn)) => self.admit(conn),
                 Ok(None) => return,
+                // The kernel wants a descriptor before it looks whether anybody is there.
+                Err(error) if scarce::limit(&error).is_some() && !crowd::waits(listener) => return,
                 // Whoever says nothing gives way first.
                 Err(error) if scarce::limit(&error).is_some() && self.dismiss_guest() => {}
                 Err(_) if !is_armed("door.descriptors") => return,

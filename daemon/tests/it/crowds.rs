@@ -45,6 +45,8 @@ fn ten_thousand_connects_of_one_user_shut_no_other_out() {
         slowest = slowest.max(began.elapsed());
         visits += 1;
         most = most.max(daemon.descriptors());
+        // In a crowd it takes a moment until it is noticed that one has left, and until then one counts.
+        std::thread::sleep(Duration::from_millis(20));
     }
     crowd.finish();
     assert!(visits >= 5 && slowest < Duration::from_secs(10), "{visits} visits, {slowest:?}");

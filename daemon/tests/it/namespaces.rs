@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ringfence::{Client, ErrorCode, Event, Keep, Policy, Publication, Start, Topic, TopicOptions};
 
@@ -16,6 +15,7 @@ use super::actors::{play, play_under, say};
 use super::daemon::{Daemon, PATIENCE, TAG, unique, until};
 use super::foreigners::{as_user, is_root, stranger};
 use super::raw::{Raw, code};
+use super::stopped::Kept;
 
 use crate::skip::skip;
 
@@ -64,12 +64,11 @@ fn the_death_of_a_client_without_a_pid_is_heard() {
     let mut daemon = Daemon::start_under(&IN_PID_NAMESPACE, &[]);
     let names = daemon.names();
     let mut keeper = play("keeper", &daemon.socket(), |_| {});
-    let child = Pid::from_raw(keeper.hear().parse().unwrap());
+    let _child = Kept(Pid::from_raw(keeper.hear().parse().unwrap()));
     assert!(daemon.names().len() > names.len());
     keeper.child.kill().unwrap();
     keeper.child.wait().unwrap();
     until("it is forgotten", || daemon.names() == names);
-    kill(child, Signal::SIGKILL).unwrap();
     // `unshare` passes nothing on but its own death.
     daemon.kill();
 }
