@@ -95,6 +95,8 @@ pub(crate) struct Poller {
     generations: u64,
     patience: Patience,
     next_sweep: Instant,
+    /// So far, for what not every sweep does.
+    sweeps: u64,
     /// Of topics with news, while they are told.
     topics: Vec<u32>,
     running: bool,
@@ -131,6 +133,7 @@ impl Poller {
             generations: 0,
             patience,
             next_sweep: Instant::now(),
+            sweeps: 0,
             topics: Vec::new(),
             running: true,
         };

@@ -7,8 +7,12 @@ use std::sync::atomic::Ordering;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use ringfence_protocol::disarm::is_armed;
+use ringfence_protocol::fault::Fault;
 
 use super::{Observed, Poller};
+
+/// Sessions whose files one sweep looks at, or a few more.
+const FILES_PER_SWEEP: usize = 64;
 
 impl Poller {
     pub(super) fn sweep(&mut self) {
@@ -23,10 +27,7 @@ impl Poller {
                 Err(fault) => faults.push((index, fault)),
             }
         }
-        for member in self.members.values() {
-            let fault = member.session.altered();
-            faults.extend(member.lanes.first().copied().zip(fault));
-        }
+        faults.extend(self.look_at_files());
         for (index, fault) in faults {
             self.fault(index, fault);
         }
@@ -35,6 +36,18 @@ impl Poller {
         }
         self.sweep_members(&mut observed);
         (self.on_sweep)(&mut self.bench, &observed);
+    }
+
+    /// What clients have made of the files of their segments. A system call for each, so not of all
+    /// sessions where there are many: of each in its turn.
+    fn look_at_files(&mut self) -> impl Iterator<Item = (usize, Fault)> {
+        let turns = 1 + (self.members.len() / FILES_PER_SWEEP) as u64;
+        self.sweeps = self.sweeps.wrapping_add(1);
+        let due = self.members.iter().filter(|(id, _)| **id % turns == self.sweeps % turns);
+        let found: Vec<_> = due
+            .filter_map(|(_, member)| member.lanes.first().copied().zip(member.session.altered()))
+            .collect();
+        found.into_iter()
     }
 
     fn sweep_members(&mut self, observed: &mut Observed) {
