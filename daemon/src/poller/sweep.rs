@@ -34,6 +34,7 @@ impl Poller {
         for index in ready.into_iter().filter(|_| is_armed("sweep.lost-bells")) {
             self.heat(index);
         }
+        self.bench.bus.bus().forget_departed();
         self.sweep_members(&mut observed);
         (self.on_sweep)(&mut self.bench, &observed);
     }

@@ -18,6 +18,8 @@ pub(super) struct Headlines {
     /// Are there topics in which publishes wait?
     any_queue: AtomicBool,
     queues: Mutex<Vec<u32>>,
+    /// Are there subscriptions that ended and may still hold blocks?
+    any_departed: AtomicBool,
 }
 
 impl Headlines {
@@ -68,6 +70,18 @@ impl Headlines {
             false => Vec::new(),
             true => self.queues.lock().clone(),
         }
+    }
+
+    /// Somebody has ended who may still hold blocks.
+    pub(super) fn add_departed(&self) {
+        // Relaxed: who looks is let in by the topic's lock.
+        self.any_departed.store(true, Ordering::Relaxed);
+    }
+
+    /// Was there one since this was asked last?
+    pub(super) fn take_departed(&self) -> bool {
+        self.any_departed.load(Ordering::Relaxed)
+            && self.any_departed.swap(false, Ordering::Relaxed)
     }
 
     /// Moves them into `topics`, which is empty.

@@ -234,6 +234,18 @@ impl<M: Memory> Bus<M> {
         topics.filter_map(|topic| topic.sequencer().serve_queue(Instant::now())).min()
     }
 
+    /// Lets go of what dead subscribers held: to be called now and then, for nothing is heard of the end of
+    /// a process. One load where there is nothing.
+    pub fn forget_departed(&self) {
+        if !self.shared.headlines.take_departed() {
+            return;
+        }
+        for topic in self.topics() {
+            let sequencer = topic.sequencer();
+            sequencer.forget_departed(&mut sequencer.state.lock());
+        }
+    }
+
     /// Ends all topics: nothing can be published any more, subscriptions deliver what is left and
     /// then say so, whoever waits is woken. Closing again does nothing.
     pub fn close(&self) {

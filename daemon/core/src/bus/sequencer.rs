@@ -320,6 +320,14 @@ impl<M: Memory> Sequencer<M> {
         }
     }
 
+    /// Lets go of those who ended and hold nothing any more; of the others it is asked again.
+    pub(super) fn forget_departed(&self, state: &mut State<M>) {
+        state.forget_departed();
+        if !state.departed.is_empty() {
+            self.headlines.add_departed();
+        }
+    }
+
     /// Takes a subscription out; whoever waits for it, or in it, looks again.
     pub(super) fn leave(&self, place: &Arc<Place>) {
         let mut state = self.state.lock();
@@ -330,7 +338,7 @@ impl<M: Memory> Sequencer<M> {
         state.places.retain(|other| !Arc::ptr_eq(other, place));
         state.departed.retain(|other| !Arc::ptr_eq(other, place));
         state.departed.push(place.clone());
-        state.forget_departed();
+        self.forget_departed(&mut state);
         state.elsewhere = state.places.iter().filter(|place| place.elsewhere().is_some()).count();
         self.news.notify_all();
         self.room.notify_all();

@@ -194,3 +194,19 @@ fn a_publish_asks_each_of_the_departed_once() {
     assert!(call(&topic, &LONG_ONE).is_err(), "both are held");
     assert_eq!(words.asked.load(Ordering::SeqCst), before + 1);
 }
+
+/// Nobody else comes or goes: the sweep alone finds that a dead process holds nothing.
+#[test]
+fn what_the_dead_held_is_let_go_of_by_the_sweep() {
+    let (bus, topic) = with_blocks(PATIENT, 8);
+    let (attached, words) = attach(&topic);
+    words.hold(0);
+    let alive = Arc::downgrade(&words);
+    drop(attached);
+    bus.forget_departed();
+    words.holds.lock().clear();
+    drop(words);
+    assert!(Weak::upgrade(&alive).is_some(), "as long as it may hold something");
+    bus.forget_departed();
+    assert!(Weak::upgrade(&alive).is_none());
+}
