@@ -4,6 +4,7 @@
 
 pub mod bulk;
 pub mod bus;
+pub mod crowd;
 pub mod futex;
 pub mod idle;
 pub mod ledger;
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Box<dyn Case>> {
     cases.extend(bus::all(&daemon));
     cases.extend(python::all(&daemon));
     cases.extend(idle::all(&daemon));
+    cases.push(Box::new(crowd::SilentCrowd));
     cases.extend(bulk::all(&daemon));
     cases.extend(vectors::all(&daemon));
     cases

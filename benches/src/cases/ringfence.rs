@@ -77,6 +77,9 @@ pub(super) fn serve(place: &str, role: Role) -> Result<(), BenchError> {
         Role::AsShipped => ringfenced::Daemon::builder().builtin_engines(),
         Role::Bench => {
             config.polling.cpus = Some(vec![SERVER_CORE as u32]);
+            // A thousand silent sessions and a hot one are one user's.
+            config.sessions.max = 2048;
+            config.sessions.max_per_uid = 2048;
             config.engines.enable = vec!["system".into(), "bus".into()];
             with_engines()?.builtin_engines()
         }
