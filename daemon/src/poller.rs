@@ -102,6 +102,19 @@ pub(crate) struct Poller {
     running: bool,
 }
 
+/// Dropped by a panic it ends the process: a daemon that has lost a poller looks alive, and its sessions wait for
+/// nobody. Of one that is gone clients are told, and whoever manages it starts the next.
+struct EndsWithIt;
+
+impl Drop for EndsWithIt {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a poller panicked, so the daemon ends: please report what it said");
+            std::process::abort();
+        }
+    }
+}
+
 impl Poller {
     /// Starts the thread.
     pub(crate) fn start(setup: Setup, number: u32) -> std::io::Result<std::thread::JoinHandle<()>> {
@@ -143,6 +156,7 @@ impl Poller {
             if let Some(cpu) = cpu {
                 pin(cpu);
             }
+            let _or_nobody_is_served = EndsWithIt;
             poller.run();
         })
     }

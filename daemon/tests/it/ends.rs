@@ -39,6 +39,21 @@ fn an_engine_may_take_the_stack_that_is_promised() {
     }
 }
 
+/// As if it were a defect of the daemon's own: a process that serves nobody must not look alive.
+#[test]
+fn a_panic_of_a_poller_ends_the_daemon() {
+    let mut daemon = Daemon::start_under(
+        &["sh", "-c", "ulimit -c 0 && exec \"$@\"", "--"],
+        &[("RINGFENCE_DISARM", "engine.panic")],
+    );
+    let client = client(&daemon);
+    // In place.
+    let error = call(&client, "panic", 0).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::DaemonRestarted, "{error:?}");
+    until("the daemon has ended", || !daemon.is_running());
+    daemon.restart(&[]);
+}
+
 /// Neither can be caught: all sessions of this daemon are told at once, and the next daemon serves them.
 #[test]
 fn a_stack_overflow_and_an_abort_end_the_daemon_and_nothing_else() {
