@@ -36,7 +36,7 @@ def pins(path: Path) -> dict[str, str]:
 
 
 def test_it_is_outside_the_workspace() -> None:
-    assert toml(ROOT / "Cargo.toml")["workspace"]["exclude"] == ["benches/compare"]
+    assert "benches/compare" in toml(ROOT / "Cargo.toml")["workspace"]["exclude"]
     manifest = toml(COMPARE / "Cargo.toml")
     assert manifest["workspace"] == {} and manifest["package"]["publish"] is False
     assert "iceoryx2" not in locked(ROOT / "Cargo.lock")

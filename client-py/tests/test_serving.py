@@ -166,7 +166,7 @@ def listed(client: rf.Client) -> str:
 
 def test_a_deadline_reaches_the_handler_and_ends_the_call(client: rf.Client, name: str) -> None:
     seen: list[float | None] = []
-    given_up = threading.Event()
+    given_up, raised = threading.Event(), threading.Event()
 
     def handler(request: rf.Request) -> bytes:
         seen.append(request.time_left)
@@ -175,6 +175,9 @@ def test_a_deadline_reaches_the_handler_and_ends_the_call(client: rf.Client, nam
             while request.is_wanted() and time.monotonic() < deadline:
                 time.sleep(0.002)
             given_up.set()
+            # By the coarse clock of deadlines it is over some milliseconds before its caller gives up,
+            # who would take an answer until then.
+            assert raised.wait(SECONDS)
         return b""
 
     with client.serve(name, handler):
@@ -182,6 +185,7 @@ def test_a_deadline_reaches_the_handler_and_ends_the_call(client: rf.Client, nam
         client.request(name, b"", timeout=None)
         with pytest.raises(rf.CallTimeout) as caught:
             client.request(name, b"slow", timeout=0.1)
+        raised.set()
         assert caught.value.outcome == "unknown"
         assert given_up.wait(SECONDS)
         assert client.request(name, b"", timeout=None) == b"", "the server goes on"

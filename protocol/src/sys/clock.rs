@@ -1,11 +1,11 @@
 //! The clock of deadlines: CLOCK_MONOTONIC_COARSE in ticks of 64 us, low 32 bits.
 //!
-//! Invariants: 0 is "no deadline" and is never the deadline of a wait; a deadline is never early
-//! (it is rounded up by one tick); both sides read the same clock, so nothing is translated.
+//! Invariants: 0 is "no deadline" and is never the deadline of a wait; by this clock a deadline is never
+//! early (it is rounded up by one tick), and by an exact one by no more than this clock's step; both
+//! sides read the same clock, so nothing is translated.
 //! What it does not do: measure (the coarse clock moves every 1 to 4 ms; for that there is
-//! [`monotonic_ns`]), or serve timeouts of
-//! more than [`MAX_SPAN`]: 32 bits compare correctly over half their range only. Exact timeouts
-//! are the client's own.
+//! [`monotonic_ns`]), or serve timeouts of more than [`MAX_SPAN`]: 32 bits compare correctly over half
+//! their range only. Exact timeouts are the client's own.
 #![allow(unsafe_code)]
 
 use std::time::Duration;
