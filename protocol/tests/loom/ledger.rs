@@ -79,7 +79,7 @@ impl Memory for Line {
         } else {
             // The reader's come in turn.
             let turn = self.acquired.replace(self.acquired.get() + 1);
-            if turn % 2 == 0 { Without::Seen } else { Without::Again }
+            if turn.is_multiple_of(2) { Without::Seen } else { Without::Again }
         };
         if self.without != Some(letter) {
             fence(order);
