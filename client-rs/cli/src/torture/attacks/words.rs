@@ -164,7 +164,7 @@ impl Target {
 
 fn seq_toggling(scene: &Scene<'_>) -> Result<Seen, Wrong> {
     let mut attacker = scene.connect()?;
-    let (target, up, start) = (Target::default(), attacker.up.clone(), attacker.opened.start);
+    let (target, up) = (Target::default(), attacker.up.clone());
     let storm = |_: &mut _| {
         let Some((at, ticket)) = target.get() else { return };
         // Never what a later lap would be: that would commit what was not written yet, which is the owner's right.
@@ -176,9 +176,11 @@ fn seq_toggling(scene: &Scene<'_>) -> Result<Seen, Wrong> {
         let mut calls = 0_u64;
         while !scene.over() || calls == 0 {
             let next = attacker.lane.next_ticket();
+            let ticket = attacker.submit(attacker.echo_method(), &calls.to_le_bytes())?;
+            // Not before: it would commit what is not written yet, and the daemon answer what stood there.
             target.set(attacker.slot_at(next), next);
-            let answer = attacker.call(attacker.echo_method(), &calls.to_le_bytes())?;
-            must(answer == Ok(calls.to_le_bytes().to_vec()), || {
+            let (answered, answer) = attacker.take()?;
+            must(answered == ticket && answer == Ok(calls.to_le_bytes().to_vec()), || {
                 format!("a wrong answer: {answer:?}")
             })?;
             calls += 1;
@@ -186,7 +188,6 @@ fn seq_toggling(scene: &Scene<'_>) -> Result<Seen, Wrong> {
         Ok(calls)
     })?;
     must(attacker.claimed() == calls, || format!("{} requests were taken", attacker.claimed()))?;
-    let _ = start;
     Seen::new(
         format!("{storms} storms of 4 stores under {calls} calls, each taken once"),
         Outcome::Unharmed,
