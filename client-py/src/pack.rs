@@ -343,22 +343,8 @@ pub(crate) const fn dtype(scalar: Scalar) -> &'static str {
     }
 }
 
-const SCALARS: [Scalar; 11] = [
-    Scalar::Bool,
-    Scalar::U8,
-    Scalar::U16,
-    Scalar::U32,
-    Scalar::U64,
-    Scalar::I8,
-    Scalar::I16,
-    Scalar::I32,
-    Scalar::I64,
-    Scalar::F32,
-    Scalar::F64,
-];
-
 fn parse(ty: &str) -> Option<FieldType> {
-    let scalar = |name: &str| SCALARS.into_iter().find(|scalar| scalar.name() == name);
+    let scalar = |name: &str| Scalar::ALL.into_iter().find(|scalar| scalar.name() == name);
     match ty.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(element) => scalar(element).map(FieldType::Many),
         None if ty == "str" => Some(FieldType::Text),

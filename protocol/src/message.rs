@@ -32,6 +32,12 @@ pub enum Scalar {
 }
 
 impl Scalar {
+    /// All of them.
+    pub const ALL: [Self; 11] = {
+        use Scalar::{Bool, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+        [Bool, U8, U16, U32, U64, I8, I16, I32, I64, F32, F64]
+    };
+
     /// Bytes of one element; also its alignment.
     #[must_use]
     pub const fn size(self) -> usize {

@@ -42,24 +42,10 @@ pub(crate) fn requests(bytes: &[u8]) {
     });
 }
 
-const SCALARS: [Scalar; 11] = [
-    Scalar::Bool,
-    Scalar::U8,
-    Scalar::U16,
-    Scalar::U32,
-    Scalar::U64,
-    Scalar::I8,
-    Scalar::I16,
-    Scalar::I32,
-    Scalar::I64,
-    Scalar::F32,
-    Scalar::F64,
-];
-
 /// A layout that says anything about its fields' places.
 fn layout(chance: &mut Chance) -> Layout {
     let fields = (0..chance.below(7)).map(|number| {
-        let scalar = chance.pick(&SCALARS);
+        let scalar = chance.pick(&Scalar::ALL);
         let ty = chance.pick(&[FieldType::One(scalar), FieldType::Many(scalar), FieldType::Text]);
         let offset = chance.near(0) as u32;
         FieldSchema { name: format!("f{number}"), ty, offset, doc: String::new() }
