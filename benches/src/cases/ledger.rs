@@ -15,8 +15,8 @@ use super::ringfence::{Daemon, Shared, call_error, client};
 use crate::BenchError;
 use crate::harness::{Case, Context, Few, Runner, Slice};
 
-/// The steps, in order, and the names of their figures.
-const STEPS: [&str; 5] = [
+/// The names of the figures, one for each of [`Ledger::STEPS`].
+const STEPS: [&str; Ledger::STEPS.len()] = [
     "ledger of an echo: submitted to seen, p50 ns",
     "ledger of an echo: seen to dispatched, p50 ns",
     "ledger of an echo: dispatched to done, p50 ns",
@@ -69,12 +69,10 @@ impl Steps {
         self.client.echo(&[7; 24]).map_err(call_error)?;
         let received = monotonic_ns();
         (0..PAUSES).for_each(|_| spin_loop());
-        let Some(Ledger { seen, dispatched, done, published }) = self.client.ledger() else {
-            return Ok(());
-        };
-        let places = [submitted, seen, dispatched, done, published.min(received), received];
-        for (samples, pair) in self.samples.iter_mut().zip(places.windows(2)) {
-            samples.push(pair[1].saturating_sub(pair[0]));
+        if let Some(ledger) = self.client.ledger() {
+            for (samples, ns) in self.samples.iter_mut().zip(ledger.steps(submitted, received)) {
+                samples.push(ns);
+            }
         }
         Ok(())
     }

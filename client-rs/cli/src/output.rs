@@ -66,6 +66,11 @@ pub(crate) fn bold(text: &str) -> String {
     format!("\x1b[1m{text}\x1b[0m")
 }
 
+/// So many in a hundred of the samples, which are sorted, are at most this long; nothing if there are none.
+pub(crate) fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
+    sorted.get(sorted.len().checked_sub(1)? * percent / 100).copied()
+}
+
 /// A short time: three digits and a unit.
 pub(crate) fn nanos(ns: u64) -> String {
     let value = ns as f64;

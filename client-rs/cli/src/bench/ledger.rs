@@ -12,15 +12,8 @@ use ringfence_protocol::sys::clock::monotonic_ns;
 use serde::Serialize;
 
 use crate::exit::Failure;
+use crate::output::percentile;
 
-/// The steps, in order.
-const STEPS: [&str; 5] = [
-    "submitted to seen",
-    "seen to dispatched",
-    "dispatched to done",
-    "done to published",
-    "published to received",
-];
 /// The ledger is written behind the answer: turns of the processor's pause until it is looked at.
 const PAUSES: u32 = 64;
 /// No turn needs more samples.
@@ -29,7 +22,7 @@ const MOST: usize = 1 << 12;
 /// Samples of each step, in nanoseconds.
 #[derive(Default)]
 pub(super) struct Steps {
-    samples_ns: [Vec<u64>; STEPS.len()],
+    samples_ns: [Vec<u64>; Ledger::STEPS.len()],
 }
 
 /// One step.
@@ -62,12 +55,9 @@ impl Steps {
         Ok(())
     }
 
-    /// What the daemon notes down as published may have been received while it was at it.
     fn add(&mut self, submitted: u64, ledger: Ledger, received: u64) {
-        let Ledger { seen, dispatched, done, published } = ledger;
-        let places = [submitted, seen, dispatched, done, published.min(received), received];
-        for (samples, pair) in self.samples_ns.iter_mut().zip(places.windows(2)) {
-            samples.push(pair[1].saturating_sub(pair[0]));
+        for (samples, ns) in self.samples_ns.iter_mut().zip(ledger.steps(submitted, received)) {
+            samples.push(ns);
         }
     }
 
@@ -75,13 +65,10 @@ impl Steps {
     pub(super) fn summed(&mut self) -> Vec<Step> {
         let step = |(step, times): (&'static str, &mut Vec<u64>)| {
             times.sort_unstable();
-            let at = |percent: usize| times.get((times.len() - 1) * percent / 100).copied();
-            let samples = times.len();
-            (samples > 0)
-                .then(|| Some(Step { step, samples, p50_ns: at(50)?, p90_ns: at(90)? }))
-                .flatten()
+            let at = |percent| percentile(times, percent);
+            Some(Step { step, samples: times.len(), p50_ns: at(50)?, p90_ns: at(90)? })
         };
-        STEPS.into_iter().zip(&mut self.samples_ns).filter_map(step).collect()
+        Ledger::STEPS.into_iter().zip(&mut self.samples_ns).filter_map(step).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use ringfence::board_rows::Histogram;
 use serde::Serialize;
 
 use super::ledger::{Step, clock_ns};
-use crate::output::{nanos, printable, wrapped};
+use crate::output::{nanos, percentile, printable, wrapped};
 use crate::table::{Column, WIDTH, table};
 
 /// A mean so many times p50 is not that of a quiet machine.
@@ -55,12 +55,9 @@ impl Case {
 
     fn of(name: &str, times_ns: &mut [u64]) -> Option<Self> {
         times_ns.sort_unstable();
-        let at = |percent: usize| times_ns.get((times_ns.len() - 1) * percent / 100).copied();
-        let samples = times_ns.len();
-        if samples == 0 {
-            return None;
-        }
+        let at = |percent| percentile(times_ns, percent);
         let (p50_ns, p90_ns, p99_ns) = (at(50)?, at(90)?, at(99)?);
+        let samples = times_ns.len();
         Some(Self { name: name.into(), samples, p50_ns, p90_ns, p99_ns, ratio_to_limit: None })
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ringfence::{CallOptions, Client, Timeout};
 
 use super::attack::patience;
+use crate::output::percentile;
 
 /// Samples that are kept at most: 4 MiB.
 const SAMPLES: usize = 1 << 19;
@@ -61,9 +62,8 @@ impl Ledger {
     /// p50 and p99, if there is any sample.
     pub(super) fn times(mut self) -> Option<Times> {
         self.samples_ns.sort_unstable();
-        let last = self.samples_ns.len().checked_sub(1)?;
-        let at = |percent: usize| self.samples_ns[last * percent / 100];
-        Some(Times { p50_ns: at(50), p99_ns: at(99) })
+        let at = |percent| percentile(&self.samples_ns, percent);
+        Some(Times { p50_ns: at(50)?, p99_ns: at(99)? })
     }
 }
 
