@@ -115,7 +115,7 @@ impl Lane {
 
     /// May one more call be open?
     #[inline]
-    pub(crate) fn may_open(&self) -> bool {
+    fn may_open(&self) -> bool {
         self.ring.outstanding() < self.places.len() as u64
     }
 

@@ -359,7 +359,7 @@ impl Lane {
         for _ in 0..FULL_LOOKS {
             // No more than the daemon has credit for: whoever posts may never look at answers again, and
             // wait for a message instead.
-            let has_credit = self.may_open() && self.ring.outstanding() < self.window() as u64;
+            let has_credit = self.ring.outstanding() < self.window() as u64;
             if has_credit && let Ok(ticket) = self.ring.submit_lines(header, line, behind) {
                 self.register(ticket, Owner::Post(tally.clone(), 1), Held::Nothing);
                 return true;

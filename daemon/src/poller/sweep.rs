@@ -41,14 +41,12 @@ impl Poller {
 
     /// What clients have made of the files of their segments. A system call for each, so not of all
     /// sessions where there are many: of each in its turn.
-    fn look_at_files(&mut self) -> impl Iterator<Item = (usize, Fault)> {
+    fn look_at_files(&mut self) -> Vec<(usize, Fault)> {
         let turns = 1 + (self.members.len() / FILES_PER_SWEEP) as u64;
         self.sweeps = self.sweeps.wrapping_add(1);
         let due = self.members.iter().filter(|(id, _)| **id % turns == self.sweeps % turns);
-        let found: Vec<_> = due
-            .filter_map(|(_, member)| member.lanes.first().copied().zip(member.session.altered()))
-            .collect();
-        found.into_iter()
+        due.filter_map(|(_, member)| member.lanes.first().copied().zip(member.session.altered()))
+            .collect()
     }
 
     fn sweep_members(&mut self, observed: &mut Observed) {
