@@ -65,17 +65,21 @@ impl Running {
         }
         // A peer that died meanwhile has no credentials worth asking for.
         let Ok(cred) = conn.peer_cred() else { return };
-        let pidfd = match conn.peer_pidfd() {
-            Ok(pidfd) => Arc::new(pidfd),
-            Err(error) => {
-                // Before Linux 6.5, a process of a PID namespace that is not seen from here.
-                let unseen = matches!(error, SocketError::UnseenPeer)
-                    .then(|| Error::new(ErrorCode::Io, error.to_string()));
-                if let Some(told) = unseen.or_else(|| scarce::limit(&error)) {
-                    self.server.sight.refused();
-                    refuse(&conn, &told);
+        let pidfd = loop {
+            match conn.peer_pidfd() {
+                Ok(pidfd) => break Arc::new(pidfd),
+                // The connection has the last descriptor: here too whoever says nothing gives way.
+                Err(error) if scarce::limit(&error).is_some() && self.dismiss_guest() => {}
+                Err(error) => {
+                    // Before Linux 6.5, a process of a PID namespace that is not seen from here.
+                    let unseen = matches!(error, SocketError::UnseenPeer)
+                        .then(|| Error::new(ErrorCode::Io, error.to_string()));
+                    if let Some(told) = unseen.or_else(|| scarce::limit(&error)) {
+                        self.server.sight.refused();
+                        refuse(&conn, &told);
+                    }
+                    return;
                 }
-                return;
             }
         };
         let id = self.next_id;
