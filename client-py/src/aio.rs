@@ -25,7 +25,7 @@ use crate::message::Position;
 use crate::method::{Method, Resolved};
 use crate::pack::{Layout, Payload};
 use crate::topic;
-use crate::wait::Limit;
+use crate::wait::{self, Limit};
 
 /// What a future of client-rs comes to.
 enum Outcome {
@@ -354,8 +354,15 @@ impl AsyncClient {
         timeout: Limit,
     ) -> PyResult<Py<PyAny>> {
         let resolved = method.resolved_at_once(py)?;
-        let payload = pack(&resolved.request)?.whole(py);
-        let call = self.inner.call_async(&resolved.method, payload, &timeout.options());
+        let payload = pack(&resolved.request)?;
+        let options = timeout.options();
+        if let Payload::Split(head, last) = &payload
+            && let Some(call) =
+                wait::send_split_at_once(&self.inner, &resolved.method, head, last, &options)
+        {
+            return self.start(py, shape(resolved), async move { call.await.map(Outcome::Reply) });
+        }
+        let call = self.inner.call_async(&resolved.method, payload.whole(py), &options);
         self.start(py, shape(resolved), async move { call.await.map(Outcome::Reply) })
     }
 

@@ -163,9 +163,9 @@ impl Method {
         timeout: Limit,
     ) -> PyResult<Pending> {
         let resolved = self.resolved(py)?;
-        let payload = resolved.request.pack_named(Some(fields))?.whole(py);
+        let payload = resolved.request.pack_named(Some(fields))?;
         let options = timeout.options();
-        let pending = wait::submit(py, &self.client, &resolved.method, &payload, &options)?;
+        let pending = wait::submit(py, &self.client, &resolved.method, payload, &options)?;
         Ok(Pending::new(pending, resolved))
     }
 

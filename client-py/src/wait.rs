@@ -12,7 +12,8 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyEllipsis};
 use ringfence::{
-    CallOptions, Called, Client, Error, Loan, LoanRef, Method, Pending, Reply, Timeout,
+    CallOptions, Called, Calling, Client, Error, Loan, LoanRef, Loaned, Method, Pending, Reply,
+    Timeout,
 };
 
 use crate::buffer::Input;
@@ -180,7 +181,7 @@ fn call_split(
     options: &CallOptions,
 ) -> PyResult<Reply> {
     let budget = Budget::of(method, options);
-    let sent = send_split(py, client, method, &head, &last, options, budget)?;
+    let sent = send_split(py, client, method, &head, &last, options, budget)?.map(Called::Pending);
     let payload = || Payload::Split(head, last).whole(py);
     settle(py, client, method, payload, options, budget, sent)
 }
@@ -195,14 +196,12 @@ fn send_split(
     last: &Input,
     options: &CallOptions,
     budget: Budget,
-) -> PyResult<Result<Called, Error>> {
+) -> PyResult<Result<Pending, Error>> {
     let len = last.len();
     let submit = |segment: &LoanRef| {
         let options = CallOptions { timeout: budget.left(), ..*options };
-        match py.detach(|| client.submit_loaned(method, head, segment, len, &options)) {
-            Ok(pending) => pending.map(Called::Pending).ok_or(Error::WouldBlock),
-            Err(error) => Err(error),
-        }
+        let sent = py.detach(|| client.submit_loaned(method, head, segment, len, &options));
+        sent.and_then(|pending| pending.ok_or(Error::WouldBlock))
     };
     if let Some(segment) = client.loan_at(last.address()) {
         return Ok(submit(&segment));
@@ -215,6 +214,20 @@ fn send_split(
         Err(Error::Remote(_)) => Err(Error::WouldBlock),
         Err(error) => Err(error),
     })
+}
+
+/// As [`send_split`], for a task: only if a segment is free and there is room, at once. Else, and if
+/// anything is wrong, the long way is to be taken.
+pub(crate) fn send_split_at_once(
+    client: &Client,
+    method: &Method,
+    head: &[u8],
+    last: &Input,
+    options: &CallOptions,
+) -> Option<Calling<Loaned>> {
+    let loan = client.loan_within(last.len(), Duration::ZERO).ok()?;
+    last.copy_into(&loan);
+    client.call_loaned_async(method, head, &loan.segment()?, last.len(), options).ok()?
 }
 
 /// A loan that is free, or else one that the daemon is asked for where Ctrl-C is heard.
@@ -238,17 +251,27 @@ pub(crate) fn submit(
     py: Python<'_>,
     client: &Client,
     method: &Method,
-    payload: &[u8],
+    payload: Payload,
     options: &CallOptions,
 ) -> PyResult<Pending> {
+    let payload = match payload {
+        Payload::Split(head, last) if !crate::target::RUNS_HERE => {
+            let budget = Budget::of(method, options);
+            match send_split(py, client, method, &head, &last, options, budget)? {
+                Err(Error::WouldBlock) => Payload::Split(head, last).whole(py),
+                sent => return or_raise(py, sent.map_err(|error| budget.name(error))),
+            }
+        }
+        other => other.whole(py),
+    };
     if crate::target::RUNS_HERE && method.default_timeout().is_none() {
-        let calls = Owned::new(client, method, payload.to_vec(), options);
+        let calls = Owned::new(client, method, payload, options);
         let submitted = aside(py, move || calls.submit())?;
         return or_raise(py, submitted);
     }
-    let submitted = match py.detach(|| client.submit(method, payload, options)) {
+    let submitted = match py.detach(|| client.submit(method, &payload, options)) {
         Err(Error::WouldBlock) => {
-            let calls = Owned::new(client, method, payload.to_vec(), options);
+            let calls = Owned::new(client, method, payload, options);
             aside(py, move || calls.submit())?
         }
         other => other,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import re
 import threading
@@ -67,6 +68,60 @@ def test_an_array_of_ones_own_is_copied_once(daemon: PrivateDaemon) -> None:
         assert rf.copied_bytes() - before == rows.nbytes
         assert (docs.get([7, 11]).rows == rows[[7, 11]]).all()
         client.vectors.drop("copied")
+
+
+def test_a_submitted_call_copies_what_is_no_loan_once(daemon: PrivateDaemon) -> None:
+    own = np.random.default_rng(6).integers(0, 256, 1 << 20, np.uint8)
+    with daemon.connect() as client, client.loan(own.shape, np.uint8) as loaned:
+        echo = client.engine("system").echo
+        before = rf.copied_bytes()
+        pending = echo.submit(data=own)
+        assert rf.copied_bytes() - before == own.nbytes
+        # It was copied: whoever submits goes on with an array of their own as they like.
+        expected, own[:] = own.copy(), 0
+        assert (pending.result().data == expected).all()
+        loaned[:] = expected
+        before = rf.copied_bytes()
+        assert (echo.submit(data=loaned).result().data == expected).all()
+        assert rf.copied_bytes() == before, "nothing was copied in this process"
+        # One call at a time names a loan.
+        both = [echo.submit(data=loaned) for _ in range(2)]
+        assert all((pending.result().data == expected).all() for pending in both)
+
+
+def test_a_task_copies_an_array_once(daemon: PrivateDaemon) -> None:
+    rows = np.random.default_rng(7).random((ROWS, DIM), np.float32)
+
+    async def main() -> None:
+        async with rf.aio.connect(daemon.socket) as client:
+            docs = await client.vectors.create("awaited", dim=DIM)
+            await docs.add(np.arange(ROWS), rows)
+            # Now there is a segment of that size, and it is free again.
+            before = rf.copied_bytes()
+            await docs.upsert(np.arange(ROWS), rows + 1)
+            assert rf.copied_bytes() - before == rows.nbytes
+            assert ((await docs.get([7, 11])).rows == rows[[7, 11]] + 1).all()
+            await client.vectors.drop("awaited")
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_a_large_call_of_a_task_is_made_again_as_it_was_sent() -> None:
+    async def main(daemon: PrivateDaemon) -> None:
+        async with rf.aio.connect(daemon.socket) as client:
+            echo = client.engine("system").echo
+            assert (await echo(data=LARGE)).data == LARGE
+            daemon.freeze()
+            array = np.full(len(LARGE), 7, np.uint8)
+            calling = asyncio.ensure_future(echo(data=array))
+            await asyncio.sleep(0)
+            array[:] = 0
+            daemon.kill()
+            daemon.start()
+            assert bytes((await calling).data) == b"\x07" * len(LARGE)
+
+    with private_daemon() as daemon:
+        asyncio.run(asyncio.wait_for(main(daemon), 60))
 
 
 def test_a_large_reply_is_viewed_where_it_lies(daemon: PrivateDaemon) -> None:

@@ -64,6 +64,12 @@ impl Bulk {
         self.lent_at.load(Relaxed)
     }
 
+    /// One holder more, beside one that there is.
+    pub(crate) fn hold(&self) {
+        // Relaxed, as for an Arc: the memory is the other holder's already.
+        self.holders.fetch_add(1, Relaxed);
+    }
+
     /// A call more names it, if nobody but the loan does.
     pub(crate) fn hold_again(&self) -> bool {
         self.holders.compare_exchange(1, 2, AcqRel, Acquire).is_ok()

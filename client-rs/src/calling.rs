@@ -22,6 +22,7 @@ use crate::error::{Error, Outcome};
 #[cfg(feature = "inproc")]
 use crate::inproc::Inproc;
 use crate::lane::Answer;
+use crate::loan::{LoanRef, Loaned};
 use crate::method::Method;
 use crate::options::{CallOptions, Timeout};
 use crate::pending::Pending;
@@ -50,7 +51,7 @@ pub struct Calling<P> {
     payload: P,
     options: CallOptions,
     state: State,
-    /// Set when it is first polled.
+    /// Set when it is first polled, or submitted before that.
     times: Option<Times>,
     /// The daemon went away under it: why, and until when it waits for the next one.
     lost: Option<(Error, Instant)>,
@@ -159,11 +160,14 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
     }
 
     fn times(&mut self) -> Times {
-        let (method, timeout) = (&self.method, self.options.timeout);
-        *self.times.get_or_insert_with(|| {
-            let (since, allowed) = (Instant::now(), method.timeout(timeout));
-            Times { since, allowed, until: allowed.and_then(|allowed| since.checked_add(allowed)) }
-        })
+        self.times.unwrap_or_else(|| self.begin(Instant::now()))
+    }
+
+    /// Its time runs from here on.
+    fn begin(&mut self, since: Instant) -> Times {
+        let allowed = self.method.timeout(self.options.timeout);
+        let until = allowed.and_then(|allowed| since.checked_add(allowed));
+        *self.times.insert(Times { since, until, allowed })
     }
 
     fn submit(
@@ -411,6 +415,32 @@ impl Client {
         options: &CallOptions,
     ) -> Calling<P> {
         Calling::new(self.clone(), method.clone(), payload, *options)
+    }
+
+    /// [`submit_loaned`](Self::submit_loaned) as a future. Unlike others it is submitted here, not when it
+    /// is polled: the loan is not to be written until it is over. `None`: the bytes have to be copied.
+    ///
+    /// # Errors
+    /// As [`submit_loaned`](Self::submit_loaned); [`Error::WouldBlock`] if there is no room at once. The
+    /// future's: as [`call_async`](Self::call_async).
+    pub fn call_loaned_async(
+        &self,
+        method: &Method,
+        head: &[u8],
+        loan: &LoanRef,
+        len: usize,
+        options: &CallOptions,
+    ) -> Result<Option<Calling<Loaned>>, Error> {
+        let options = CallOptions { at_once: true, ..*options };
+        let since = Instant::now();
+        let pending = self.submit_loaned(method, head, loan, len, &options)?;
+        let (Some(pending), Some(remote)) = (pending, self.remote()) else { return Ok(None) };
+        let payload = Loaned::new(head, loan, len);
+        let mut calling = Calling::new(self.clone(), method.clone(), payload, options);
+        calling.begin(since);
+        calling.watch = Some(Watch::new(remote, pending.lane()));
+        calling.state = State::Open(pending);
+        Ok(Some(calling))
     }
 
     /// [`echo`](Self::echo) as a future.

@@ -58,7 +58,7 @@ pub use copies::{copied_bytes, count_copied};
 pub use driver::Driver;
 pub use error::{Error, Outcome};
 pub use info::{Info, Stats};
-pub use loan::{Loan, LoanRef};
+pub use loan::{Loan, LoanRef, Loaned};
 pub use measure::Measurement;
 pub use method::Method;
 pub use options::{Builder, CallOptions, Spin, Timeout};

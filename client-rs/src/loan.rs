@@ -6,7 +6,7 @@
 //! after the session of the loan is over, copies. The memory stays valid as long as the loan lives.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ringfence_protocol::error::{Error as RemoteError, ErrorCode};
@@ -93,12 +93,7 @@ impl Loan {
 
     /// Message bytes: what stands before, and the first `len` loaned ones.
     fn gather(&self, head: &[u8], len: usize) -> Vec<u8> {
-        let mut payload = vec![0; head.len() + len];
-        let (before, bytes) = payload.split_at_mut(head.len());
-        before.copy_from_slice(head);
-        self.region.read_block(self.at, bytes);
-        count_copied(len);
-        payload
+        gather(head, &self.region, self.at, len)
     }
 
     fn check(&self, head: &[u8], len: usize) -> Result<(), Error> {
@@ -111,6 +106,15 @@ impl Loan {
         }
         Ok(())
     }
+}
+
+fn gather(head: &[u8], region: &Region, at: usize, len: usize) -> Vec<u8> {
+    let mut payload = vec![0; head.len() + len];
+    let (before, bytes) = payload.split_at_mut(head.len());
+    before.copy_from_slice(head);
+    region.read_block(at, bytes);
+    count_copied(len);
+    payload
 }
 
 impl Drop for Loan {
@@ -187,7 +191,7 @@ impl Client {
     }
 
     /// The way to a daemon, if that is where calls go.
-    fn remote(&self) -> Option<&Arc<Remote>> {
+    pub(crate) fn remote(&self) -> Option<&Arc<Remote>> {
         match self.way() {
             Way::Remote(remote) => Some(remote),
             #[cfg(feature = "inproc")]
@@ -279,4 +283,40 @@ impl Client {
 pub struct LoanRef {
     serial: u32,
     segment: Arc<Bulk>,
+}
+
+/// The request of a [call](Client::call_loaned_async) whose bytes lie in a loan. It holds the segment as the
+/// call itself does, since it may have to be sent again: to another daemon, copied.
+pub struct Loaned {
+    head: Vec<u8>,
+    segment: Arc<Bulk>,
+    len: usize,
+    whole: OnceLock<Vec<u8>>,
+}
+
+impl Loaned {
+    /// Of a loan that is there, for a call that names it.
+    pub(crate) fn new(head: &[u8], loan: &LoanRef, len: usize) -> Self {
+        loan.segment.hold();
+        Self { head: head.to_vec(), segment: loan.segment.clone(), len, whole: OnceLock::new() }
+    }
+}
+
+impl AsRef<[u8]> for Loaned {
+    fn as_ref(&self) -> &[u8] {
+        let Self { head, segment, len, whole } = self;
+        whole.get_or_init(|| gather(head, &segment.region, segment.lent_at(), *len))
+    }
+}
+
+impl Drop for Loaned {
+    fn drop(&mut self) {
+        self.segment.give_back();
+    }
+}
+
+impl fmt::Debug for Loaned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaned").field("len", &self.len).finish_non_exhaustive()
+    }
 }

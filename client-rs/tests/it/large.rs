@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ringfence::{CallOptions, Client, Error, ErrorCode, Outcome};
 
 use crate::mock::{Act, Mock, Plan, eventually};
+use crate::tasks::by_hand;
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at as u32).wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect()
@@ -173,6 +174,32 @@ fn a_loan_that_a_call_still_names_is_copied() {
     assert_eq!(client.wait(first).unwrap(), [b"first", &data[..9]].concat());
     let third = client.submit_loaned(&echo, b"third", &segment, 9, &options).unwrap().unwrap();
     assert_eq!(client.wait(third).unwrap(), [b"third", &data[..9]].concat());
+}
+
+#[test]
+fn a_loan_is_awaited_and_nobody_else_names_it_meanwhile() {
+    let mock =
+        Mock::answering(|_, payload| Act::After(Duration::from_millis(20), payload.to_vec()));
+    let client = mock.client();
+    let driver = client.driver().unwrap();
+    let echo = client.method("system", "echo").unwrap();
+    let options = CallOptions::default();
+    let loan = client.loan(300_000).unwrap();
+    loan.write(0, &pattern(300_000));
+    let segment = loan.segment().unwrap();
+    let start = || client.call_loaned_async(&echo, b"it is ", &segment, 9, &options).unwrap();
+    for _ in 0..2 {
+        let calling = start().unwrap();
+        assert!(start().is_none());
+        let reply = by_hand(&driver, calling).unwrap();
+        assert_eq!(reply, [b"it is ", &pattern(9)[..]].concat());
+    }
+    // Its segment stays its own as long as it may have to be sent again.
+    let calling = start().unwrap();
+    drop((loan, segment));
+    let free = client.loan_within(300_000, Duration::ZERO);
+    assert!(matches!(free, Err(Error::WouldBlock)), "{free:?}");
+    drop(calling);
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Wake for Count {
 }
 
 /// Polls a future, and turns the driver by hand when its descriptor is readable.
-fn by_hand<F: Future>(driver: &Driver, future: F) -> F::Output {
+pub(crate) fn by_hand<F: Future>(driver: &Driver, future: F) -> F::Output {
     let count = Arc::new(Count::default());
     let waker = Waker::from(count.clone());
     let mut future = pin!(future);
