@@ -15,6 +15,7 @@ mod report;
 mod stop;
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,6 +102,8 @@ struct Run {
     whole: bool,
     stop: Arc<AtomicBool>,
     stage: Option<Stage>,
+    /// What the neighbour saw beside honest ones, before and after all attacks that are as busy.
+    beside_honest: HashMap<Busy, Ledger>,
 }
 
 impl Run {
@@ -116,6 +119,7 @@ impl Run {
             whole: what.only.len() == 1,
             stop,
             stage: None,
+            beside_honest: HashMap::new(),
         }
     }
 
@@ -129,6 +133,13 @@ impl Run {
             rows.extend(self.one(attack)?);
         }
         report::progress_ends(self.json);
+        let beside_honest: HashMap<_, _> = std::mem::take(&mut self.beside_honest)
+            .into_iter()
+            .filter_map(|(busy, ledger)| Some((busy, ledger.times()?)))
+            .collect();
+        for row in &mut rows {
+            row.compare(&beside_honest);
+        }
         let version = self.stage.as_ref().map_or(String::new(), |stage| stage.honest.version());
         let kernel = nix::sys::utsname::uname()
             .map_or(String::new(), |name| name.release().to_string_lossy().into_owned());
@@ -152,7 +163,7 @@ impl Run {
         if self.stage.is_none() {
             self.stage = Some(self.set_up()?);
         }
-        let before = self.quiet(attack.busy)?;
+        self.quiet(attack.busy)?;
         if self.interrupted() {
             return Ok(None);
         }
@@ -173,8 +184,8 @@ impl Run {
             // Whatever is left of it proves nothing about the next attack.
             self.stage = None;
         }
-        let quiet = before.and(self.quiet(attack.busy)?).times();
-        Ok(Some(Row::new(attack, verdict, quiet)))
+        self.quiet(attack.busy)?;
+        Ok(Some(Row::new(attack, verdict)))
     }
 
     fn set_up(&self) -> Result<Stage, Failure> {
@@ -185,10 +196,11 @@ impl Run {
         Ok(Stage { honest, home, before })
     }
 
-    /// What the neighbour sees beside honest ones as busy as that, for half the time of an attack. Measured before and
-    /// after each: a machine that others use too is another one a second later.
-    fn quiet(&self, busy: Busy) -> Result<Ledger, Failure> {
-        let Some(stage) = &self.stage else { return Ok(Ledger::default()) };
+    /// Notes what the neighbour sees beside honest ones as busy as that, for half the time of an attack. Before and
+    /// after each, for a machine that others use too is another one a second later; and all of it together is what
+    /// attacks are compared with: whether one call in a hundred waits for a core is a matter of luck in half a second.
+    fn quiet(&mut self, busy: Busy) -> Result<(), Failure> {
+        let Some(stage) = &self.stage else { return Ok(()) };
         let (count, way) = match busy {
             Busy::Nobody => (0, Way::Call),
             Busy::Calls(count) => (count, Way::Call),
@@ -204,7 +216,8 @@ impl Run {
         let ledger = stage.honest.take();
         drop(others);
         settled(&stage.home);
-        Ok(ledger)
+        self.beside_honest.entry(busy).or_default().add(&ledger);
+        Ok(())
     }
 }
 

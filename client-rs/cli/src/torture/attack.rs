@@ -45,7 +45,7 @@ pub(super) struct Attack {
 
 /// What the attacker does to be as busy as this: its honest neighbour is compared with one who has such neighbours, who
 /// are honest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Busy {
     /// It waits more than it does.
     Nobody,

@@ -16,6 +16,9 @@ use crate::output::percentile;
 /// Samples that are kept at most: 4 MiB.
 const SAMPLES: usize = 1 << 19;
 
+/// Of them those that are kept of one time, if many are put together.
+const SAMPLES_OF_A_TIME: usize = 1 << 12;
+
 /// Lengths of its echoes, in turn: in the first line of a slot, in the slot, in blocks.
 const LENGTHS: [usize; 8] = [0, 8, 24, 25, 100, 216, 217, 6000];
 
@@ -53,10 +56,10 @@ impl Ledger {
         }
     }
 
-    /// Both as one. Of the longer one fewer calls may be samples: what comes of that is between the two.
-    pub(super) fn and(mut self, mut other: Self) -> Self {
-        self.samples_ns.append(&mut other.samples_ns);
-        self
+    /// Adds samples of another time, as many of each time however many calls it saw.
+    pub(super) fn add(&mut self, other: &Self) {
+        let step = other.samples_ns.len().div_ceil(SAMPLES_OF_A_TIME).max(1);
+        self.samples_ns.extend(other.samples_ns.iter().step_by(step));
     }
 
     /// p50 and p99, if there is any sample.
@@ -203,6 +206,22 @@ mod tests {
         let share = |ns: u64| ns as f64 / (4 * SAMPLES) as f64;
         assert!((share(times.p50_ns) - 0.5).abs() < 0.01, "{times:?}");
         assert!((share(times.p99_ns) - 0.99).abs() < 0.01, "{times:?}");
+    }
+
+    #[test]
+    fn a_long_time_and_a_short_one_count_alike() {
+        let ledger = |nanos, calls| {
+            let mut ledger = Ledger::default();
+            (0..calls).for_each(|_| ledger.count(Duration::from_nanos(nanos), Ok(())));
+            ledger
+        };
+        let mut all = Ledger::default();
+        all.add(&ledger(1, SAMPLES_OF_A_TIME));
+        all.add(&ledger(2, SAMPLES_OF_A_TIME * 100));
+        all.add(&ledger(3, SAMPLES_OF_A_TIME * 7));
+        all.samples_ns.sort_unstable();
+        let share = |ns| all.samples_ns.iter().filter(|sample| **sample == ns).count();
+        assert_eq!([share(1), share(2), share(3)], [SAMPLES_OF_A_TIME; 3]);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What was seen: a line while it happens, a table at the end, or the same as data.
 
+use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
-use super::attack::{Attack, Outcome};
+use super::attack::{Attack, Busy, Outcome};
 use super::honest::Times;
 use super::judge::Verdict;
 use crate::output::{printable, time, wrapped};
@@ -44,12 +45,13 @@ pub(super) struct Row {
     beside_attack: Option<Latency>,
     beside_honest: Option<Latency>,
     p99_ratio: Option<f64>,
+    #[serde(skip)]
+    busy: Busy,
 }
 
 impl Row {
-    pub(super) fn new(attack: &Attack, verdict: Verdict, busy: Option<Times>) -> Self {
+    pub(super) fn new(attack: &Attack, verdict: Verdict) -> Self {
         let Verdict { rounds, landed, outcome, wrong, skipped, calls, times } = verdict;
-        let ratio = |(one, other): (Times, Times)| one.p99_ns as f64 / other.p99_ns.max(1) as f64;
         Self {
             name: attack.name,
             what: attack.what,
@@ -67,9 +69,18 @@ impl Row {
             skipped,
             honest_calls: calls,
             beside_attack: times.map(Latency::from),
-            beside_honest: busy.map(Latency::from),
-            p99_ratio: times.zip(busy).map(ratio),
+            beside_honest: None,
+            p99_ratio: None,
+            busy: attack.busy,
         }
+    }
+
+    /// With what the neighbour saw beside honest ones that were as busy.
+    pub(super) fn compare(&mut self, beside_honest: &HashMap<Busy, Times>) {
+        let Some(honest) = beside_honest.get(&self.busy) else { return };
+        self.beside_honest = Some(Latency::from(*honest));
+        let ratio = |attack: &Latency| attack.p99_ns as f64 / honest.p99_ns.max(1) as f64;
+        self.p99_ratio = self.beside_attack.as_ref().map(ratio);
     }
 
     /// Without the word before the code: faults are written like-this, codes LikeThis.
@@ -138,8 +149,8 @@ impl Report {
         let held = self.attacks.iter().filter(|row| row.held && row.skipped.is_none()).count();
         let mut notes = vec![
             "HELD: the attack landed, and what must come of it came. OUTCOME: the fault that ended the attacker's \
-             session, or the code that it was refused with, or how else it ended. P50 and P99: an honest neighbour's echoes beside the attack. HONEST: its P99 just \
-             before and after, beside honest clients in the attackers' place that were as busy. RATIO is between the two."
+             session, or the code that it was refused with, or how else it ended. P50 and P99: an honest neighbour's echoes beside the attack. HONEST: its P99 \
+             beside honest clients in the attackers' place that were as busy, before and after all such attacks. RATIO is between the two."
                 .to_owned(),
             format!(
                 "{} (version {}) on Linux {}, seed {}: {held} of {} attacks, every defence of them held",
