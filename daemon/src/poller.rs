@@ -41,6 +41,9 @@ const LOOKS_A_TURN: u32 = 8;
 /// Looks at a lane that is alone, before all else that a turn looks at: half a microsecond.
 const LONE_LOOKS: u32 = 64;
 
+/// Requests after which those are told who sleep until there is a message, if there is no quiet moment before.
+const TELL_AFTER: u32 = 16;
+
 /// Bells of one session without work, between two sweeps, before it is served by the sweep alone.
 const USELESS_BELLS: u32 = 1000;
 
@@ -163,13 +166,20 @@ impl Poller {
 
     fn run(mut self) {
         let mut looks: u32 = 0;
+        let mut untold: u32 = 0;
         while self.running {
             looks += LOOKS_A_TURN + self.look_at_lone_lane();
-            let served = self.turn_of_all();
+            let requests = self.turn_of_all();
+            let served = requests > 0;
             if !self.inbox.is_empty() {
                 self.read_inbox();
             }
-            self.tell_news();
+            // Off the way of a request that comes now: whoever sleeps takes far longer to wake.
+            untold += requests;
+            if !served || untold >= TELL_AFTER {
+                untold = 0;
+                self.tell_news();
+            }
             if looks >= LOOK_AROUND_EVERY {
                 looks = 0;
                 self.look_around(Instant::now());
@@ -206,10 +216,10 @@ impl Poller {
         }
     }
 
-    /// One turn for each hot lane. Was anything served?
+    /// One turn for each hot lane. How many requests.
     #[inline]
-    fn turn_of_all(&mut self) -> bool {
-        let mut served = false;
+    fn turn_of_all(&mut self) -> u32 {
+        let mut served = 0;
         let mut at = 0;
         while at < self.hot.len() {
             let index = self.hot[at];
@@ -219,8 +229,7 @@ impl Poller {
                 continue;
             }
             match lane.turn(&self.registry, &mut self.scratch, &mut self.bench) {
-                Ok(0) => {}
-                Ok(_) => served = true,
+                Ok(requests) => served += requests,
                 Err(fault) => {
                     self.fault(index, fault);
                     at -= 1; // its place in `hot` was taken by another

@@ -1,6 +1,7 @@
 //! A topic in a daemon: its handle there, which another run of the daemon does not know.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -57,6 +58,15 @@ struct Shared {
     /// Asked for; `None`: as it is.
     asked: Option<TopicOptions>,
     opened: Mutex<api::Opened>,
+    /// The handle in it, for each message that is posted.
+    handle: AtomicU64,
+}
+
+impl Shared {
+    fn set(&self, opened: api::Opened) {
+        *self.opened.lock() = opened;
+        self.handle.store(opened.topic, Relaxed);
+    }
 }
 
 impl RemoteTopic {
@@ -78,7 +88,8 @@ impl RemoteTopic {
         opened: api::Opened,
     ) -> Self {
         let methods = client.bus_methods();
-        let shared = Shared { name: name.to_owned(), asked, opened: Mutex::new(opened) };
+        let handle = AtomicU64::new(opened.topic);
+        let shared = Shared { name: name.to_owned(), asked, opened: Mutex::new(opened), handle };
         let (client, remote) = (client.clone(), remote.clone());
         Self { client, remote, methods, shared: Arc::new(shared) }
     }
@@ -110,7 +121,7 @@ impl RemoteTopic {
                 let again = open_request(&self.shared.name, self.shared.asked)?;
                 let reply = self.client.call_async(&self.methods.open, again, options).await?;
                 let opened = api::Opened::decode(&reply)?;
-                *self.shared.opened.lock() = opened;
+                self.shared.set(opened);
                 let second = self.client.call_async(method, request(opened.topic), options).await;
                 Ok((opened, second?))
             }
@@ -163,14 +174,14 @@ impl RemoteTopic {
 
     #[inline]
     pub(super) fn handle(&self) -> u64 {
-        self.now().topic
+        self.shared.handle.load(Relaxed)
     }
 
     /// The daemon does not know the handle: it has started anew. Opens the topic there.
     #[cold]
     pub(super) fn open_again(&self) -> Result<api::Opened, Error> {
         let opened = open(&self.client, &self.methods, &self.shared.name, self.shared.asked)?;
-        *self.shared.opened.lock() = opened;
+        self.shared.set(opened);
         Ok(opened)
     }
 

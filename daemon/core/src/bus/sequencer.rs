@@ -11,7 +11,7 @@
 //! Whether a message may be written at all is `room`'s business, and who waits for that.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -43,8 +43,6 @@ pub(super) struct Sequencer<M: Memory> {
     pub(super) room: Condvar,
     /// Threads whose publish waits.
     pub(super) waiting: AtomicUsize,
-    /// For subscriptions elsewhere: written to since they were last woken.
-    pub(super) unheard: AtomicBool,
     pub(super) headlines: Arc<Headlines>,
     pub(super) number: u32,
 }
@@ -54,6 +52,8 @@ pub(super) struct State<M> {
     pub(super) places: Vec<Arc<Place>>,
     /// How many of them are elsewhere.
     pub(super) elsewhere: usize,
+    /// Was something published that these were not told of yet?
+    pub(super) unheard: bool,
     /// Subscriptions of other processes that ended, and may still hold blocks.
     pub(super) departed: Vec<Arc<Place>>,
     /// No cursor lies before it; looked up anew when it is in the way.
@@ -108,6 +108,7 @@ impl<M: Memory> Sequencer<M> {
             writer,
             places: Vec::new(),
             elsewhere: 0,
+            unheard: false,
             departed: Vec::new(),
             floor: first.sequence,
             sleepers: 0,
@@ -126,7 +127,6 @@ impl<M: Memory> Sequencer<M> {
             news: Condvar::new(),
             room: Condvar::new(),
             waiting: AtomicUsize::new(0),
-            unheard: AtomicBool::new(false),
             headlines,
             number,
         }
@@ -159,20 +159,14 @@ impl<M: Memory> Sequencer<M> {
 
     /// Wakes the subscriptions elsewhere, if something was published since this was last asked.
     pub(super) fn tell_elsewhere(&self) {
-        // Before the look at who is there: what is published from now on is told anew.
-        if !self.unheard.swap(false, Ordering::Relaxed) {
+        let mut state = self.state.lock();
+        if !std::mem::take(&mut state.unheard) {
             return;
         }
-        let mut state = self.state.lock();
         // Behind the lock: what another thread has published before is looked for with this look.
         state.writer.before_waking();
         for elsewhere in state.places.iter().filter_map(|place| place.elsewhere()) {
             elsewhere.wake();
-        }
-        // What is published next changes the line that readers poll once and not twice. Not where every
-        // message in the log is counted on.
-        if self.options.policy == Policy::Overwrite {
-            state.writer.prepare();
         }
     }
 
@@ -237,7 +231,7 @@ impl<M: Memory> Sequencer<M> {
         }
         let (envelope, len) = (stamped(outgoing, timestamp), outgoing.payload.len());
         let position = state.writer.write_taken(envelope, of, len);
-        self.tell(&state);
+        self.tell(&mut state);
         Ok(position)
     }
 
@@ -311,12 +305,20 @@ impl<M: Memory> Sequencer<M> {
     }
 
     /// Something was published.
-    fn tell(&self, state: &State<M>) {
+    fn tell(&self, state: &mut State<M>) {
         if state.sleepers > 0 {
             self.news.notify_all();
         }
-        if state.elsewhere > 0 && !self.unheard.swap(true, Ordering::Relaxed) {
+        if state.elsewhere == 0 {
+            return;
+        }
+        if !std::mem::replace(&mut state.unheard, true) {
             self.headlines.add(self.number);
+        }
+        // What is published next changes the line that readers poll once and not twice. Not where every
+        // message in the log is counted on.
+        if self.options.policy == Policy::Overwrite {
+            state.writer.prepare();
         }
     }
 
