@@ -203,6 +203,7 @@ impl Run {
         let Some(stage) = &self.stage else { return Ok(()) };
         let (count, way) = match busy {
             Busy::Nobody => (0, Way::Call),
+            Busy::Computes => (1, Way::Compute),
             Busy::Calls(count) => (count, Way::Call),
             Busy::Visits => (1, Way::Visit),
         };

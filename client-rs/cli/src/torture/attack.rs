@@ -49,6 +49,8 @@ pub(super) struct Attack {
 pub(super) enum Busy {
     /// It waits more than it does.
     Nobody,
+    /// It keeps a core busy without calling, and lets others have it as the client library does.
+    Computes,
     /// So many threads call all the time.
     Calls(usize),
     /// It connects, does something once and leaves, again and again.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ringfence::{CallOptions, Client, Timeout};
 
-use super::attack::patience;
+use super::attack::{Random, give_way, patience};
 use crate::output::percentile;
 
 /// Samples that are kept at most: 4 MiB.
@@ -84,6 +84,8 @@ pub(super) enum Way {
     Call,
     /// Connects, calls once and leaves.
     Visit,
+    /// Computes, and is connected.
+    Compute,
 }
 
 /// The running neighbour. It ends when this is dropped.
@@ -112,6 +114,7 @@ impl Honest {
         let thread = std::thread::spawn(move || match way {
             Way::Call => mine.run(&client),
             Way::Visit => mine.visit(&socket),
+            Way::Compute => mine.compute(),
         });
         Ok(Self { shared, version, thread: Some(thread) })
     }
@@ -170,6 +173,16 @@ impl Shared {
             let started = Instant::now();
             let answer = connect(socket).and_then(|client| client.echo(b"visit"));
             self.count(started.elapsed(), check(answer, b"visit"));
+        }
+    }
+
+    fn compute(&self) {
+        let (mut random, mut rounds) = (Random(1), 0);
+        while !self.stop.load(Ordering::Relaxed) {
+            // As many words as a lane has of a kind.
+            (0..32).for_each(|_| _ = std::hint::black_box(random.next()));
+            rounds += 1;
+            give_way(rounds);
         }
     }
 

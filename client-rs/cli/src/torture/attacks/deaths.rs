@@ -37,7 +37,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "a client is killed -9, and a child of it keeps its socket open",
         rows: &[9, 58],
         expect: &[Expect::Gone],
-        busy: Busy::Nobody,
+        busy: Busy::Visits,
         run: orphaned,
     },
 ];

@@ -52,7 +52,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "rings its bell as fast as it can, for nothing",
         rows: &[27],
         expect: &[Expect::Unharmed],
-        busy: Busy::Calls(1),
+        busy: Busy::Computes,
         run: bell_storm,
     },
     Attack {

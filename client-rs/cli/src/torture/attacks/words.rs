@@ -85,7 +85,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         what: "random numbers in all cancel words while a call waits",
         rows: &[15],
         expect: &[Expect::Unharmed],
-        busy: Busy::Calls(1),
+        busy: Busy::Computes,
         run: cancel_random,
     },
     Attack {
