@@ -18,43 +18,15 @@ use ringfence_protocol::memory::Memory;
 use ringfence_protocol::ring::{Nap, WakeBy};
 use ringfence_protocol::wait::Lull;
 
-use crate::bulk::Bulk;
 use crate::error::Error;
 use crate::many::Results;
-use crate::pending::Entry;
+pub(crate) use crate::owner::{Held, Owner};
 use crate::remote::Remote;
 use crate::reply::{AsReply, Lease, Reply, Sink};
 use crate::session::{Death, Opened, Ring, Session};
-use crate::topics::Tally;
 
 /// The answer of a call.
 pub(crate) type Answer = Result<Reply, Error>;
-
-/// Who wants an answer.
-#[derive(Debug)]
-pub(crate) enum Owner {
-    /// The place in the table is free.
-    Free,
-    /// Nobody any more; the ticket's request memory is still the daemon's.
-    Nobody,
-    /// Whoever waits for this entry.
-    Entry(Arc<Entry>),
-    /// One item of the batch `key`.
-    Item { key: u32, index: u32 },
-    /// So many messages that were posted: their answer is only counted.
-    Post(Arc<Tally>, u32),
-}
-
-/// Request memory of an open call.
-#[derive(Clone, Debug)]
-pub(crate) enum Held {
-    /// None: the payload was inline.
-    Nothing,
-    /// Blocks of the lane's arena.
-    Arena { block: u32, len: usize },
-    /// A segment of its own.
-    Bulk(Arc<Bulk>),
-}
 
 #[derive(Debug)]
 struct Place {
@@ -382,6 +354,10 @@ impl Lane {
                     tally.failed(error, count);
                 }
             }
+            Owner::Farewell(number) => {
+                self.discard(header);
+                self.is_forgotten(number, header.method);
+            }
             Owner::Entry(entry) => entry.set(self.take(header, remote)),
             Owner::Item { key, index } => match self.batch(key) {
                 Some(results) => results.set(index, self.take(header, remote)),
@@ -481,7 +457,7 @@ impl Lane {
         for place in self.places.iter_mut().chain(&mut self.displaced) {
             let error = || Err(death.error(self.ring.was_claimed(place.ticket), pid));
             match std::mem::replace(&mut place.owner, Owner::Free) {
-                Owner::Free | Owner::Nobody => {}
+                Owner::Free | Owner::Nobody | Owner::Farewell(_) => {}
                 Owner::Post(tally, count) => {
                     let error = death.error(self.ring.was_claimed(place.ticket), pid);
                     tally.failed(error, count);

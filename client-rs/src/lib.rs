@@ -34,6 +34,7 @@ mod many;
 mod measure;
 mod method;
 mod options;
+mod owner;
 mod pending;
 mod reactor;
 mod remote;

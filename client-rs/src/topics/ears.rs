@@ -42,6 +42,8 @@ pub(crate) struct Ears {
     listener: Listener,
     /// Numbers of subscriptions that are taken, a bit each.
     taken: AtomicU64,
+    /// Of them those whose subscription is over, and the daemon is to be told.
+    leaving: AtomicU64,
     logs: Mutex<HashMap<u32, Region>>,
     cut_off: Mutex<HashMap<u32, u64>>,
     /// Tasks that wait, by their naps.
@@ -60,6 +62,7 @@ impl Ears {
             holders: Mutex::new([None; HOLDS]),
             listener: Listener::default(),
             taken: AtomicU64::new(0),
+            leaving: AtomicU64::new(0),
             logs: Mutex::default(),
             cut_off: Mutex::default(),
             tasks: Mutex::default(),
@@ -85,6 +88,23 @@ impl Ears {
     /// It is free again: the daemon knows it no more.
     pub(crate) fn give_number(&self, number: u32) {
         self.taken.fetch_and(!(1 << number), SeqCst);
+    }
+
+    /// Its subscription is over, as far as this side is concerned.
+    pub(super) fn leave(&self, number: u32) {
+        self.leaving.fetch_or(1 << number, SeqCst);
+    }
+
+    /// Is there any that [leaves](Self::leave)?
+    pub(super) fn any_leaves(&self) -> bool {
+        self.leaving.load(SeqCst) != 0
+    }
+
+    /// One that leaves; whoever gets it tells the daemon.
+    pub(super) fn next_to_leave(&self) -> Option<u32> {
+        let without_first = |leaving: u64| (leaving != 0).then(|| leaving & (leaving - 1));
+        let leaving = self.leaving.fetch_update(SeqCst, SeqCst, without_first).ok()?;
+        Some(leaving.trailing_zeros())
     }
 
     /// The subscription has copied all below this sequence.

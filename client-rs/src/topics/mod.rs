@@ -22,6 +22,7 @@
 mod attach;
 mod ears;
 mod message;
+mod number;
 mod publish;
 mod publisher;
 mod reader;

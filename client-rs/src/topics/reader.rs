@@ -329,10 +329,10 @@ impl Reader {
                 self.dropped.fetch_add(counts.dropped, Relaxed);
             }
             if *policy != Policy::Overwrite {
-                session.ears.advance(*number, cursor);
+                session.ears.advance(number.get(), cursor);
             }
         };
-        let found = inbox.next(is_open, moved, |of, _| Hold::of(session, *number, of));
+        let found = inbox.next(is_open, moved, |of, _| Hold::of(session, number.get(), of));
         let found = found.map_err(|fault| Error::Protocol { what: fault.to_string() });
         let event =
             found.map(|found| found.map(|(event, in_place)| Event::of_log(event, in_place, log)));
@@ -371,10 +371,10 @@ impl Reader {
     fn hear_of_cut_off(&self, attached: &mut Attached, lapped: u64) -> Result<(), Error> {
         let Attached { session, number, .. } = &*attached;
         // Said before the message was written that was not to be missed.
-        if lapped > 0 && session.ears.was_cut_off(*number).is_none() {
+        if lapped > 0 && session.ears.was_cut_off(number.get()).is_none() {
             session.poll();
         }
-        let Some(sequence) = session.ears.was_cut_off(*number) else { return Ok(()) };
+        let Some(sequence) = session.ears.was_cut_off(number.get()) else { return Ok(()) };
         let here = attached.inbox.position();
         // What was published later it would not have got.
         let missed = (sequence + lapped).saturating_sub(here.sequence);

@@ -28,3 +28,4 @@ mod spine;
 mod squatters;
 mod stopped;
 mod topics;
+mod topics_of_tasks;

@@ -3,6 +3,7 @@
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use ringfence::{
     Client, Error, ErrorCode, Event, Keep, Policy, Publication, Start, Subscription, Topic,
     TopicOptions,
@@ -12,15 +13,15 @@ use crate::daemon::{Daemon, PATIENCE, until};
 
 const WITH_BUS: &[&str] = &["--engines", "system,bus"];
 
-fn start() -> Daemon {
+pub(crate) fn start() -> Daemon {
     Daemon::start(WITH_BUS)
 }
 
-fn client(daemon: &Daemon) -> Client {
+pub(crate) fn client(daemon: &Daemon) -> Client {
     Client::builder().socket(daemon.socket()).connect().unwrap()
 }
 
-fn options(policy: Policy, slots: u32) -> TopicOptions {
+pub(crate) fn options(policy: Policy, slots: u32) -> TopicOptions {
     TopicOptions { policy, slots, payload_bytes: 64, ..TopicOptions::default() }
 }
 
@@ -29,7 +30,7 @@ fn publish(topic: &Topic, number: u64) -> u64 {
     topic.publish(&Publication::new(&payload).type_id(number as u16)).unwrap().sequence
 }
 
-fn publish_all(topic: &Topic, numbers: std::ops::Range<u64>) {
+pub(crate) fn publish_all(topic: &Topic, numbers: std::ops::Range<u64>) {
     for number in numbers {
         publish(topic, number);
     }
@@ -411,7 +412,7 @@ fn a_dead_subscriber_and_a_dead_daemon_leave_nothing() {
     until("its subscription is gone", || topic.stats().unwrap().subscriptions == 0);
     publish_all(&topic, 0..10);
     drop(subscription);
-    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.wait(), Some(0));
     assert_eq!(daemon.names(), Vec::<String>::new());
 }
