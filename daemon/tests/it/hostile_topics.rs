@@ -157,7 +157,9 @@ const LIES: [fn(u64) -> u64; 5] = [
 fn forged_cursors_of_a_blocking_topic_harm_the_forger() {
     let daemon = start();
     let (publisher, neighbour) = (client(&daemon), client(&daemon));
-    let topic = publisher.topic("t", options(BLOCK)).unwrap();
+    // So much that whoever is honest reads within it, also on a machine that others use.
+    let policy = Policy::Block { patience: Duration::from_secs(1) };
+    let topic = publisher.topic("t", options(policy)).unwrap();
     for lie in LIES {
         let mut forger = Raw::connect(&daemon);
         let handle = forger.find().topic;
