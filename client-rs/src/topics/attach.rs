@@ -111,7 +111,14 @@ async fn attach_once_async(
     }
     let gone = || Error::Restarted { outcome: Outcome::NotStarted, pid: 0 };
     let session = topic.remote().alive().ok_or_else(gone)?;
-    let number = Number::take(topic.remote(), session)?;
+    let number = match Number::take(topic.remote(), session.clone()) {
+        Ok(number) => number,
+        Err(_) => {
+            // Those that were closed a moment ago are free when the daemon has come so far.
+            topic.client.ping_async(&CallOptions::default()).await?;
+            Number::take(topic.remote(), session)?
+        }
+    };
     let request = |handle| subscribe_request(handle, number.get(), start);
     let (method, options) = (subscribe_in(&number.session), CallOptions::default());
     let subscribed = topic.call_async(&method, request, &options).await;

@@ -53,6 +53,8 @@ fn a_task_that_lets_go_of_its_subscriptions_waits_for_nobody() {
             .collect::<Result<_, _>>()
             .unwrap();
         assert!(turned(&driver, pin!(subscribe())).is_err(), "there are no more");
+        all[0].close();
+        drop(turned(&driver, pin!(subscribe())).unwrap());
         daemon.signal(Signal::SIGSTOP);
         let (began, calls) = (Instant::now(), all.len() as u32);
         all.iter().for_each(Subscription::close);
