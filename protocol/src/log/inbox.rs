@@ -129,7 +129,8 @@ impl<M: Memory> Inbox<M> {
         let end = if reads_ahead { self.log.end() } else { 0 };
         while may_go_on() {
             let wanted = if reads_ahead {
-                self.log.position().sequence < end
+                // Sequences wrap.
+                end.wrapping_sub(self.log.position().sequence) as i64 > 0
             } else {
                 self.buffer.is_empty()
             };
