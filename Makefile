@@ -136,7 +136,7 @@ fuzz: ## run each fuzz target with cargo-fuzz, FUZZ_SECONDS (60) each; FUZZ_TARG
 	done
 
 # The cheap part, that no ordering is unknown to the table, is a test like any other.
-mutants: ## weaken each memory ordering in turn, and name the test that turns red; a survivor fails (about 5 minutes)
+mutants: ## weaken each memory ordering in turn, and name the test that turns red (about 5 minutes); MUTANTS=log/ chooses files
 	cargo test --locked -p ringfence-protocol --test mutants -- --ignored --nocapture
 
 # The compiler's own standard library is not instrumented, hence the mismatch that is allowed and what is suppressed.

@@ -11,6 +11,9 @@ use crate::root;
 use crate::table::{LITMUS, TABLE, UNMODELLED};
 use crate::weave::{self, LIVE};
 
+/// Names the files of which mutants are run, by a part of their path; all without it.
+const ONLY: &str = "MUTANTS";
+
 /// A test that runs for longer hangs, which is a way to turn red.
 const AT_MOST: Duration = Duration::from_secs(120);
 
@@ -30,14 +33,19 @@ pub(crate) fn all() -> Vec<String> {
     let tree = folder.join("tree");
     weave::tree(&tree);
     let mut programs = HashMap::new();
-    for test in TABLE.iter().filter_map(|mutant| mutant.test()) {
+    let only = std::env::var(ONLY).unwrap_or_default();
+    let chosen: Vec<_> =
+        TABLE.iter().enumerate().filter(|(_, mutant)| mutant.file.contains(&only)).collect();
+    assert!(!chosen.is_empty(), "no mutant is in a file like {only}");
+    let tests = || chosen.iter().filter_map(|(_, mutant)| mutant.test());
+    for test in tests() {
         let program = (test.package, test.target);
         programs.entry(program).or_insert_with(|| build(&tree, &folder, test));
     }
     let program = |test: Test| &programs[&(test.package, test.target)];
-    healthy(&folder, program);
+    healthy(&folder, program, tests());
     let mut survivors = Vec::new();
-    for (number, mutant) in TABLE.iter().enumerate() {
+    for &(number, mutant) in &chosen {
         let site = mutant.describe();
         match mutant.verdict {
             Verdict::Equivalent(reason) => println!("{site}: equivalent ({reason})"),
@@ -58,9 +66,13 @@ pub(crate) fn all() -> Vec<String> {
 }
 
 /// Without a mutant every test passes: else it would kill anything.
-fn healthy<'p>(folder: &Path, program: impl Fn(Test) -> &'p PathBuf) {
+fn healthy<'p>(
+    folder: &Path,
+    program: impl Fn(Test) -> &'p PathBuf,
+    tests: impl Iterator<Item = Test>,
+) {
     let mut seen = Vec::new();
-    for test in TABLE.iter().filter_map(|mutant| mutant.test()) {
+    for test in tests {
         if seen.contains(&test) {
             continue;
         }
