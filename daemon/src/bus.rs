@@ -18,8 +18,7 @@ use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::down;
-use ringfence_protocol::log::{BlockUse, Holds};
-use ringfence_protocol::memory::Memory as _;
+use ringfence_protocol::log::{BlockUse, Cursors, Holds};
 use ringfence_protocol::names::SegmentKind;
 use ringfence_protocol::region::Region;
 use ringfence_protocol::ring::{Teller, WakeBy};
@@ -86,9 +85,7 @@ struct Reader {
 
 impl Elsewhere for Reader {
     fn cursor(&self) -> u64 {
-        // Of a truncated segment this is 0, which the topic takes for nothing new.
-        let at = self.ear.geometry.up().cursors + self.subscription as usize * 8;
-        self.ear.up.load_acquire(at)
+        Cursors::new(&self.ear.up, self.ear.geometry).get(self.subscription)
     }
 
     fn holds(&self, block: BlockUse) -> bool {

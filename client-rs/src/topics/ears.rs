@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::down;
 use ringfence_protocol::limits::{HOLDS, SUBSCRIPTIONS};
-use ringfence_protocol::log::{BlockUse, Holds};
+use ringfence_protocol::log::{BlockUse, Cursors, Holds};
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::region::Region;
 use ringfence_protocol::ring::{Listener, WakeBy};
@@ -26,9 +26,6 @@ use ringfence_protocol::sys::fork::ForkStamp;
 use ringfence_protocol::sys::futex::{self, Wait};
 
 use crate::session::Session;
-
-/// What no cursor says: a subscription that begins has not read anything (SPEC B11).
-const NOTHING_READ: u64 = u64::MAX;
 
 /// The subscriptions of one session.
 #[derive(Debug)]
@@ -81,7 +78,7 @@ impl Ears {
         let taken = self.taken.fetch_update(SeqCst, SeqCst, free).ok()?;
         let number = (taken | held).trailing_ones();
         self.cut_off.lock().remove(&number);
-        self.advance(number, NOTHING_READ);
+        self.cursors().begin(number);
         Some(number)
     }
 
@@ -109,8 +106,11 @@ impl Ears {
 
     /// The subscription has copied all below this sequence.
     pub(crate) fn advance(&self, number: u32, cursor: u64) {
-        let at = self.geometry.up().cursors + number as usize * 8;
-        self.up.store_release(at, cursor);
+        self.cursors().advance(number, cursor);
+    }
+
+    fn cursors(&self) -> Cursors<'_, Region> {
+        Cursors::new(&self.up, self.geometry)
     }
 
     pub(crate) fn add_log(&self, topic: u32, log: Region) {

@@ -17,6 +17,7 @@
 //!   W  seq = q + S; fence(SeqCst); look at the holds
 //!                                                 X  hold; fence(SeqCst); seq again
 //!   Z  hold: load, fence(Acquire)            <-   Y  hold = 0, Release store          a block may be reused
+//!   AJ cursor: load, fence(Acquire)          <-   AI cursor, Release store            a message may be overwritten
 //! ```
 //!
 //! O pairs with P: a reader that copied a word stored behind the writer's fence sees, after its own
@@ -33,11 +34,15 @@
 //! total order, so either the reader sees the new `seq` and gives the hold back, or the writer sees
 //! the hold and leaves the block alone.
 //!
+//! AI and AJ are for topics in which every message counts. A copy that is made too late is found out by P there
+//! too, and would be a message missed that nobody was to miss.
+//!
 //! What it does not do: wake anybody, decide who may publish, hold up a publisher for a slow reader
 //! (ringfence-core, `bus`), know who may hold how much.
 
 mod blocks;
 mod buffer;
+mod cursors;
 mod geometry;
 mod inbox;
 mod layout;
@@ -50,6 +55,7 @@ mod writer;
 use std::fmt;
 
 pub use blocks::{BlockUse, Holds};
+pub use cursors::Cursors;
 pub use geometry::{LogGeometry, LogGeometryError};
 pub use inbox::{BufferError, Counts, Event, Found, Inbox, Keep, Message};
 pub use layout::{Envelope, header, slot};

@@ -20,7 +20,8 @@
 //!                                                 K  publish; fence(SeqCst); look at up.parked
 //! ```
 //!
-//! (A to N are here, O to Z in `log/mod.rs` and ringfence-core's `bus/room.rs`, AC and AD in `listening.rs`.)
+//! (A to N are here, O to Z, AI and AJ in `log/mod.rs` and ringfence-core's `bus/room.rs`, AC and AD in `listening.rs`,
+//! AE to AH in `ledger.rs`.)
 //!
 //! I pairs with J and K with L: of two fences one comes first in their total order, so at least one
 //! of the two sides sees what the other stored (Rust reference, `fence`; the same argument as

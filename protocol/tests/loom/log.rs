@@ -3,8 +3,9 @@
 //! A log's payload is written while it is read, by design, so its words are loom atomics and not
 //! cells: a Relaxed load may return any value that the memory model allows, and what must not happen
 //! is that the reader accepts two words of different messages. Words that are the same in all
-//! messages are not modelled. What a reader holds is not written while it is read: where blocks are
-//! held their words are cells, and loom fails the model at two accesses that nothing orders.
+//! messages are not modelled. What a reader holds, or what waits for its cursor, is not written while it
+//! is read: where a model is about that the words are cells, and loom fails it at two accesses that
+//! nothing orders.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -25,8 +26,10 @@ use super::{RACE, prove};
 pub(super) const GEOMETRY: LogGeometry =
     LogGeometry { slots: 2, stride: 128, blocks: 1, block_bytes: 4096 };
 pub(super) const LANE: Geometry = super::GEOMETRY;
+/// Where the cursor of the first subscription stands.
+pub(super) const CURSOR: usize = LANE.up().cursors;
 /// The models cross the end of the numbers.
-const FIRST: u64 = u64::MAX - 2;
+pub(super) const FIRST: u64 = u64::MAX - 2;
 
 /// What of the table in `log/mod.rs` a run goes without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub(super) enum Letter {
     X,
     Y,
     Z,
+    AI,
+    AJ,
 }
 
 /// Who accesses the memory.
@@ -82,18 +87,19 @@ pub(super) struct LogMemory {
 
 impl LogMemory {
     /// Sequence words, two words of a payload, one in each line of a slot or at both ends of a block,
-    /// and the hint. Are the blocks cells?
-    fn new(without: Option<Letter>, held: bool) -> Self {
-        let of_slot = [slot::SEQ, slot::BODY, slot::REST];
-        let slots = (0..2).flat_map(|at| of_slot.map(|word| GEOMETRY.slot(at) + word));
-        let words = slots.chain([header::NEXT]).map(|at| (at, Word::Atomic(AtomicU64::new(0))));
+    /// and the hint. Are payloads `kept` while they are read, which is: are they cells?
+    pub(super) fn new(without: Option<Letter>, kept: bool) -> Self {
+        let of_slots = |word| (0..2).map(move |slot| GEOMETRY.slot(slot) + word);
+        let order = of_slots(slot::SEQ).chain([header::NEXT]);
         let of_block = [0, LONG - 8].map(|word| GEOMETRY.block(0) + word);
-        let block = of_block.map(|at| match held {
+        let payloads = of_slots(slot::BODY).chain(of_slots(slot::REST)).chain(of_block);
+        let payload = |at| match kept {
             true => (at, Word::Cell(UnsafeCell::new(0))),
             false => (at, Word::Atomic(AtomicU64::new(0))),
-        });
+        };
+        let order = order.map(|at| (at, Word::Atomic(AtomicU64::new(0))));
         Self {
-            modelled: Rc::new(words.chain(block).collect()),
+            modelled: Rc::new(order.chain(payloads.map(payload)).collect()),
             others: Heap::new(GEOMETRY.bytes()),
             fresh: Rc::new(Cell::new(true)),
             side: Side::Writer,
@@ -177,6 +183,7 @@ impl Memory for LogMemory {
 
     fn store_release(&self, at: usize, value: u64) {
         let letter = match at {
+            CURSOR if self.is_up() => Letter::AI,
             _ if self.is_up() => Letter::Y,
             header::NEXT => Letter::S,
             _ => Letter::Q,
@@ -197,6 +204,7 @@ impl Memory for LogMemory {
         let letter = match (self.side, order) {
             (Side::Writer, Ordering::Release) => Letter::OFence,
             (Side::Writer, Ordering::SeqCst) => Letter::W,
+            (Side::Writer, _) if self.last.get() == CURSOR => Letter::AJ,
             (Side::Writer, _) => Letter::Z,
             (Side::Reader, Ordering::SeqCst) => Letter::X,
             (Side::Reader, _) if self.last.get() == header::NEXT => Letter::T,
@@ -225,7 +233,7 @@ pub(super) fn log(messages: u64, without: Option<Letter>) -> Log {
 }
 
 /// A log with what is written into it before anything is left out.
-fn log_in(memory: LogMemory, fill: impl FnOnce(&mut LogWriter<LogMemory>)) -> Log {
+pub(super) fn log_in(memory: LogMemory, fill: impl FnOnce(&mut LogWriter<LogMemory>)) -> Log {
     let first = Position { epoch: 1, sequence: FIRST };
     let mut writer = LogWriter::create(memory.clone(), GEOMETRY, first).unwrap();
     let reader = LogReader::open(LogMemory { side: Side::Reader, ..memory.clone() }).unwrap();
@@ -243,7 +251,7 @@ pub(super) fn write(writer: &mut LogWriter<LogMemory>) {
 const LONG: usize = 72;
 
 /// The same in a block.
-fn long(sequence: u64) -> [u8; LONG] {
+pub(super) fn long(sequence: u64) -> [u8; LONG] {
     let mut payload = [0; LONG];
     payload[..8].copy_from_slice(&sequence.to_le_bytes());
     payload[LONG - 8..].copy_from_slice(&sequence.to_le_bytes());
@@ -256,14 +264,14 @@ fn write_long(writer: &mut LogWriter<LogMemory>, up: &LogMemory) -> bool {
     writer.write(Envelope::default(), &payload, |_, of| holds.has(of.held_by(0))).is_ok()
 }
 
-fn payload(sequence: u64) -> [u8; 40] {
+pub(super) fn payload(sequence: u64) -> [u8; 40] {
     let mut payload = [0; 40];
     payload[..8].copy_from_slice(&sequence.to_le_bytes());
     payload[slot::REST - slot::BODY..].copy_from_slice(&sequence.to_le_bytes());
     payload
 }
 
-const TORN: &str = "torn";
+pub(super) const TORN: &str = "torn";
 
 /// Reads once; a message must be the one that stands there, whole.
 pub(super) fn read(reader: &mut LogReader<LogMemory>) -> Read {

@@ -8,6 +8,7 @@
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 mod board;
+mod cursor;
 mod kill;
 mod ledger;
 mod listening;

@@ -88,6 +88,7 @@ impl LoomMemory {
             (up::CONSUMED, Word::Consumed),
             (up::PARKED, Word::Other),
             (map.release, Word::Release),
+            (map.cursors, Word::Other),
             (map.arena, Word::Data),
         ];
         words.extend(ring(map.ring));

@@ -13,6 +13,8 @@ const LISTENING: &str = "protocol/src/ring/listening.rs";
 const READER: &str = "protocol/src/log/reader.rs";
 const WRITER: &str = "protocol/src/log/writer.rs";
 const BLOCKS: &str = "protocol/src/log/blocks.rs";
+const CURSORS: &str = "protocol/src/log/cursors.rs";
+const INBOX: &str = "protocol/src/log/inbox.rs";
 const BOARD: &str = "protocol/src/board.rs";
 const LEDGER: &str = "protocol/src/ledger.rs";
 const SNAPSHOT: &str = "protocol/src/board/snapshot.rs";
@@ -37,6 +39,9 @@ const SHORT: Test = loom("o_p_q_r_a_short_message_is_read_as_it_was_written_or_n
 const ST: Test = loom("s_t_what_lies_below_the_end_is_there");
 const WP: Test = loom("w_p_a_block_that_is_reused_meanwhile_is_not_accepted");
 const WXYZ: Test = loom("w_x_y_z_a_block_is_reused_only_while_nobody_reads_it_in_place");
+const CURSOR: Test = loom("ai_aj_a_message_is_overwritten_only_after_it_was_copied");
+const CURSOR_BUFFERED: Test =
+    loom("ai_aj_a_message_is_overwritten_only_after_it_was_copied_into_a_buffer");
 const ROW: Test = loom("a_row_that_is_written_meanwhile_is_not_accepted");
 const LEDGERS: Test = loom("ae_af_ag_ah_a_ledger_that_is_written_meanwhile_is_not_accepted");
 const HEADER: Test = loom("a_header_is_there_when_its_magic_is");
@@ -309,6 +314,32 @@ pub(crate) const TABLE: &[Mutant] = &[
         WXYZ,
     ),
     killed(BLOCKS, "self.up.fence(Ordering::Acquire);", "", WXYZ),
+    killed(
+        CURSORS,
+        "self.up.store_release(self.word(number), cursor);",
+        "self.up.store(self.word(number), cursor);",
+        CURSOR,
+    ),
+    killed(
+        CURSORS,
+        "self.up.load_acquire(self.word(number))",
+        "self.up.load(self.word(number))",
+        CURSOR,
+    ),
+    killed(
+        INBOX,
+        "self.log.read_held(&mut self.payload, hold)",
+        "moved(Counts::default(), self.log.position().sequence.wrapping_add(1)); \
+         self.log.read_held(&mut self.payload, hold)",
+        CURSOR,
+    ),
+    killed(
+        INBOX,
+        "self.log.read(&mut self.payload)",
+        "moved(Counts::default(), self.log.position().sequence.wrapping_add(1)); \
+         self.log.read(&mut self.payload)",
+        CURSOR_BUFFERED,
+    ),
     same(WRITER, "memory.store_release(header::MAGIC, header::MAGIC_VALUE);", HANDED),
     killed(WRITER, "self.memory.store(at + slot::SEQ, self.next);", "", OP),
     killed(WRITER, "self.memory.fence(Ordering::Release);", "", OP),
@@ -386,8 +417,6 @@ pub(crate) const TABLE: &[Mutant] = &[
     same(HEADLINES, "self.any_queue.store(!queues.is_empty(), Ordering::Release);", GUARDED),
     same(HEADLINES, "self.any_queue.load(Ordering::Acquire)", GUARDED),
     same(HEADLINES, "self.any.store(false, Ordering::Release);", GUARDED),
-    same("daemon/src/bus.rs", "self.ear.up.load_acquire(at)", X86_ALONE),
-    same("client-rs/src/topics/ears.rs", "self.up.store_release(at, cursor);", X86_ALONE),
     same("client-rs/src/topics/ears.rs", "fetch_update(SeqCst, SeqCst, free)", ONE_WORD),
     same("client-rs/src/topics/ears.rs", "fetch_and(!(1 << number), SeqCst)", ONE_WORD),
     // The memory below.
