@@ -1,50 +1,26 @@
 //! The fuzz targets without a fuzzer: over their corpus, and over bytes by chance. No harness, no nightly
 //! compiler.
 //!
-//! Inputs that were found stand in `fuzz/corpus/<target>/`, named by what they show. A run by chance says the
-//! seed of its failure; `FUZZ_SEED=<seed> cargo test --test fuzz_plain <target>` runs it once more.
-//! They are a million in all, on two idle cores about 15 s of a debug build.
+//! Inputs that were found stand in `fuzz/corpus/<target>/`. `FUZZ_SEED=<seed> cargo test --test fuzz_plain
+//! <target>` runs a failure by chance once more; a million inputs by chance take about 15 s of a debug build on two idle cores.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/plain.rs"]
+mod plain;
 #[path = "common/targets/mod.rs"]
 mod targets;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use targets::chance::Chance;
-use targets::{TARGETS, Target};
-
-/// Longer inputs than this say little that shorter ones do not.
-const LENGTHS: [usize; 6] = [0, 3, 16, 64, 200, 1500];
-
-fn input(seed: u64) -> Vec<u8> {
-    let mut chance = Chance::new(seed);
-    let most = chance.pick(&LENGTHS);
-    let len = chance.below(most as u64 + 1) as usize;
-    chance.bytes(len)
-}
+use targets::{TARGETS, Target, chance};
 
 fn find(name: &str) -> &'static Target {
     TARGETS.iter().find(|target| target.name == name).expect("a target's name")
 }
 
-fn passes(target: &Target, bytes: &[u8]) -> bool {
-    catch_unwind(AssertUnwindSafe(|| (target.run)(bytes))).is_ok()
-}
-
 fn by_chance(name: &str) {
     let target = find(name);
-    let seeds = match std::env::var("FUZZ_SEED") {
-        Ok(seed) => {
-            let seed = seed.parse().expect("a number");
-            seed..seed + 1
-        }
-        Err(_) => 0..target.share,
-    };
-    for seed in seeds {
-        assert!(passes(target, &input(seed)), "{name}: FUZZ_SEED={seed}");
-    }
+    plain::by_chance(name, target.run, target.share);
 }
 
 /// A test for each target, so that they run side by side.
@@ -71,15 +47,6 @@ by_chance! {
 fn the_corpus_of_each_target_passes() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     for target in TARGETS {
-        let folder = corpus.join(target.name);
-        let files =
-            std::fs::read_dir(&folder).unwrap_or_else(|_| panic!("no {}", folder.display()));
-        let mut inputs = 0;
-        for file in files {
-            let path = file.unwrap().path();
-            assert!(passes(target, &std::fs::read(&path).unwrap()), "{}", path.display());
-            inputs += 1;
-        }
-        assert!(inputs > 0, "{} has no input", target.name);
+        plain::over_corpus(&corpus.join(target.name), target.run);
     }
 }

@@ -68,6 +68,19 @@ impl Chance {
         of[self.below(of.len() as u64) as usize]
     }
 
+    /// Pieces in any order, which is more likely to be nearly right than any bytes.
+    pub(crate) fn pieced(&mut self, pieces: &[&str]) -> String {
+        (0..self.below(24)).map(|_| self.pick(pieces)).collect()
+    }
+
+    /// The bytes as text where they are, else pieces.
+    pub(crate) fn text(bytes: &[u8], pieces: &[&str]) -> String {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => Self::of(bytes).pieced(pieces),
+        }
+    }
+
     pub(crate) fn start(&mut self) -> u64 {
         let anywhere = self.word();
         self.pick(&[STARTS[0], STARTS[1], STARTS[2], STARTS[3], anywhere])

@@ -5,23 +5,6 @@ use ringfence_protocol::names::{Instance, SegmentName};
 
 use super::chance::Chance;
 
-/// Pieces in any order, which is more likely to be nearly right than any bytes.
-fn pieced(chance: &mut Chance, pieces: &[&str]) -> String {
-    let mut text = String::new();
-    for _ in 0..chance.below(24) {
-        text.push_str(chance.pick(pieces));
-    }
-    text
-}
-
-/// The bytes as text where they are, else pieces.
-fn text(bytes: &[u8], pieces: &[&str]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => pieced(&mut Chance::of(bytes), pieces),
-    }
-}
-
 /// The parts of a segment's name, some of them spelled another way.
 fn nearly_a_segment(chance: &mut Chance) -> String {
     let digits =
@@ -75,7 +58,7 @@ pub(crate) fn contract(bytes: &[u8]) {
         "Decimal",
         "999999999999",
     ];
-    let text = text(bytes, &pieces);
+    let text = Chance::text(bytes, &pieces);
     if let Ok(ty) = FieldType::parse(&text, None) {
         assert_eq!(FieldType::parse(&ty.to_string(), None).as_ref(), Ok(&ty));
         assert!(ty.stride() >= ty.size() && ty.stride().is_multiple_of(ty.align()), "{ty}");
@@ -91,7 +74,7 @@ pub(crate) fn contract(bytes: &[u8]) {
         " rest\n",
     ];
     let chance = &mut Chance::of(bytes);
-    let (here, there) = (pieced(chance, &lines) + &text, pieced(chance, &lines));
+    let (here, there) = (chance.pieced(&lines) + &text, chance.pieced(&lines));
     let (here, there) = (here.as_str(), there.as_str());
     assert_eq!(difference(here, here), None);
     assert_eq!(difference(here, there).is_some(), difference(there, here).is_some());
@@ -124,7 +107,7 @@ pub(crate) fn topology(bytes: &[u8]) {
         "x = 1\n",
         "=",
     ];
-    match Topology::parse(&text(bytes, &pieces), Path::new("/run")) {
+    match Topology::parse(&Chance::text(bytes, &pieces), Path::new("/run")) {
         Ok(topology) => {
             assert!(topology.nodes().len() <= TOPOLOGY_NODES);
             let services: Vec<_> = topology.services().collect();
