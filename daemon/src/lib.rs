@@ -7,6 +7,8 @@ mod bus;
 pub mod cli;
 pub mod config;
 mod daemon;
+#[cfg(test)]
+mod fuzzing;
 mod handshake;
 mod inbox;
 mod inflight;

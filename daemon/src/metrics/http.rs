@@ -1,5 +1,8 @@
 //! One request and its answer, as bytes. No socket, no time.
 
+#[cfg(test)]
+mod fuzz;
+
 use httparse::{EMPTY_HEADER, Error, Request, Status};
 
 /// Bytes of a request's head: a scraper needs a tenth.
