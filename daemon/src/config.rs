@@ -13,6 +13,8 @@
 
 mod address;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod load;
 mod schema;
 mod serving;

@@ -7,6 +7,11 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::logging::escape;
+
+/// Bytes of a line that help whoever has to find it.
+const SHOWN: usize = 200;
+
 /// The layer that set a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -97,4 +102,13 @@ pub enum ConfigError {
         /// The other values and what to change.
         reason: String,
     },
+}
+
+/// What a file says on a line, or a value that it gives, as an error shows it: as it is where that prints and is short.
+pub(super) fn shown(text: &str) -> String {
+    let prints = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1;
+    if text.len() <= SHOWN && text.chars().all(prints) {
+        return text.to_owned();
+    }
+    escape(text, SHOWN)
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::error::shown;
 use super::settings::{FOREIGN_ENV, SETTINGS, Setting, nearest};
 use super::sources::{Host, Sources, read_capped};
 use super::{Config, ConfigError, Origin};
@@ -24,9 +25,17 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, in the order files, environment, flags, combinations.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        Self::load_by(sources, read_capped)
+    }
+
+    /// As [`load`](Self::load), with what reads a file.
+    pub(super) fn load_by(
+        sources: &Sources,
+        read: impl Fn(&Path) -> Result<String, ConfigError>,
+    ) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
         for path in sources.files()? {
-            layers.file(&path)?;
+            layers.file(&path, &read(&path)?)?;
         }
         for (name, text) in &sources.env {
             layers.env(name, text)?;
@@ -92,7 +101,7 @@ impl Config {
             let reason = format!(
                 "the socket {} would have {length} bytes, an address holds {SOCKET_PATH_MAX}: \
                  choose a shorter directory or instance",
-                socket.display()
+                shown(&socket.to_string_lossy())
             );
             return Err(self.conflict("runtime_dir", self.runtime_dir.display(), reason));
         }
@@ -131,7 +140,7 @@ impl Config {
         reason: String,
     ) -> ConfigError {
         let origin = self.origin(path).clone();
-        ConfigError::Conflict { origin, path, value: value.to_string(), reason }
+        ConfigError::Conflict { origin, path, value: shown(&value.to_string()), reason }
     }
 }
 
@@ -143,11 +152,10 @@ struct Layers {
 }
 
 impl Layers {
-    fn file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = read_capped(path)?;
+    fn file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
             path: path.to_owned(),
-            message: error.to_string(),
+            message: error.to_string().lines().map(shown).collect::<Vec<_>>().join("\n"),
         })?;
         let origin = Origin::File(path.to_owned());
         let sections = Setting::sections();
@@ -235,7 +243,7 @@ fn check(
     setting.map_or(Ok(()), |setting| setting.check(value)).map_err(|rule| ConfigError::Invalid {
         origin: origin.clone(),
         path: path.to_owned(),
-        value: value.to_string(),
+        value: shown(&value.to_string()),
         rule,
     })
 }
@@ -267,6 +275,6 @@ fn unknown_key(section: &str, key: &str, origin: &Origin) -> ConfigError {
         (None, Some(near)) => format!("did you mean `{near}`?"),
         (None, None) => format!("known here: {}", here.join(", ")),
     };
-    let key = key.escape_debug().to_string();
+    let key = shown(key);
     ConfigError::UnknownKey { origin: origin.clone(), key, place, hint }
 }

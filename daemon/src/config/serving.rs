@@ -7,6 +7,8 @@ use ringfence_core::serving::Grant;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::error::shown;
+
 /// What is accepted.
 pub(super) const RULE: &str = "a list like [{ names = \"pricing.*\", uids = [1000] }]";
 
@@ -46,9 +48,12 @@ pub(super) fn check(items: &[Value], most: usize) -> Result<(), String> {
         return Err(format!("{RULE}; at most {most}"));
     }
     for item in items {
-        let grant: ServingGrant =
-            item.clone().try_into().map_err(|_| format!("{RULE}; look at {item}"))?;
-        Grant::new(&grant.names, &grant.uids).map_err(|error| format!("{RULE}; {error}"))?;
+        let grant: ServingGrant = item
+            .clone()
+            .try_into()
+            .map_err(|_| format!("{RULE}; look at {}", shown(&item.to_string())))?;
+        let checked = Grant::new(&grant.names, &grant.uids);
+        checked.map_err(|error| format!("{RULE}; {}", shown(&error.to_string())))?;
     }
     Ok(())
 }

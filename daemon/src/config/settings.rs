@@ -7,6 +7,7 @@
 use ringfence_protocol::limits;
 use toml::Value;
 
+use super::error::shown;
 use super::{MetricsAddress, SocketMode, serving};
 
 /// Largest length of lists (users, CPUs, engines, grants).
@@ -305,7 +306,7 @@ fn check_names(items: &[Value]) -> Result<(), String> {
     for (at, name) in names.iter().enumerate() {
         let letters = name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
         if !letters || !(1..=32).contains(&name.len()) || names[..at].contains(name) {
-            return Err(format!("{NAMES_RULE}; look at `{}`", name.escape_debug()));
+            return Err(format!("{NAMES_RULE}; look at `{}`", shown(name)));
         }
     }
     Ok(())
