@@ -3,6 +3,8 @@
 //! It asks no daemon. It does *not* change a file that says already what it should.
 
 mod contract;
+#[cfg(test)]
+mod fuzz;
 mod python;
 mod rust;
 mod yaml;

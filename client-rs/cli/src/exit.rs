@@ -9,6 +9,8 @@ use clap::error::ErrorKind;
 use ringfence::{Error, ErrorCode, Outcome};
 use serde::Serialize;
 
+use crate::output::printable;
+
 /// What the process leaves with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -134,7 +136,7 @@ impl Failure {
             },
         };
         let line = json.then(|| serde_json::to_string(&shape).ok()).flatten();
-        let line = line.unwrap_or_else(|| format!("ringfence: {}", self.message));
+        let line = line.unwrap_or_else(|| format!("ringfence: {}", printable(&self.message)));
         // Nobody is left to tell when standard error is closed.
         let _ = writeln!(std::io::stderr(), "{line}");
         self.exit

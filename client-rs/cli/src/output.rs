@@ -127,6 +127,19 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
+/// Letters of an error that help whoever has to find what is wrong in a file.
+const SHOWN: usize = 500;
+
+/// An error that repeats what a file says: printable, and cut where that is very long.
+pub(crate) fn shown(text: &str) -> String {
+    let mut out = printable(text);
+    if let Some((at, _)) = out.char_indices().nth(SHOWN) {
+        out.truncate(at);
+        out.push_str("...");
+    }
+    out
+}
+
 /// Text in lines of at most `width` characters, broken between words where that is possible.
 pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];

@@ -10,6 +10,7 @@ use ringfence_protocol::contract::{
 };
 
 use super::yaml::{self, Entry, Node, Wrong, at, get, integer, only};
+use crate::output::shown;
 
 const TOP: [&str; 5] = ["schema", "tag_ranges", "messages", "domains", "invariants"];
 const SCHEMA: [&str; 4] = ["id", "version", "min_compatible", "description"];
@@ -30,6 +31,10 @@ const RULES: [&str; 5] = ["max_length", "min_length", "not_empty", "min", "max"]
 
 /// The contract of a file, and warnings.
 pub(super) fn read(text: &str) -> Result<(Contract, Vec<String>), Wrong> {
+    checked(text).map_err(|wrong| shown(&wrong))
+}
+
+fn checked(text: &str) -> Result<(Contract, Vec<String>), Wrong> {
     let root = yaml::parse(text)?;
     let top = root.mapping("a contract")?;
     only(top, &TOP, "the top level")?;
