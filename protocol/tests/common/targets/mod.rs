@@ -12,6 +12,9 @@ mod logs;
 mod messages;
 mod pair;
 mod recovery;
+#[cfg(feature = "topology")]
+#[path = "../said.rs"]
+mod said;
 mod texts;
 mod wire;
 

@@ -80,13 +80,22 @@ pub(crate) fn contract(bytes: &[u8]) {
     assert_eq!(difference(here, there).is_some(), difference(there, here).is_some());
 }
 
-/// Any text as a topology: an error that says something, or nodes within the limits whose services are found.
+/// A name that none may have.
+#[cfg(feature = "topology")]
+const LONG: &str = match std::str::from_utf8(&[b'a'; 3000]) {
+    Ok(long) => long,
+    Err(_) => unreachable!(),
+};
+
+/// Any text as a topology: an error that is fit to print, or nodes within the limits whose services are found.
 #[cfg(feature = "topology")]
 pub(crate) fn topology(bytes: &[u8]) {
     use std::path::Path;
 
     use ringfence_protocol::limits::{TOPOLOGY_NODES, TOPOLOGY_SERVICES};
     use ringfence_protocol::topology::Topology;
+
+    use super::said;
 
     let pieces = [
         "[[nodes]]\n",
@@ -105,6 +114,10 @@ pub(crate) fn topology(bytes: &[u8]) {
         "[nodes.endpoint]\nkind = \"unix\"\n",
         "addr = \"1.2.3.4:5\"\n",
         "x = 1\n",
+        "\"\\u001b[31m\" = 1\n",
+        "\u{1b}",
+        "name = \"\\u0085\"\n",
+        LONG,
         "=",
     ];
     match Topology::parse(&Chance::text(bytes, &pieces), Path::new("/run")) {
@@ -114,7 +127,7 @@ pub(crate) fn topology(bytes: &[u8]) {
             assert!(services.len() <= TOPOLOGY_SERVICES);
             assert!(services.iter().all(|service| topology.node_of(service).is_ok()));
         }
-        Err(error) => assert!(!error.to_string().is_empty()),
+        Err(error) => said::is_fit_to_print(&error.to_string()),
     }
 }
 
