@@ -419,6 +419,9 @@ pub(crate) const TABLE: &[Mutant] = &[
     same(HEADLINES, "self.any.store(false, Ordering::Release);", GUARDED),
     same("client-rs/src/topics/ears.rs", "fetch_update(SeqCst, SeqCst, free)", ONE_WORD),
     same("client-rs/src/topics/ears.rs", "fetch_and(!(1 << number), SeqCst)", ONE_WORD),
+    same("client-rs/src/topics/ears.rs", "fetch_or(1 << number, SeqCst)", ONE_WORD),
+    same("client-rs/src/topics/ears.rs", "self.leaving.load(SeqCst)", ONE_WORD),
+    same("client-rs/src/topics/ears.rs", "fetch_update(SeqCst, SeqCst, without_first)", ONE_WORD),
     // The memory below.
     killed(MEMORY, "self.fence(Ordering::Acquire);", "", QR),
     killed(MEMORY, "fence(order);", "", LITMUS),
