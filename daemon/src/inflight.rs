@@ -51,6 +51,8 @@ pub(crate) struct InFlight {
     pub(crate) ticket: u64,
     pub(crate) method: u32,
     pub(crate) trace: u32,
+    /// When it was seen, if a ledger is kept of it.
+    pub(crate) seen: Option<u64>,
     pub(crate) words: Words,
     /// Counted among the calls of its user.
     pub(crate) counted: AtomicBool,
@@ -137,14 +139,14 @@ impl InFlight {
     }
 
     /// The answer on its way to the poller.
-    pub(crate) fn finished(&self, answer: Answer, service_ns: Option<u64>) -> Finished {
+    pub(crate) fn finished(&self, answer: Answer, ran: Option<Ran>) -> Finished {
         self.let_go();
         let result = answer.and_then(|reply| match reply.len() {
             0..=limits::COPY_REPLY_BYTES => Ok(Reply::Bytes(reply)),
             len => self.session.put_reply_bulk(&reply).map(|segment| Reply::Bulk { segment, len }),
         });
-        let &Self { lane, entry, ticket, method, trace, .. } = self;
-        Finished { lane, entry, ticket, method, trace, result, fault: None, service_ns }
+        let &Self { lane, entry, ticket, method, trace, seen, .. } = self;
+        Finished { lane, entry, ticket, method, trace, result, fault: None, seen, ran }
     }
 }
 
@@ -165,8 +167,17 @@ pub(crate) struct Finished {
     pub(crate) trace: u32,
     pub(crate) result: Result<Reply, Error>,
     pub(crate) fault: Option<Fault>,
-    /// How long it ran, if that was measured.
-    pub(crate) service_ns: Option<u64>,
+    /// When it was seen, if a ledger is kept of it.
+    pub(crate) seen: Option<u64>,
+    /// If a worker ran it.
+    pub(crate) ran: Option<Ran>,
+}
+
+/// When an engine had a call, in nanoseconds of CLOCK_MONOTONIC.
+#[derive(Clone, Copy)]
+pub(crate) struct Ran {
+    pub(crate) from: u64,
+    pub(crate) until: u64,
 }
 
 /// The surroundings of a call of the table while it is run.

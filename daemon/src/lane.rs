@@ -33,9 +33,6 @@ use crate::workers::{Payload, copy_aligned};
 /// Requests of one lane that are served before the next lane's turn.
 const BATCH: u32 = 32;
 
-/// One light call in so many is timed; all others are.
-const SAMPLE_EVERY: u32 = 64;
-
 /// Panics of engines that one sweep reports.
 const PANICS_PER_SWEEP: usize = 16;
 
@@ -179,7 +176,7 @@ impl Lane {
             }
             Place::Arena { .. } | Place::Bulk { .. } => {
                 let payload = self.shared_payload(request)?;
-                self.admit(request, &[], payload, bench);
+                self.admit(request, seen, &[], payload, bench);
                 return Ok(false);
             }
         };
@@ -214,7 +211,7 @@ impl Lane {
             if cost == Cost::WAITS {
                 self.run_waiting(request, method, payload, reply, bench);
             } else {
-                self.admit_copied(request, payload, bench);
+                self.admit_copied(request, seen, payload, bench);
             }
             return true;
         }
@@ -240,7 +237,7 @@ impl Lane {
         let around = InPlace { deadline: request.header.deadline, session: &self.session };
         let Watch { seen, timed } = watch;
         let dispatched = timed.then(clock::monotonic_ns);
-        bench.until_sample = bench.until_sample.checked_sub(1).unwrap_or(SAMPLE_EVERY - 1);
+        bench.count_to_sample();
         let result = method.call(&mut Call::new(payload, reply, &around));
         let ran = dispatched.map(|dispatched| (dispatched, clock::monotonic_ns()));
         let answer = match &result {

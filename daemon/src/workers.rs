@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use ringfence_core::{Answer, Call, Registry, Surroundings as _};
@@ -17,9 +16,10 @@ use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::region::Region;
+use ringfence_protocol::sys::clock;
 
 use crate::inbox::Message;
-use crate::inflight::{Around, Finished, InFlight, stopped_before};
+use crate::inflight::{Around, Finished, InFlight, Ran, stopped_before};
 
 /// What overflows it ends the daemon, so there is as much as a program's main thread has. A page costs
 /// nothing before it is used.
@@ -188,18 +188,18 @@ impl Workers {
         payload: &Payload,
         scratch: &mut Vec<u64>,
     ) -> Option<Finished> {
-        let started = Instant::now();
+        let from = clock::monotonic_ns();
         let outcome = self.call(call, payload, scratch);
-        let service_ns = Some(started.elapsed().as_nanos() as u64);
+        let ran = Some(Ran { from, until: clock::monotonic_ns() });
         match outcome {
-            Ok(answer) => Some(call.finished(answer, service_ns)),
+            Ok(answer) => Some(call.finished(answer, ran)),
             Err(Failed::Later) => {
                 call.home.push(Message::Waits);
                 None
             }
             Err(Failed::Fault(fault)) => {
                 let error = Error::new(ErrorCode::SessionKilled, fault.to_string());
-                Some(Finished { fault: Some(fault), ..call.finished(Err(error), service_ns) })
+                Some(Finished { fault: Some(fault), ..call.finished(Err(error), ran) })
             }
         }
     }

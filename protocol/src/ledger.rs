@@ -1,6 +1,6 @@
 //! The ledger of a call: when it passed which place in the daemon, for who asks where its time goes.
 //!
-//! The daemon writes one for a light call in 64, those that it times for its board, into words of the lane's
+//! The daemon writes one for a call in 64, but for those that their engine answers later, into words of the lane's
 //! `down`; whoever made the call knows when it was submitted and received. All times are CLOCK_MONOTONIC,
 //! which both sides read alike. Invariant: what is read belongs to one call. It does *not* count: that is
 //! the board's.
@@ -9,7 +9,7 @@
 //! | --- | --- | --- |
 //! | 0 | ticket + 1 | stored last; 0 while the others are written |
 //! | 1 | seen | the poller found the request in its ring |
-//! | 2 | dispatched | decoded, checked and claimed: its engine is called |
+//! | 2 | dispatched | decoded, checked and claimed, and taken by a worker if it is heavy: its engine is called |
 //! | 3 | done | the engine has returned |
 //! | 4 | published | the answer stands in its ring |
 

@@ -11,6 +11,9 @@ use crate::bus;
 use crate::inbox::Inbox;
 use crate::workers::Workers;
 
+/// Of one call in so many a ledger is kept. Of light ones these are timed; all others are, too.
+const SAMPLE_EVERY: u32 = 64;
+
 /// What every lane of a poller uses in turn.
 pub(crate) struct Bench {
     pub(crate) registry: Arc<Registry>,
@@ -26,6 +29,7 @@ pub(crate) struct Bench {
     pub(crate) now: u32,
     /// Panics of engines since the last sweep, for the board's error log; the first few.
     pub(crate) panics: Vec<String>,
+    /// Calls until one of which a ledger is kept.
     pub(super) until_sample: u32,
 }
 
@@ -44,6 +48,12 @@ impl Scratch {
 }
 
 impl Bench {
+    /// A call more, or the sample itself.
+    #[inline(always)]
+    pub(super) fn count_to_sample(&mut self) {
+        self.until_sample = self.until_sample.checked_sub(1).unwrap_or(SAMPLE_EVERY - 1);
+    }
+
     pub(crate) fn new(
         registry: Arc<Registry>,
         workers: Arc<Workers>,

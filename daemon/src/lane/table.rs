@@ -10,19 +10,27 @@ use ringfence_core::{Call, Method};
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::layout::Header;
+use ringfence_protocol::ledger::Ledger;
 use ringfence_protocol::ring::{Entry, Place, Request};
+use ringfence_protocol::sys::clock;
 
 use super::{Bench, Lane};
-use crate::inflight::{Around, Finished, InFlight, Reply, Words};
+use crate::inflight::{Around, Finished, InFlight, Ran, Reply, Words};
 use crate::workers::{Job, Payload, Task, copy_aligned};
 
 impl Lane {
     #[inline(never)]
-    pub(super) fn admit_copied(&mut self, request: Request, payload: &[u8], bench: &mut Bench) {
+    pub(super) fn admit_copied(
+        &mut self,
+        request: Request,
+        seen: Option<u64>,
+        payload: &[u8],
+        bench: &mut Bench,
+    ) {
         let mut words = Vec::new();
         copy_aligned(&mut words, payload.len(), |out| out.copy_from_slice(payload));
         let inline = if request.place == Place::Inline { payload } else { &[] };
-        self.admit(request, inline, Payload::Copied(words, payload.len()), bench);
+        self.admit(request, seen, inline, Payload::Copied(words, payload.len()), bench);
     }
 
     /// Heavy: into the in-flight table, and to the workers.
@@ -30,11 +38,12 @@ impl Lane {
     pub(super) fn admit(
         &mut self,
         request: Request,
+        seen: Option<u64>,
         inline: &[u8],
         payload: Payload,
         bench: &mut Bench,
     ) {
-        let Some(call) = self.enter(request, inline, bench) else { return };
+        let Some(call) = self.enter(request, seen, inline, bench) else { return };
         let entry = call.entry;
         bench.handed_over = true;
         if bench.workers.push(Job { call, task: Task::Run(payload) }).is_err() {
@@ -54,7 +63,7 @@ impl Lane {
         bench: &mut Bench,
     ) {
         let inline = if request.place == Place::Inline { payload } else { &[] };
-        let Some(call) = self.enter(request, inline, bench) else { return };
+        let Some(call) = self.enter(request, None, inline, bench) else { return };
         let _nobody_else_can = call.take();
         reply.clear();
         let around = Around::new(&call);
@@ -73,9 +82,11 @@ impl Lane {
     fn enter(
         &mut self,
         request: Request,
+        seen: Option<u64>,
         inline: &[u8],
         bench: &mut Bench,
     ) -> Option<Arc<InFlight>> {
+        bench.count_to_sample();
         if let Err(error) = self.session.usage().take_call() {
             let found = bench.registry.method(request.header.method);
             let index = found.map_or(usize::MAX, |method| method.index);
@@ -96,6 +107,7 @@ impl Lane {
             ticket: request.ticket,
             method,
             trace,
+            seen,
             words: Words::new(deadline, up, down),
             counted: AtomicBool::new(true),
         });
@@ -121,8 +133,8 @@ impl Lane {
         let asked = Header { method: finished.method, trace: finished.trace, ..Header::default() };
         let index =
             bench.registry.method(finished.method).map_or(usize::MAX, |method| method.index);
-        if let Some(service_ns) = finished.service_ns {
-            bench.counters.sample(index, service_ns);
+        if let Some(Ran { from, until }) = finished.ran {
+            bench.counters.sample(index, until.saturating_sub(from));
         }
         let (ticket, entry) = (finished.ticket, Some(finished.entry));
         match finished.result {
@@ -141,6 +153,11 @@ impl Lane {
                 bench.counters.answer(index, false, (0, len as u64));
                 self.ring.finish(finished.entry, header, &[]);
             }
+        }
+        if let (Some(seen), Some(Ran { from, until })) = (finished.seen, finished.ran) {
+            let published = clock::monotonic_ns();
+            let ledger = Ledger { seen, dispatched: from, done: until, published };
+            ledger.store(self.ring.down(), ticket);
         }
         self.wake();
         Ok(())

@@ -1,9 +1,11 @@
 //! What an honest client may rely on.
 
 use nix::sys::signal::Signal;
+use ringfence::{CallOptions, Client};
 use ringfence_protocol::api::system;
 use ringfence_protocol::error::ErrorCode;
 use ringfence_protocol::layout::Header;
+use ringfence_protocol::ledger::Ledger;
 use ringfence_protocol::ring::{Nap, WakeBy};
 use ringfence_protocol::sys::clock;
 use ringfence_protocol::sys::socket::Conn;
@@ -348,4 +350,30 @@ fn a_private_daemon_leaves_after_its_last_client() {
     assert!(daemon.is_running(), "a client is there");
     drop(client);
     assert_eq!(daemon.wait(), Some(0));
+}
+
+/// SPEC M4: of a call in place, and of one that a worker runs.
+#[test]
+fn a_ledger_says_when_a_call_was_where() {
+    let daemon = Daemon::start(&[]);
+    let client = Client::builder().socket(daemon.socket()).connect().unwrap();
+    for (method, least) in [("nap", 1_000_000), ("burn", 0)] {
+        let method = client.method("trial", method).unwrap();
+        let mut calls = 0;
+        until("there is a ledger", || {
+            calls += 1;
+            let submitted = clock::monotonic_ns();
+            client.call(&method, &1_u64.to_le_bytes(), &CallOptions::default()).unwrap();
+            // Written behind the answer: of the next call it may be too early to ask.
+            std::thread::yield_now();
+            let received = clock::monotonic_ns();
+            let Some(ledger) = client.ledger() else { return false };
+            let Ledger { seen, dispatched, done, published } = ledger;
+            let places = [submitted, seen, dispatched, done, published];
+            assert!(places.is_sorted() && done < received, "{places:?} {received}");
+            assert!(done - dispatched >= least, "{ledger:?}");
+            true
+        });
+        assert!(calls <= 64 * 20, "of one call in 64, not in {calls}");
+    }
 }

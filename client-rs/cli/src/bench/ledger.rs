@@ -1,6 +1,6 @@
 //! Where the time of a call goes: the steps between the places that it passes on its way.
 //!
-//! The daemon says when a call was in its hands (it keeps a ledger of one light call in 64), this side when it
+//! The daemon says when a call was in its hands (it keeps a ledger of one call in 64), this side when it
 //! left and when its answer came. Both read one clock. These calls are timed apart from those of the table
 //! above, which nobody looks at.
 
