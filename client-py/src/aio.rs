@@ -30,6 +30,7 @@ use crate::wait::{self, Limit};
 /// What a future of client-rs comes to.
 enum Outcome {
     Reply(Reply),
+    Loan(ringfence::Loan),
     Topic(ringfence::Topic),
     Subscription(ringfence::Subscription),
     Position(ringfence::Position),
@@ -45,6 +46,7 @@ enum Shape {
     Nothing,
     Named(Arc<Resolved>),
     Ordered(Arc<Resolved>),
+    Loan,
     Topic,
     Subscription,
     Position,
@@ -60,6 +62,7 @@ impl Shape {
             (Shape::Ordered(method), Outcome::Reply(reply)) => {
                 method.values(py, reply)?.into_any().unbind()
             }
+            (Shape::Loan, Outcome::Loan(loan)) => Py::new(py, buffer::Loan(loan))?.into_any(),
             (Shape::Topic, Outcome::Topic(topic)) => {
                 Py::new(py, topic::Topic { topic })?.into_any()
             }
@@ -259,6 +262,14 @@ impl AsyncClient {
     ) -> PyResult<Py<PyAny>> {
         let pack = |request: &Layout| request.pack_ordered(values);
         self.call_method(py, method, pack, Shape::Ordered, timeout)
+    }
+
+    /// Memory for so many bytes that the daemon reads where they are filled.
+    #[pyo3(signature = (len, /, *, timeout = Limit::DEFAULT))]
+    fn loan(&self, py: Python<'_>, len: usize, timeout: Limit) -> PyResult<Py<PyAny>> {
+        let (client, options) = (self.inner.clone(), timeout.options());
+        let lent = async move { client.loan_async(len, &options).await.map(Outcome::Loan) };
+        self.start(py, Shape::Loan, lent)
     }
 
     /// The topic of this name; made as it is asked for if there is none.

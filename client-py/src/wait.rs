@@ -225,9 +225,13 @@ pub(crate) fn send_split_at_once(
     last: &Input,
     options: &CallOptions,
 ) -> Option<Calling<Loaned>> {
-    let loan = client.loan_within(last.len(), Duration::ZERO).ok()?;
+    let len = last.len();
+    if let Some(segment) = client.loan_at(last.address()) {
+        return client.call_loaned_async(method, head, &segment, len, options).ok()?;
+    }
+    let loan = client.loan_within(len, Duration::ZERO).ok()?;
     last.copy_into(&loan);
-    client.call_loaned_async(method, head, &loan.segment()?, last.len(), options).ok()?
+    client.call_loaned_async(method, head, &loan.segment()?, len, options).ok()?
 }
 
 /// A loan that is free, or else one that the daemon is asked for where Ctrl-C is heard.

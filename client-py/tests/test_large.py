@@ -79,14 +79,14 @@ def test_a_submitted_call_copies_what_is_no_loan_once(daemon: PrivateDaemon) -> 
         assert rf.copied_bytes() - before == own.nbytes
         # It was copied: whoever submits goes on with an array of their own as they like.
         expected, own[:] = own.copy(), 0
-        assert (pending.result().data == expected).all()
+        assert pending.result().data == expected.tobytes()
         loaned[:] = expected
         before = rf.copied_bytes()
-        assert (echo.submit(data=loaned).result().data == expected).all()
+        assert echo.submit(data=loaned).result().data == expected.tobytes()
         assert rf.copied_bytes() == before, "nothing was copied in this process"
         # One call at a time names a loan.
         both = [echo.submit(data=loaned) for _ in range(2)]
-        assert all((pending.result().data == expected).all() for pending in both)
+        assert all(pending.result().data == expected.tobytes() for pending in both)
 
 
 def test_a_task_copies_an_array_once(daemon: PrivateDaemon) -> None:
@@ -106,10 +106,61 @@ def test_a_task_copies_an_array_once(daemon: PrivateDaemon) -> None:
     asyncio.run(asyncio.wait_for(main(), 60))
 
 
+def test_a_task_is_lent_an_array(daemon: PrivateDaemon) -> None:
+    values = np.random.default_rng(8).random((ROWS, DIM), np.float32)
+
+    async def main() -> None:
+        async with rf.aio.connect(daemon.socket) as client:
+            # The first thing that it does.
+            with await client.loan((ROWS, DIM)) as rows:
+                assert is_ours(rows, daemon) and rows.shape == (ROWS, DIM)
+                rows[:] = values
+                docs = await client.vectors.create("lent", dim=DIM)
+                before = rf.copied_bytes()
+                assert (await docs.add(np.arange(ROWS), rows)).added == ROWS
+                rows += 1
+                assert (await docs.upsert(np.arange(ROWS), rows)).updated == ROWS
+                assert rf.copied_bytes() == before, "nothing was copied in this process"
+            assert ((await docs.get([7, 11])).rows == values[[7, 11]] + 1).all()
+            await client.vectors.drop("lent")
+            # Many at once, of which each has to be asked for; and again, when they are there.
+            for _ in range(2):
+                loans = await asyncio.gather(*(client.loan(1 << 18) for _ in range(8)))
+                assert len({mapping_of(loan.__enter__()) for loan in loans}) == len(loans)
+                del loans
+            with pytest.raises(TypeError, match="objects"):
+                await client.loan(3, object)
+            with pytest.raises((MemoryError, ValueError, OverflowError)):
+                await client.loan((1 << 20, 1 << 20))
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_a_task_that_is_lent_nothing_is_told_in_its_time_and_holds_nobody_up() -> None:
+    async def main(daemon: PrivateDaemon) -> None:
+        async with rf.aio.connect(daemon.socket) as client:
+            await client.ping()
+            daemon.freeze()
+            asked = asyncio.ensure_future(client.loan(1 << 20, timeout=0.5))
+            turns = 0
+            while not asked.done():
+                await asyncio.sleep(0.01)
+                turns += 1
+            daemon.thaw()
+            with pytest.raises(TimeoutError):
+                await asked
+            assert turns > 5, "others had their turn"
+            with await client.loan(1 << 20) as array:
+                assert array.nbytes == 4 << 20
+
+    with private_daemon() as daemon:
+        asyncio.run(asyncio.wait_for(main(daemon), 60))
+
+
 def test_a_large_call_of_a_task_is_made_again_as_it_was_sent() -> None:
     async def main(daemon: PrivateDaemon) -> None:
         async with rf.aio.connect(daemon.socket) as client:
-            echo = client.engine("system").echo
+            echo = (await client.engine("system")).echo
             assert (await echo(data=LARGE)).data == LARGE
             daemon.freeze()
             array = np.full(len(LARGE), 7, np.uint8)

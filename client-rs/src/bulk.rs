@@ -21,7 +21,7 @@ use ringfence_protocol::memory::Memory;
 use ringfence_protocol::region::Region;
 
 use crate::copies::count_copied;
-use crate::error::Error;
+use crate::error::{Error, Outcome};
 use crate::session::Session;
 use crate::wait::STALLED_AFTER;
 
@@ -145,7 +145,7 @@ impl Pool {
         self.segments.lock().len() >= BULK_SEGMENTS
     }
 
-    fn has_free(&self, len: usize) -> bool {
+    pub(crate) fn has_free(&self, len: usize) -> bool {
         let fits = |s: &Arc<Bulk>| s.region.len() >= len && s.holders.load(Relaxed) == 0;
         self.segments.lock().iter().any(fits)
     }
@@ -247,7 +247,20 @@ pub(crate) fn prepare(
     since: Instant,
     task: &Waker,
 ) -> Result<Prepared, Error> {
-    if len <= session.arena_bytes || session.bulk.has_free(len) {
+    if len <= session.arena_bytes {
+        return Ok(Prepared::Needless);
+    }
+    ask(session, len, since, task)
+}
+
+/// The same for who needs a segment also for what an arena would hold.
+pub(crate) fn ask(
+    session: &Session,
+    len: usize,
+    since: Instant,
+    task: &Waker,
+) -> Result<Prepared, Error> {
+    if session.bulk.has_free(len) {
         return Ok(Prepared::Needless);
     }
     let mut asked = session.bulk.asked.lock();
@@ -269,6 +282,12 @@ pub(crate) fn prepare(
     asked.tasks.insert(place, task.clone());
     let is_asked = asked.question.is_some();
     Ok(if is_asked { Prepared::Asked(place) } else { Prepared::NotNow(place) })
+}
+
+/// That the daemon has not answered tasks for so long that something is wrong.
+pub(crate) fn stalled(session: &Session) -> Option<Error> {
+    let (waited, outcome) = (session.bulk.unanswered(), Outcome::NotStarted);
+    (waited >= STALLED_AFTER).then_some(Error::Stalled { outcome, waited, pid: session.pid })
 }
 
 fn open(session: &Session, len: usize, until: Option<Instant>) -> Result<Arc<Bulk>, Error> {

@@ -31,14 +31,13 @@ use crate::remote::Remote;
 use crate::reply::{AsReply, Reply};
 use crate::session::Session;
 use crate::timers::Key;
-use crate::wait::STALLED_AFTER;
 use crate::way::Way;
 
 /// Looks at the answer before the task is put aside: about a microsecond.
 const SPIN_TURNS: u32 = 32;
 
 /// Until a segment is asked for that could not be: another thread talks with the daemon.
-const NOT_NOW: Duration = Duration::from_millis(2);
+pub(crate) const NOT_NOW: Duration = Duration::from_millis(2);
 
 /// Between two looks whether a daemon that is shutting down is gone.
 const LEAVING: Duration = Duration::from_millis(2);
@@ -350,15 +349,8 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
         Step::Done(answer.map_err(|error| error.within(times.allowed)))
     }
 
-    /// That the daemon has not answered it for so long that something is wrong.
     fn stalled(&self) -> Option<Error> {
-        let (session, _) = self.asking.as_ref()?;
-        let (waited, pid) = (session.bulk.unanswered(), session.pid);
-        (waited >= STALLED_AFTER).then_some(Error::Stalled {
-            outcome: Outcome::NotStarted,
-            waited,
-            pid,
-        })
+        self.asking.as_ref().and_then(|(session, _)| bulk::stalled(session))
     }
 
     fn left(&self) -> Timeout {

@@ -28,6 +28,7 @@ mod info;
 #[cfg(feature = "inproc")]
 mod inproc;
 mod lane;
+mod lending;
 mod link;
 mod loan;
 mod many;

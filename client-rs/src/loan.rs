@@ -56,6 +56,11 @@ pub struct Loan {
 }
 
 impl Loan {
+    /// Bytes of a segment that holds so many loaned ones.
+    pub(crate) fn bytes_of_segment(len: usize) -> usize {
+        head_of(len) + len
+    }
+
     /// Bytes that may be filled.
     #[must_use]
     pub fn len(&self) -> usize {

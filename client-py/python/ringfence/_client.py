@@ -115,9 +115,10 @@ class ClientMethods(Closing, _Base):
                 docs.add(ids, rows)             # no copy in this process
 
         At most 1 GiB or what ``[sessions] bulk_bytes_max`` of the daemon allows (needs numpy)."""
-        from ._loan import Loan
+        from ._loan import Loan, Wanted
 
-        return Loan(self, shape, dtype)
+        wanted = Wanted(shape, dtype)
+        return Loan(self._loan(wanted.nbytes), wanted)
 
     def submit(
         self, method: str | Method, /, *, timeout: Timeout = ..., **fields: Any

@@ -74,6 +74,11 @@ class AsyncClient:
     def turn(self) -> list[tuple[Any, Any, BaseException | None]]:
         """Goes on with all calls that can: (future, value, exception) of each that is over."""
 
+    def loan(
+        self, len: int, /, *, timeout: float | None | EllipsisType = ...
+    ) -> AsyncCall | Loan:
+        """Memory for so many bytes that the daemon reads where they are filled."""
+
     def topic(
         self, name: str, asked: tuple[int, int, int, int, str, float] | None
     ) -> Topic | AsyncCall:

@@ -17,7 +17,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    from ._core import Client as NativeClient
+
+class Wanted:
+    """What an array is to be: its sizes, its dtype, and how many bytes that takes."""
+
+    __slots__ = ("count", "kind", "sizes")
+
+    def __init__(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> None:
+        self.kind: np.dtype[Any] = np.dtype(dtype)
+        if self.kind.hasobject:
+            raise TypeError(f"a loan of dtype {self.kind}: objects cannot be sent")
+        self.sizes = _sizes(shape)
+        if any(size < 0 for size in self.sizes):
+            raise ValueError(f"a loan of shape {self.sizes}: sizes go from 0 up")
+        self.count = 1
+        for size in self.sizes:
+            self.count *= size
+
+    @property
+    def nbytes(self) -> int:
+        return self.count * self.kind.itemsize
 
 
 class Loan:
@@ -27,21 +46,13 @@ class Loan:
 
     __slots__ = ("array",)
 
-    def __init__(
-        self, client: NativeClient, shape: int | tuple[int, ...], dtype: DTypeLike
-    ) -> None:
-        kind = np.dtype(dtype)
-        if kind.hasobject:
-            raise TypeError(f"a loan of dtype {kind}: objects cannot be sent")
-        sizes = _sizes(shape)
-        if any(size < 0 for size in sizes):
-            raise ValueError(f"a loan of shape {sizes}: sizes go from 0 up")
-        count = 1
-        for size in sizes:
-            count *= size
-        memory: Any = client._loan(count * kind.itemsize)
-        flat: NDArray[Any] = np.frombuffer(memory, kind, count) if count else np.empty(0, kind)
-        self.array: NDArray[Any] | None = flat.reshape(sizes)
+    def __init__(self, memory: Any, wanted: Wanted) -> None:
+        flat: NDArray[Any] = (
+            np.frombuffer(memory, wanted.kind, wanted.count)
+            if wanted.count
+            else np.empty(0, wanted.kind)
+        )
+        self.array: NDArray[Any] | None = flat.reshape(wanted.sizes)
         """The array; ``None`` once the loan is over."""
 
     def __enter__(self) -> NDArray[Any]:

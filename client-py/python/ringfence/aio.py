@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Never, NoReturn
 
+    from numpy.typing import DTypeLike
+
     from ._aio_serving import Handler, Server
     from ._aio_vectors import Collection, Vectors
     from ._daemon import Daemon, Stats
+    from ._loan import Loan
     from ._aio_topics import Topic, TopicSubscription
     from ._types import Policy, Spin, Timeout
 
@@ -168,6 +171,28 @@ class Client(AsyncClosing):
         from ._daemon import Stats
 
         return Stats(*await self._core.invoke("system", "stats", (), timeout))
+
+    async def loan(
+        self,
+        shape: int | tuple[int, ...],
+        dtype: DTypeLike = "float32",
+        *,
+        timeout: Timeout = ...,
+    ) -> Loan:
+        """An array to fill where the daemon reads it, for large requests::
+
+            with await client.loan((100_000, 384)) as rows:
+                model.encode(texts, out=rows)
+                await docs.add(ids, rows)       # no copy in this process
+
+        Everything else is as in :meth:`ringfence.Client.loan`."""
+        from ._loan import Loan, Wanted
+
+        core, wanted = self._core, Wanted(shape, dtype)
+        core.check()
+        answer = core.native.loan(wanted.nbytes, timeout=timeout)
+        memory = await core.wait(answer) if type(answer) is AsyncCall else answer
+        return Loan(memory, wanted)
 
     async def topic(
         self,
