@@ -7,6 +7,7 @@
 //! It never blocks on a client, never allocates without limit for one, and makes no decision about
 //! who may connect: that is the server's.
 
+mod bells;
 mod sweep;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use ringfence_protocol::sys::bell::Bell;
 use ringfence_protocol::sys::clock;
 use ringfence_protocol::wait::{Patience, Spin, Step};
 
+use self::bells::InVain;
 use crate::config::Polling;
 use crate::inbox::{Inbox, Message};
 use crate::inflight::LaneKey;
@@ -44,9 +46,6 @@ const LONE_LOOKS: u32 = 64;
 /// Requests after which those are told who sleep until there is a message, if there is no quiet moment before.
 const TELL_AFTER: u32 = 16;
 
-/// Bells of one session without work, between two sweeps, before it is served by the sweep alone.
-const USELESS_BELLS: u32 = 1000;
-
 const INBOX: u64 = 0;
 
 /// A session of this poller.
@@ -54,7 +53,7 @@ struct Member {
     session: Arc<Session>,
     bell: Arc<Bell>,
     lanes: Vec<usize>,
-    useless_bells: u32,
+    in_vain: InVain,
     /// Its bell is out of the epoll set until the next sweep.
     masked: bool,
 }
@@ -311,7 +310,7 @@ impl Poller {
         let id = session.id;
         self.members.insert(
             id,
-            Member { session, bell, lanes: Vec::new(), useless_bells: 0, masked: false },
+            Member { session, bell, lanes: Vec::new(), in_vain: InVain::default(), masked: false },
         );
     }
 
@@ -451,8 +450,9 @@ impl Poller {
     /// A bell means: look at all lanes of that session.
     fn answer_bell(&mut self, session: u64) {
         let Some(member) = self.members.get_mut(&session) else { return };
-        member.useless_bells += 1;
-        if member.useless_bells > USELESS_BELLS && !member.masked {
+        let lanes = member.lanes.iter().filter_map(|index| self.lanes[*index].as_ref());
+        let served = lanes.map(|lane| lane.calls).sum();
+        if member.in_vain.is_storm(served) && !member.masked {
             // A storm: the sweep serves this session until it is over.
             member.masked = self.epoll.delete(member.bell.as_fd()).is_ok();
         }

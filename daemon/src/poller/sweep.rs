@@ -51,7 +51,7 @@ impl Poller {
 
     fn sweep_members(&mut self, observed: &mut Observed) {
         for (id, member) in &mut self.members {
-            member.useless_bells = 0;
+            member.in_vain.forgive();
             if member.masked {
                 let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, *id);
                 member.masked = self.epoll.add(member.bell.as_fd(), event).is_err();

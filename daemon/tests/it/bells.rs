@@ -96,3 +96,20 @@ fn wake_ups_that_nobody_sent_change_nothing() {
     assert!(took < PATIENCE, "{took:?}");
     client.echo(b"as before");
 }
+
+/// Who rings for each of its calls rings for something, however often: no sweep is needed to serve it.
+#[test]
+fn bells_that_bring_work_are_no_storm() {
+    /// Far more than are taken in vain.
+    const CALLS: u32 = 2000;
+    let daemon = Daemon::start(&["--spin", "never"]);
+    let mut client = Raw::connect(&daemon);
+    until("thousands of calls between two sweeps", || {
+        let beat = || client.down.load(down::BEAT);
+        let before = beat();
+        until("a sweep", || beat() != before);
+        let swept = beat();
+        (0..CALLS).for_each(|round| client.echo(&round.to_le_bytes()));
+        client.down.load(down::BEAT) == swept
+    });
+}
