@@ -47,11 +47,13 @@ const FAIL: u16 = 8;
 const NOTE: u16 = 9;
 const DIG: u16 = 10;
 const ABORT: u16 = 11;
+const PLACE: u16 = 12;
 
 #[derive(Default)]
 struct Trial {
     counted: AtomicU64,
     examined: AtomicU64,
+    placed: AtomicU64,
 }
 
 impl Engine for Trial {
@@ -109,6 +111,11 @@ impl Engine for Trial {
                     "Takes so many KiB of stack; of an even number in a worker.",
                 ),
                 MethodSchema::new::<Number, Number>(ABORT, "abort", "Aborts the process."),
+                MethodSchema::new::<Number, Number>(
+                    PLACE,
+                    "place",
+                    "The place of this call among all such; it says that it costs so many microseconds.",
+                ),
             ],
         )
     }
@@ -121,6 +128,7 @@ impl Engine for Trial {
             COUNT if value > 0 => Cost::micros(u32::MAX),
             DIG if value.is_multiple_of(2) => Cost::micros(u32::MAX),
             FILL if value > 64 * 1024 => Cost::micros(u32::MAX),
+            PLACE => Cost::micros(value as u32),
             _ => Cost::LIGHT,
         }
     }
@@ -153,6 +161,11 @@ impl Engine for Trial {
             COUNT => {
                 std::thread::sleep(Duration::from_millis(value));
                 let value = self.counted.fetch_add(1, Ordering::SeqCst) + 1;
+                call.reply(&Number { value });
+                return Ok(());
+            }
+            PLACE => {
+                let value = self.placed.fetch_add(1, Ordering::SeqCst);
                 call.reply(&Number { value });
                 return Ok(());
             }

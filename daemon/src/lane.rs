@@ -118,7 +118,7 @@ impl Lane {
         bench: &mut Bench,
     ) -> Result<u32, Fault> {
         let mut served = 0;
-        while served < BATCH {
+        while served < BATCH || !is_armed("turn.requests") {
             let Peek::Request(request) = self.ring.peek()? else { break };
             if served > 0 {
                 self.ring.prepare_answer_ahead();
@@ -126,7 +126,8 @@ impl Lane {
             served += 1;
             // One branch for all that are not timed; for those, the first line of their ledger.
             let seen = (bench.until_sample == 0).then(clock::monotonic_ns);
-            if !self.serve(request, seen, registry, scratch, bench)? {
+            let goes_on = self.serve(request, seen, registry, scratch, bench)?;
+            if !goes_on && is_armed("turn.time") {
                 break;
             }
         }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use ringfence_core::Registry;
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::limits::SWEEP_MS;
 use ringfence_protocol::region::Region;
@@ -45,6 +46,9 @@ const LONE_LOOKS: u32 = 64;
 
 /// Requests after which those are told who sleep until there is a message, if there is no quiet moment before.
 const TELL_AFTER: u32 = 16;
+
+/// Turns in a row of a lane that may not be hot and always has more.
+const TURNS_WHEN_PARKED: u32 = 4;
 
 const INBOX: u64 = 0;
 
@@ -110,7 +114,7 @@ struct EndsWithIt;
 
 impl Drop for EndsWithIt {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && is_armed("poller.panic") {
             tracing::error!("a poller panicked, so the daemon ends: please report what it said");
             std::process::abort();
         }
@@ -355,7 +359,7 @@ impl Poller {
         let of_uid = hot().filter(|lane| lane.session.uid == uid).count();
         let may = of_session < self.polling.hot_lanes_per_session as usize
             && of_uid < self.polling.hot_lanes_per_uid as usize;
-        if may && self.polling.spin != crate::config::Spin::Never {
+        if (may || !is_armed("turn.hot")) && self.polling.spin != crate::config::Spin::Never {
             if let Some(lane) = self.lanes[index].as_mut() {
                 lane.ring.unpark();
                 lane.hot = true;
@@ -369,7 +373,8 @@ impl Poller {
 
     /// Serves a lane that may not be hot until it is empty, a bounded number of turns, and parks it.
     fn serve_parked(&mut self, index: usize) {
-        for _ in 0..4 {
+        let turns = if is_armed("turn.parked") { TURNS_WHEN_PARKED } else { u32::MAX };
+        for _ in 0..turns {
             self.bench.now = clock::coarse_ticks();
             let Some(lane) = self.lanes[index].as_mut() else { return };
             let parked =
@@ -430,34 +435,6 @@ impl Poller {
         });
         for (index, fault) in faults {
             self.fault(index, fault);
-        }
-    }
-
-    fn poll_bells(&mut self, timeout: EpollTimeout) {
-        let mut events = [EpollEvent::empty(); 64];
-        let count = match self.epoll.wait(&mut events, timeout) {
-            Ok(count) => count,
-            // EINTR: look again at the next turn. Nothing else can happen to a valid epoll.
-            Err(_) => return,
-        };
-        for event in &events[..count] {
-            if event.data() != INBOX {
-                self.answer_bell(event.data());
-            }
-        }
-    }
-
-    /// A bell means: look at all lanes of that session.
-    fn answer_bell(&mut self, session: u64) {
-        let Some(member) = self.members.get_mut(&session) else { return };
-        let lanes = member.lanes.iter().filter_map(|index| self.lanes[*index].as_ref());
-        let served = lanes.map(|lane| lane.calls).sum();
-        if member.in_vain.is_storm(served) && !member.masked {
-            // A storm: the sweep serves this session until it is over.
-            member.masked = self.epoll.delete(member.bell.as_fd()).is_ok();
-        }
-        for index in member.lanes.clone() {
-            self.heat(index);
         }
     }
 

@@ -54,8 +54,9 @@ pub const DEFENCES: &[&str] = &[
     "reap.names",
 ];
 
-/// Those against other users, crowds and a full machine: what no connected client alone can attack. Tests of the daemon
-/// do.
+/// Those against other users, crowds and a full machine, which no connected client alone can attack, and those that
+/// only keep others from waiting, which is not for a tool to judge that shares its machine. Tests of the daemon attack
+/// them.
 pub const AROUND: &[&str] = &[
     // At the door.
     "door.descriptors",
@@ -75,9 +76,20 @@ pub const AROUND: &[&str] = &[
     // What others see, and what outlives its owner.
     "name.escaped",
     "hold.pidfd",
-    // Engines.
+    // Everybody's turn.
+    "turn.requests",
+    "turn.time",
+    "turn.parked",
+    "turn.hot",
+    "bell.storm",
+    "worker.turn",
+    "worker.share",
+    "worker.queue",
+    // Engines, and defects of our own.
     "engine.panic",
     "engine.stack",
+    "poller.panic",
+    "poller.watchdog",
 ];
 
 /// Is this defence armed? The constant `true` without the feature `disarm`.

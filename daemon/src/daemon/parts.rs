@@ -51,6 +51,9 @@ pub(super) fn start_pollers(
         } else {
             None
         };
+        if !is_armed("poller.watchdog") {
+            watchdog.take().into_iter().for_each(feed_by_a_thread);
+        }
         let (sight, workers) = (Arc::clone(sight), Arc::clone(workers));
         let setup = Setup {
             bench,
@@ -67,6 +70,18 @@ pub(super) fn start_pollers(
         threads.push(Poller::start(setup, number).map_err(io("a poller thread"))?);
     }
     Ok((inboxes, threads))
+}
+
+/// What must never be: a thread of its own feeds the watchdog, so that a stuck daemon is kept alive.
+#[cold]
+fn feed_by_a_thread(mut watchdog: Watchdog) {
+    let Some(every) = watchdog.every() else { return };
+    std::thread::spawn(move || {
+        loop {
+            watchdog.feed(Instant::now());
+            std::thread::sleep(every);
+        }
+    });
 }
 
 /// Serves metrics, if somebody wants them. Who may read the board may read them.

@@ -1,10 +1,47 @@
-//! Bells of one session that bring no work, and when they are a storm.
+//! Bells: what they mean, and when those of a session are a storm.
 //!
 //! A bell that is followed by a request costs no more than the request, and a client may make as many of
-//! those as it likes. It does *not* answer bells, nor leave them unanswered: the poller does.
+//! those as it likes; who rings for nothing too often is served by the sweep alone for a while.
+
+use std::os::fd::AsFd as _;
+
+use nix::sys::epoll::{EpollEvent, EpollTimeout};
+use ringfence_protocol::disarm::is_armed;
+
+use super::{INBOX, Poller};
 
 /// Bells in vain between two sweeps before a session is served by the sweep alone.
 const BELLS_IN_VAIN: u64 = 1000;
+
+impl Poller {
+    pub(super) fn poll_bells(&mut self, timeout: EpollTimeout) {
+        let mut events = [EpollEvent::empty(); 64];
+        let count = match self.epoll.wait(&mut events, timeout) {
+            Ok(count) => count,
+            // EINTR: look again at the next turn. Nothing else can happen to a valid epoll.
+            Err(_) => return,
+        };
+        for event in &events[..count] {
+            if event.data() != INBOX {
+                self.answer_bell(event.data());
+            }
+        }
+    }
+
+    /// A bell means: look at all lanes of that session.
+    fn answer_bell(&mut self, session: u64) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let lanes = member.lanes.iter().filter_map(|index| self.lanes[*index].as_ref());
+        let served = lanes.map(|lane| lane.calls).sum();
+        if member.in_vain.is_storm(served) && !member.masked {
+            // A storm: the sweep serves this session until it is over.
+            member.masked = self.epoll.delete(member.bell.as_fd()).is_ok();
+        }
+        for index in member.lanes.clone() {
+            self.heat(index);
+        }
+    }
+}
 
 /// Counts them.
 #[derive(Debug, Default)]
@@ -20,7 +57,7 @@ impl InVain {
         // Each request makes up for one bell, also where another lane's bell had it found already.
         self.bells = (self.bells + 1).saturating_sub(served.saturating_sub(self.served));
         self.served = served;
-        self.bells > BELLS_IN_VAIN
+        self.bells > BELLS_IN_VAIN && is_armed("bell.storm")
     }
 
     /// A sweep: what was is forgotten.

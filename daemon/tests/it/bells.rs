@@ -33,6 +33,15 @@ fn beside(neighbour: &mut Raw, act: impl Fn() + Sync) -> Duration {
     })
 }
 
+/// Acts at the end of a scope, also if that panics.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// Row 27. Who rings in vain is served by the sweep alone, and so is its own next call.
 #[test]
 fn a_storm_of_bells_costs_its_ringer_and_nobody_else() {
@@ -44,6 +53,29 @@ fn a_storm_of_bells_costs_its_ringer_and_nobody_else() {
     let began = Instant::now();
     ringer.echo(b"served all the same");
     assert!(began.elapsed() < SWEPT, "{:?}", began.elapsed());
+}
+
+/// Row 27, from inside: its bell is not among what is listened to, until a sweep.
+#[test]
+fn who_rings_in_vain_is_not_listened_to_until_the_sweep() {
+    let daemon = Daemon::start(&["--spin", "never"]);
+    let mut ringer = Raw::connect(&daemon);
+    ringer.echo(b"before");
+    let watched = daemon.watched();
+    let stop = AtomicBool::new(false);
+    let bell = &ringer.bell;
+    std::thread::scope(|scope| {
+        // Ended also if nothing comes of it.
+        let _ends = OnDrop(|| stop.store(true, Ordering::Relaxed));
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                bell.ring().unwrap();
+            }
+        });
+        until("nobody listens", || daemon.watched() == watched - 1);
+    });
+    until("somebody listens again", || daemon.watched() == watched);
+    ringer.echo(b"served all the same");
 }
 
 /// Row 28.

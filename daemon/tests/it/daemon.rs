@@ -205,6 +205,14 @@ impl Daemon {
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
+
+    /// How many descriptors its epolls watch.
+    pub(crate) fn watched(&self) -> usize {
+        let infos = std::fs::read_dir(format!("/proc/{}/fdinfo", self.child.id())).unwrap();
+        // One that was closed meanwhile watches nothing.
+        let texts = infos.flatten().filter_map(|info| std::fs::read_to_string(info.path()).ok());
+        texts.map(|text| text.lines().filter(|line| line.starts_with("tfd:")).count()).sum()
+    }
 }
 
 impl Drop for Daemon {

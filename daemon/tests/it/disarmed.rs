@@ -57,8 +57,24 @@ const DISARMED: &[(&str, &[&str])] = &[
     ),
     ("name.escaped", &["injected::a_name_forges_no_line_and_steers_no_terminal"]),
     ("hold.pidfd", &["namespaces::a_pid_that_is_used_again_keeps_nothing_of_the_dead_alive"]),
+    ("turn.requests", &["turns::a_full_lane_gives_way_after_a_turn"]),
+    ("turn.time", &["turns::a_call_that_takes_a_turns_time_is_a_turn"]),
+    ("turn.parked", &["turns::a_full_lane_that_is_served_for_its_bell_gives_way"]),
+    (
+        "turn.hot",
+        &[
+            "turns::of_one_session_only_so_many_lanes_are_looked_at_unasked",
+            "turns::of_one_user_only_so_many_lanes_are_looked_at_unasked",
+        ],
+    ),
+    ("bell.storm", &["bells::who_rings_in_vain_is_not_listened_to_until_the_sweep"]),
+    ("worker.turn", &["turns::workers_take_the_sessions_in_turn"]),
+    ("worker.share", &["turns::one_session_does_not_get_all_workers"]),
+    ("worker.queue", &["turns::what_waits_for_a_worker_is_bounded"]),
     ("engine.panic", &["spine::a_panic_in_place_and_in_a_worker_is_an_error_of_that_call"]),
     ("engine.stack", &["ends::an_engine_may_take_the_stack_that_is_promised"]),
+    ("poller.panic", &["ends::a_panic_of_a_poller_ends_the_daemon"]),
+    ("poller.watchdog", &["ends::the_watchdog_is_fed_by_the_polling_loop_and_by_nothing_else"]),
 ];
 
 /// Defences that `ringfence torture` attacks too, and the tests here that miss them.

@@ -42,9 +42,11 @@ fn an_engine_may_take_the_stack_that_is_promised() {
 /// As if it were a defect of the daemon's own: a process that serves nobody must not look alive.
 #[test]
 fn a_panic_of_a_poller_ends_the_daemon() {
+    // Besides what is disarmed already: see disarmed.rs.
+    let disarmed = std::env::var("RINGFENCE_DISARM").unwrap_or_default();
     let mut daemon = Daemon::start_under(
         &["sh", "-c", "ulimit -c 0 && exec \"$@\"", "--"],
-        &[("RINGFENCE_DISARM", "engine.panic")],
+        &[("RINGFENCE_DISARM", &format!("engine.panic,{disarmed}"))],
     );
     let client = client(&daemon);
     // In place.

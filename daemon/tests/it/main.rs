@@ -29,3 +29,4 @@ mod squatters;
 mod stopped;
 mod topics;
 mod topics_of_tasks;
+mod turns;

@@ -18,7 +18,7 @@ fn pid(actor: &Actor) -> Pid {
 }
 
 /// As /proc shows it: `T` is stopped.
-fn state(pid: Pid) -> char {
+pub(crate) fn state(pid: Pid) -> char {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
 }
