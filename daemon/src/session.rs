@@ -276,7 +276,7 @@ impl Session {
     }
 
     fn open_reply_bulk(&self, len: usize, open: usize) -> Result<Region, Error> {
-        if open == limits::BULK_SEGMENTS {
+        if open == limits::BULK_SEGMENTS && is_armed("quota.reply-bulk") {
             let text = format!(
                 "the client holds {open} reply segments, the most of one session: release replies first"
             );

@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use parking_lot::Mutex;
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::sys::window::absorb;
 
 /// What was there before us. Written once, before our handler can run.
@@ -34,6 +35,9 @@ type InfoHandler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c
 /// None that is known; the kernel's answer if there is one.
 pub fn install() -> io::Result<()> {
     SigSet::from(Signal::SIGBUS).thread_unblock()?;
+    if !is_armed("segment.sigbus") {
+        return Ok(());
+    }
     let _one_at_a_time = INSTALLING.lock();
     if PREVIOUS.get().is_some() {
         return Ok(());

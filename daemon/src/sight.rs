@@ -14,6 +14,7 @@ use ringfence_core::Registry;
 use ringfence_core::system::StatsSource;
 use ringfence_protocol::api::system::Stats;
 use ringfence_protocol::board::{BoardError, Header};
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::names::SegmentKind;
@@ -198,7 +199,7 @@ impl Sight {
         let may = session.uid == own
             || session.uid == 0
             || self.group.is_some_and(|gid| in_group(session, gid));
-        if !may {
+        if !may && is_armed("board.users") {
             let text = format!(
                 "user {} may not read the board: only the daemon's user, root and [board] group",
                 session.uid

@@ -8,6 +8,7 @@
 pub const DEFENCES: &[&str] = &[
     // Before there is a session.
     "guest.message",
+    "guest.bomb",
     "guest.layout",
     "guest.timeout",
     "guest.digest",
@@ -24,6 +25,7 @@ pub const DEFENCES: &[&str] = &[
     "quota.bulk",
     "quota.bulk-bytes",
     "quota.waker",
+    "quota.reply-bulk",
     // Requests.
     "request.seq",
     "request.credit",
@@ -39,6 +41,7 @@ pub const DEFENCES: &[&str] = &[
     "wake.once",
     "sweep.lost-bells",
     // Segments.
+    "segment.sigbus",
     "segment.dead",
     "segment.read-only",
     "segment.altered",
@@ -64,7 +67,8 @@ pub const AROUND: &[&str] = &[
     "door.users",
     "door.nobody",
     "door.log-once",
-    // What one user may have over all sessions.
+    // What one user may have over all sessions, and all users together.
+    "quota.all-sessions",
     "quota.user-lanes",
     "quota.in-flight",
     "quota.topic-bytes",
@@ -73,9 +77,18 @@ pub const AROUND: &[&str] = &[
     "lock.squatted",
     "sweep.squatted",
     "folder.squatted",
+    "segment.replaced",
+    "lock.held",
     // What others see, and what outlives its owner.
     "name.escaped",
+    "board.users",
+    "topic.users",
+    "topic.untold",
+    "measures",
     "hold.pidfd",
+    // Whoever asks for metrics.
+    "metrics.places",
+    "metrics.lifetime",
     // Everybody's turn.
     "turn.requests",
     "turn.time",

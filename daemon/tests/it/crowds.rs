@@ -105,6 +105,18 @@ fn connections_that_say_nothing_give_way_the_oldest_first_and_are_told() {
 }
 
 #[test]
+fn sessions_are_counted_over_all_users() {
+    let daemon = Daemon::start_under(&[], &[("RINGFENCE_SESSIONS_MAX", "2")]);
+    let [mut one, _other] = [(); 2].map(|()| Raw::connect(&daemon));
+    let Err(refusal) = Raw::try_connect(&daemon.socket(), "third") else { panic!("let in") };
+    assert_eq!(ErrorCode::from_u16(refusal.code), Some(ErrorCode::Quota));
+    assert!(refusal.reason.contains("[sessions] max:"), "{refusal:?}");
+    one.echo(b"goes on");
+    drop(one);
+    until("there is room again", || Raw::try_connect(&daemon.socket(), "third").is_ok());
+}
+
+#[test]
 fn lanes_are_counted_for_a_user_over_its_sessions() {
     let daemon = Daemon::start_under(&[], &[("RINGFENCE_SESSIONS_LANES_PER_UID", "3")]);
     let (mut one, other) = (Raw::connect(&daemon), Raw::connect(&daemon));

@@ -11,7 +11,7 @@ use ringfence_protocol::layout::up;
 use ringfence_protocol::measures::Measures;
 use ringfence_protocol::memory::Memory as _;
 
-use super::daemon::{Daemon, until};
+use super::daemon::{Daemon, PATIENCE, until};
 use super::raw::Raw;
 
 const NAP: u16 = 0;
@@ -92,15 +92,22 @@ fn workers_that_run_and_jobs_that_wait_show() {
 #[test]
 fn whoever_hoards_connections_or_says_nothing_locks_nobody_out() {
     let (daemon, path) = serving();
+    let descriptors = daemon.descriptors();
     let silent: Vec<_> = (0..40).map(|_| UnixStream::connect(&path).unwrap()).collect();
     let mut slow = UnixStream::connect(&path).unwrap();
     slow.write_all(b"GET /metr").unwrap();
     let before = Instant::now();
     assert!(scrape(&path).contains("ringfence_build_info"));
+    // Whoever came before it was met before it.
+    assert!(daemon.descriptors() <= descriptors + 8, "eight at a time");
     assert!(before.elapsed() < Duration::from_secs(2), "it waited for the silent ones");
     // Each is hung up on, by the newer ones or by the clock.
     for mut stream in silent.into_iter().chain([slow]) {
-        assert_eq!(stream.read(&mut [0; 16]).unwrap_or(0), 0);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        match stream.read(&mut [0; 16]) {
+            Ok(read) => assert_eq!(read, 0),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
     }
     let endless = format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(20_000));
     let mut stream = UnixStream::connect(&path).unwrap();

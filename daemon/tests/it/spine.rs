@@ -318,7 +318,8 @@ fn a_second_daemon_of_the_same_instance_is_refused_with_its_own_code() {
                 "--engines",
                 "system",
                 "--runtime-dir",
-                "/nonexistent",
+                // Where nobody can make one, should it get that far.
+                "/proc/nonexistent",
             ])
             .output()
             .unwrap();

@@ -1,15 +1,16 @@
 //! What others put where the daemon's names would be: nothing is followed, nothing overwritten, and the
 //! refusal names path and owner.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, chown, mkfifo};
+use ringfence_protocol::wire::{ClientMessage, DaemonMessage};
 
 use super::daemon::Daemon;
 use super::foreigners::{path_in_shm, stranger};
-use super::raw::Raw;
+use super::raw::{Raw, hear, tell};
 
 use crate::skip::skip;
 
@@ -156,6 +157,33 @@ fn a_folder_that_is_not_ours_alone_is_a_refusal_that_names_its_owner() {
             assert!(!daemon.socket().exists());
         }
     }
+}
+
+/// Row 56, of a daemon that serves: what has its name by now is handed to nobody.
+#[test]
+fn what_took_the_place_of_a_segment_is_not_handed_over() {
+    let mut daemon = Daemon::start(&[]);
+    let mut client = Raw::connect(&daemon);
+    let board = daemon.names().into_iter().find(|name| name.ends_with(".board")).unwrap();
+    let path = path_in_shm(&board);
+    let len = std::fs::metadata(&path).unwrap().len();
+    std::fs::remove_file(&path).unwrap();
+    // As a segment of the daemon's is, in all that can be seen from outside.
+    let mut options = std::fs::OpenOptions::new();
+    let forged = options.write(true).create_new(true).mode(0o600).open(&path).unwrap();
+    forged.set_len(len).unwrap();
+    tell(&client.conn, &ClientMessage::OpenBoard);
+    let (message, fds) = hear(&client.conn).unwrap();
+    assert!(
+        matches!(&message, DaemonMessage::Refused(refusal)
+        if refusal.reason.contains("leads to another file")),
+        "{message:?}"
+    );
+    assert!(fds.is_empty());
+    client.echo(b"goes on");
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(daemon.wait(), Some(0));
+    assert!(path.exists(), "nor is it removed");
 }
 
 /// Row 57: somebody who may (logind with RemoveIPC, an eager cleaner) removes all names of a daemon that
