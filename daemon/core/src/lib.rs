@@ -3,6 +3,8 @@
 
 pub mod bus;
 pub mod deferred;
+#[cfg(test)]
+mod disarmed;
 pub mod engine;
 pub mod registry;
 pub mod serving;

@@ -1,19 +1,18 @@
 //! A defence that no test misses may be none: each is switched off in turn (`disarm.rs` of the protocol), and
 //! then the test that attacks it must fail.
-//!
-//! The tests run in processes of their own. One that says that it is skipped here proves nothing, and is
-//! passed over.
 
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeSet;
 
-use nix::sys::resource::{Resource, setrlimit};
-use ringfence_protocol::disarm::{AROUND, DEFENCES};
+use ringfence_protocol::disarm::{AROUND, DEFENCES, ENGINES};
 
+use crate::faults::{root, sources};
 use crate::skip::skip;
+use common::{Disarmed, fail_without};
 
-/// A defence, and the tests that fail without it.
-const DISARMED: &[(&str, &[&str])] = &[
+#[path = "../../../protocol/tests/common/disarmed.rs"]
+mod common;
+
+const DISARMED: &[Disarmed] = &[
     (
         "door.descriptors",
         &["scarcity::without_descriptors_the_newcomer_is_told_and_the_others_are_served"],
@@ -91,7 +90,7 @@ const DISARMED: &[(&str, &[&str])] = &[
 ];
 
 /// Defences that `ringfence torture` attacks too, and the tests here that miss them.
-const ALSO: &[(&str, &[&str])] = &[
+const ALSO: &[Disarmed] = &[
     ("guest.message", &["hellos::a_hello_that_is_cut_anywhere_is_refused_and_leaves_nothing"]),
     ("guest.layout", &["hellos::a_hello_of_the_other_byte_order_is_refused_as_another_layout"]),
     (
@@ -110,43 +109,22 @@ const ALSO: &[(&str, &[&str])] = &[
 
 #[test]
 fn without_a_defence_its_test_fails() {
-    // Some of the daemons that are attacked end in a crash.
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).unwrap();
     assert!(DISARMED.iter().map(|(switch, _)| switch).eq(AROUND));
     assert!(ALSO.iter().all(|(switch, _)| DEFENCES.contains(switch)));
-    let pairs: Vec<_> = DISARMED
-        .iter()
-        .chain(ALSO)
-        .flat_map(|(switch, tests)| tests.iter().map(move |test| (*switch, *test)))
-        .collect();
-    let next = AtomicUsize::new(0);
-    // Most of the time is waited for what does not come.
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while let Some((switch, test)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    fails_without(switch, test);
-                }
-            });
-        }
-    });
+    fail_without(DISARMED.iter().chain(ALSO), skip);
 }
 
-fn fails_without(switch: &str, test: &str) {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--show-output"])
-        .env("RINGFENCE_DISARM", switch)
-        // A skip must not pass for the failure that is looked for.
-        .env_remove("RINGFENCE_REQUIRE")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let aside = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("running 1 test"), "no test is called {test}");
-    if aside.contains("SKIPPED ") {
-        skip(&format!("without {switch}, {test} is"));
-        return;
+/// A name that is listed and stands nowhere would be missed by its test. This is for the other way round.
+#[test]
+fn every_switch_that_stands_somewhere_is_listed() {
+    let mut found = BTreeSet::new();
+    for folder in ["protocol/src", "daemon/src", "daemon/core/src"] {
+        sources(&root().join(folder), &mut |_, text| {
+            let names = text.split("is_armed(\"").skip(1);
+            found.extend(names.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+        });
     }
-    assert!(said.contains(&format!("test {test} ... FAILED")), "without {switch}: {said}");
+    let listed = [DEFENCES, AROUND, ENGINES].concat();
+    assert_eq!(found.len(), listed.len(), "twice, or not at all");
+    assert_eq!(found, listed.into_iter().map(str::to_owned).collect());
 }

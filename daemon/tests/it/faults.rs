@@ -8,7 +8,7 @@ const FAULTS: std::ops::RangeInclusive<u32> = 1..=68;
 /// Those that belong to restart and persistence, which are not there yet.
 const LATER: [u32; 8] = [35, 41, 42, 46, 50, 51, 63, 64];
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -97,7 +97,7 @@ fn only_what_people_read_asks_the_wall_clock() {
     assert_eq!(asked, MAY.map(str::to_owned).into(), "of the wall clock");
 }
 
-fn sources(folder: &Path, see: &mut dyn FnMut(&Path, &str)) {
+pub(crate) fn sources(folder: &Path, see: &mut dyn FnMut(&Path, &str)) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -331,6 +331,23 @@ fn who_may_serve_what() {
 }
 
 #[test]
+fn names_are_bounded() {
+    let engine = engine();
+    for at in 0..limits::SERVING_NAMES {
+        serve(&engine, (at / limits::SERVING_HANDLES) as u64, &format!("name.{at}"));
+    }
+    let session = limits::SERVING_NAMES as u64;
+    let more = Serve { name: "one.more" };
+    assert_eq!(call(&engine, session, api::SERVE, &more).unwrap_err().code, ErrorCode::Quota);
+    // Names that are asked for count, too; and one that is there takes nothing.
+    let request = Request { wait: true, name: "one.more", payload: b"" };
+    assert_eq!(call(&engine, 99, api::CALL, &request).unwrap_err().code, ErrorCode::Quota);
+    serve(&engine, session, "name.0");
+    engine.session_ended(1);
+    serve(&engine, session, "one.more");
+}
+
+#[test]
 fn everything_is_bounded() {
     let engine = engine();
     let handle = serve(&engine, 1, "pricing.quote");

@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 
 use ringfence_protocol::api::vectors::Create;
+use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::message;
 use ringfence_protocol::message::Message;
 use sha2::{Digest as _, Sha256};
@@ -230,7 +231,7 @@ impl Image {
         let graph = take(header.graph_bytes as usize)?;
         let mut expected = [0; SUM_BYTES as usize];
         file.read_exact(&mut expected)?;
-        if sum.finalize()[..] != expected {
+        if sum.finalize()[..] != expected && is_armed("vectors.checksum") {
             return Err(Damage::Sum.into());
         }
         Ok(Self { shape, shown: header.shown, ids, graph })

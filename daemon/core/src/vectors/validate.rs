@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ringfence_protocol::api::vectors::{Create, Metric};
+use ringfence_protocol::disarm::is_armed;
 
 use super::limits;
 use super::measure::length;
@@ -75,12 +76,13 @@ impl Shape {
             return Err(Refusal::Dimensions { which, got: values.len(), expected: self.dim });
         }
         // One pass without a branch in it: NaN fails the comparison like everything too large.
-        if !values.iter().fold(true, |fine, value| fine & (value.abs() <= limits::MAGNITUDE)) {
+        let fits = values.iter().fold(true, |fine, v| fine & (v.abs() <= limits::MAGNITUDE));
+        if !fits && is_armed("vectors.values") {
             return Err(self.unfit(values, which));
         }
         if self.metric == Metric::Cosine {
             let length = length(values);
-            if length < limits::SHORTEST {
+            if length < limits::SHORTEST && is_armed("vectors.length") {
                 return Err(Refusal::Short { which, length });
             }
         }
@@ -118,7 +120,7 @@ impl Shape {
         }
         let mut first_of = HashMap::with_capacity(ids.len());
         for (row, id) in ids.iter().enumerate() {
-            if *id == u64::MAX {
+            if *id == u64::MAX && is_armed("vectors.ids") {
                 return Err(Refusal::ReservedId { row });
             }
             if let Some(first) = first_of.insert(*id, row) {
@@ -141,7 +143,7 @@ impl Shape {
 
     /// How many candidates a search keeps.
     pub(super) fn beam_width(&self, k: u32, ef: u32) -> Result<usize, Refusal> {
-        if !(1..=limits::K).contains(&k) {
+        if !(1..=limits::K).contains(&k) && is_armed("vectors.k") {
             return Err(Refusal::K { k });
         }
         let ef = or_default("ef", ef, (1, limits::EF), self.ef_search as u32)?;
@@ -157,7 +159,7 @@ fn or_default(
 ) -> Result<usize, Refusal> {
     match value {
         0 => Ok(default as usize),
-        _ if (least..=most).contains(&value) => Ok(value as usize),
+        _ if (least..=most).contains(&value) || !is_armed("vectors.options") => Ok(value as usize),
         _ => Err(Refusal::Option { option, value, least, most }),
     }
 }

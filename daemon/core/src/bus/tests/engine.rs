@@ -116,6 +116,34 @@ fn who_may_neither_read_nor_write_a_topic_learns_nothing_of_it() {
     assert_eq!(otherwise.code, ErrorCode::PermissionDenied);
 }
 
+/// A block may be held by it.
+#[test]
+fn a_number_that_is_open_is_nobody_elses() {
+    let (engine, _) = engine();
+    call(&engine, 1, api::OPEN, &open(8)).unwrap();
+    let request = |op| {
+        let mut request = Vec::new();
+        let (topic, start) = (api::handle(7, 0), api::FROM_NEWEST);
+        match op {
+            api::SUBSCRIBE => {
+                let (subscription, epoch, sequence) = (3, 0, 0);
+                api::Subscribe { topic, subscription, start, epoch, sequence }.encode(&mut request);
+            }
+            _ => api::Unsubscribe { subscription: 3 }.encode(&mut request),
+        }
+        request
+    };
+    let ask = |session, op| call(&engine, session, op, &request(op));
+    ask(1, api::SUBSCRIBE).unwrap();
+    assert_eq!(ask(1, api::SUBSCRIBE).unwrap_err().code, ErrorCode::AlreadyExists);
+    // Of another session it is another, which only that one ends.
+    ask(3, api::SUBSCRIBE).unwrap();
+    ask(3, api::UNSUBSCRIBE).unwrap();
+    assert_eq!(ask(1, api::SUBSCRIBE).unwrap_err().code, ErrorCode::AlreadyExists);
+    ask(1, api::UNSUBSCRIBE).unwrap();
+    ask(1, api::SUBSCRIBE).unwrap();
+}
+
 /// What subscribes between the two is not reached, instead of staying for ever.
 #[test]
 fn a_session_that_ended_is_not_reached_before_its_subscriptions_are_taken_out() {
