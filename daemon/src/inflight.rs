@@ -118,7 +118,7 @@ impl InFlight {
             let word = words.up.load(words.cancel_at);
             word == self.ticket.wrapping_add(1) || word != 0 && !is_armed("cancel")
         };
-        if self.session.is_closed() || is_named() {
+        if self.session.is_closed() && is_armed("reap.calls") || is_named() {
             return Some(Stop::Cancelled);
         }
         let expired = clock::expired(clock::coarse_ticks(), words.deadline);

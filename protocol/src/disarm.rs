@@ -2,9 +2,21 @@
 //!
 //! Without the cargo feature `disarm` a defence is always armed: [`is_armed`] is the constant `true`, and nothing of
 //! this is in the program. With it (test builds only) the defences that `RINGFENCE_DISARM` names, separated by commas,
-//! are not. `ringfence torture` attacks each; its tests see that the attack on a disarmed defence is reported.
+//! are not. What attacks each then finds nothing in its way, and its test must fail: see the three lists.
+//!
+//! No switch is for what only another program could be without:
+//! - how memory is read: by real copies, through no reference, with private sizes and by indices (SPEC R1, R4 to R6,
+//!   `region.rs`, `geometry.rs`; `tests/release.rs` and the fuzz targets attack it), and messages that are types (R7);
+//! - what the kernel keeps: who a peer is, modes, descriptors that only read, names in a sticky folder;
+//! - buffers of a fixed size, such as that of a control message or of a scraper's request;
+//! - how much one look takes where something else bounds the whole: connections that are accepted or messages that are
+//!   read at a time, files that a sweep looks at, panics that it reports, users whose refusal is remembered;
+//! - what the SIGBUS handler leaves alone: a fault that is nobody's segment kills (`sigbus.rs` of the daemon).
+//!
+//! Nor for what no peer can send: files that an operator writes, and what clients check of a daemon that they trust.
 
-/// All defences, in the order in which an attacker meets them.
+/// Those that `ringfence torture` attacks, in the order in which an attacker meets them. Its tests see that the attack on
+/// a disarmed one is reported.
 pub const DEFENCES: &[&str] = &[
     // Before there is a session.
     "guest.message",
@@ -86,6 +98,9 @@ pub const AROUND: &[&str] = &[
     "topic.untold",
     "measures",
     "hold.pidfd",
+    "reap.calls",
+    "reap.engines",
+    "answer.lane",
     // Whoever asks for metrics.
     "metrics.places",
     "metrics.lifetime",

@@ -13,8 +13,15 @@ ringfence_protocol::message! {
     struct Number { value: u64 }
 }
 
+ringfence_protocol::message! {
+    /// As `testd` has it.
+    struct Steps { count: u32, step_us: u32 }
+}
+
 const BURN: u16 = 1;
 const COUNT: u16 = 4;
+const COUNTED: u16 = 5;
+const STEPS: u16 = 6;
 const DIG: u16 = 10;
 /// KiB of stack that an engine may count on (docs/own-engine.md).
 const STACK_KIB: u64 = 7 * 1024;
@@ -108,6 +115,27 @@ fn a_call_that_runs_past_its_deadline_holds_its_worker_and_nobody_else() {
         *reply.unwrap() == 1_u64.to_le_bytes()
     });
     assert!(began.elapsed() >= Duration::from_secs(2), "it ran to its end");
+}
+
+/// A call that outlives its session: the next one has the same place among the lanes, and the same entry.
+#[test]
+fn an_answer_to_who_is_gone_reaches_nobody() {
+    let daemon = Daemon::start(&["--workers", "1"]);
+    let mut gone = Raw::connect(&daemon);
+    let its = daemon.names().into_iter().find(|name| name.ends_with(".up")).unwrap();
+    let mut witness = Raw::connect(&daemon);
+    let steps = gone.method("trial", STEPS);
+    gone.submit(steps, &encode(&Steps { count: 1, step_us: 500_000 }));
+    let examined = Number { value: 1 };
+    until("it runs", || witness.trial(COUNTED, &examined).unwrap() == 1_u64.to_le_bytes());
+    drop(gone);
+    until("it is forgotten", || !daemon.names().contains(&its));
+    let mut next = Raw::connect(&daemon);
+    let count = next.method("trial", COUNT);
+    // Behind the other in the only worker.
+    let ticket = next.submit(count, &encode(&Number { value: 1 }));
+    let (answered, result) = next.take();
+    assert_eq!((answered, result.unwrap()), (ticket, 1_u64.to_le_bytes().to_vec()));
 }
 
 /// A service manager's end of the watchdog.

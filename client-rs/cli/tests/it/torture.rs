@@ -51,6 +51,10 @@ fn every_attack_lands_and_every_defence_holds() {
     assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
     let listed = Done::of(ringfence(&["torture", "--list", "--json"]).output().unwrap()).json();
     assert_eq!(listed.as_array().unwrap().len(), attacks.len());
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/torture.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains(&format!("attacks it in {} ways", attacks.len())));
+    assert!(page.contains(&format!("switch off each of {} checks", DEFENCES.len())));
     assert_eq!(left_behind(&place), [""; 0]);
 }
 
