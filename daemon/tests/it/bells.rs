@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use ringfence::{Client, Event, Keep, Policy, Publication, Start, TopicOptions};
 use ringfence_protocol::layout::{Header, down};
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::sys::futex;
@@ -143,5 +144,39 @@ fn bells_that_bring_work_are_no_storm() {
         let swept = beat();
         (0..CALLS).for_each(|round| client.echo(&round.to_le_bytes()));
         client.down.load(down::BEAT) == swept
+    });
+}
+
+/// Who reads a topic that waits for it rings for each message that it has read.
+#[test]
+fn bells_that_make_room_are_no_storm() {
+    const MESSAGES: u64 = 20_000;
+    let daemon = Daemon::start(&["--spin", "never", "--engines", "system,bus"]);
+    let client = || Client::builder().socket(daemon.socket()).connect().unwrap();
+    let (publisher, reader) = (client(), client());
+    let policy = Policy::Block { patience: PATIENCE };
+    let options = TopicOptions { policy, slots: 4, payload_bytes: 64, ..TopicOptions::default() };
+    let topic = publisher.topic("t", options).unwrap();
+    let subscription =
+        reader.find_topic("t").unwrap().subscribe(Start::Newest, Keep::InLog).unwrap();
+    let watched = daemon.watched();
+    let reads = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..MESSAGES {
+                topic.publish(&Publication::new(b"x")).unwrap();
+            }
+        });
+        scope.spawn(|| {
+            let _ends = OnDrop(|| reads.store(false, Ordering::Relaxed));
+            for _ in 0..MESSAGES {
+                let event = subscription.recv(Some(PATIENCE)).unwrap();
+                assert!(matches!(event, Event::Message(_)), "{event:?}");
+            }
+        });
+        while reads.load(Ordering::Relaxed) {
+            assert_eq!(daemon.watched(), watched, "somebody is not listened to");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     });
 }

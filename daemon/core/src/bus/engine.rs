@@ -231,6 +231,14 @@ impl<C: Carrier> Topics<C> {
         call.reply(&api::Names { names: &names.join("\n") });
     }
 
+    /// Messages that the session's subscriptions have read, as far as their topics had to know. It looks at those of
+    /// all sessions, so not for every moment.
+    pub fn read_by(&self, session: u64) -> u64 {
+        let subscriptions = self.subscriptions.lock();
+        let of_session = subscriptions.iter().filter(|((owner, _), _)| *owner == session);
+        of_session.map(|(_, attached)| attached.read()).fold(0, u64::wrapping_add)
+    }
+
     /// What belongs to a session ends with it.
     pub fn session_ended(&self, session: u64) {
         // First, so that no subscription enters behind the look at them: from now on it is not reached.

@@ -77,6 +77,11 @@ impl Place {
         said
     }
 
+    /// The cursor as it was last taken, from any thread.
+    pub(super) fn known(&self) -> u64 {
+        self.cursor.load(Ordering::Relaxed)
+    }
+
     pub(super) fn elsewhere(&self) -> Option<&dyn Elsewhere> {
         self.elsewhere.as_deref()
     }

@@ -55,6 +55,11 @@ impl<M: Memory> Attached<M> {
     pub fn topic(&self) -> &Topic<M> {
         &self.topic
     }
+
+    /// Messages that it has read, as far as the topic had to know: it asks where it needs room.
+    pub(super) fn read(&self) -> u64 {
+        self.place.known().wrapping_sub(self.position.sequence)
+    }
 }
 
 impl<M: Memory> fmt::Debug for Attached<M> {
