@@ -12,20 +12,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
-use ringfence::{Client, Driver, Error, Reply};
+use ringfence::{CallOptions, Calling, Client, Driver, Error, Loaned, Reply};
 
-use crate::buffer;
+use crate::buffer::{self, Input};
 use crate::client::{builder, engines, info};
 use crate::error::raise;
 use crate::message::Position;
 use crate::method::{Method, Resolved};
 use crate::pack::{Layout, Payload};
 use crate::topic;
-use crate::wait::{self, Limit};
+use crate::wait::Limit;
 
 /// What a future of client-rs comes to.
 enum Outcome {
@@ -355,6 +356,25 @@ impl AsyncClient {
     }
 }
 
+/// Sends a call with a large last field where that lies, if it is lent, and else copies it straight to where the
+/// daemon reads it: only if there is memory and room at once. Else, and if anything is wrong, the long way is to be
+/// taken.
+fn send_split(
+    client: &Client,
+    method: &ringfence::Method,
+    head: &[u8],
+    last: &Input,
+    options: &CallOptions,
+) -> Option<Calling<Loaned>> {
+    let len = last.len();
+    if let Some(segment) = client.loan_at(last.address()) {
+        return client.call_loaned_async(method, head, &segment, len, options).ok()?;
+    }
+    let loan = client.loan_within(len, Duration::ZERO).ok()?;
+    last.copy_into(&loan);
+    client.call_loaned_async(method, head, &loan.segment()?, len, options).ok()?
+}
+
 impl AsyncClient {
     fn call_method(
         &self,
@@ -368,8 +388,7 @@ impl AsyncClient {
         let payload = pack(&resolved.request)?;
         let options = timeout.options();
         if let Payload::Split(head, last) = &payload
-            && let Some(call) =
-                wait::send_split_at_once(&self.inner, &resolved.method, head, last, &options)
+            && let Some(call) = send_split(&self.inner, &resolved.method, head, last, &options)
         {
             return self.start(py, shape(resolved), async move { call.await.map(Outcome::Reply) });
         }

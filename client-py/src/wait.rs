@@ -12,8 +12,7 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyEllipsis};
 use ringfence::{
-    CallOptions, Called, Calling, Client, Error, Loan, LoanRef, Loaned, Method, Pending, Reply,
-    Timeout,
+    CallOptions, Called, Client, Error, Loan, LoanRef, Method, Pending, Reply, Timeout,
 };
 
 use crate::buffer::Input;
@@ -214,24 +213,6 @@ fn send_split(
         Err(Error::Remote(_)) => Err(Error::WouldBlock),
         Err(error) => Err(error),
     })
-}
-
-/// As [`send_split`], for a task: only if a segment is free and there is room, at once. Else, and if
-/// anything is wrong, the long way is to be taken.
-pub(crate) fn send_split_at_once(
-    client: &Client,
-    method: &Method,
-    head: &[u8],
-    last: &Input,
-    options: &CallOptions,
-) -> Option<Calling<Loaned>> {
-    let len = last.len();
-    if let Some(segment) = client.loan_at(last.address()) {
-        return client.call_loaned_async(method, head, &segment, len, options).ok()?;
-    }
-    let loan = client.loan_within(len, Duration::ZERO).ok()?;
-    last.copy_into(&loan);
-    client.call_loaned_async(method, head, &loan.segment()?, len, options).ok()?
 }
 
 /// A loan that is free, or else one that the daemon is asked for where Ctrl-C is heard.
