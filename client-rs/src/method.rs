@@ -40,6 +40,8 @@ struct Inner {
     fixed: bool,
     /// The only session in which it may be called; `None`: any.
     only: Option<u32>,
+    /// Its calls run in the order in which they are submitted, whatever their length.
+    in_order: bool,
     timeout_ms: AtomicU32,
     idempotent: AtomicBool,
 }
@@ -65,6 +67,21 @@ impl Facts {
 impl Method {
     pub(crate) fn unresolved(engine: &str, name: &str) -> Self {
         Self::new(engine, name, false, None)
+    }
+
+    /// One whose calls run in the order in which they are submitted, whatever their length: what lies in a segment is
+    /// read by a worker, and later calls go by it, so a payload that an arena can hold waits for room there.
+    pub(crate) fn in_order(engine: &str, name: &str) -> Self {
+        let mut method = Self::unresolved(engine, name);
+        if let Some(inner) = Arc::get_mut(&mut method.inner) {
+            inner.in_order = true;
+        }
+        method
+    }
+
+    /// See [`in_order`](Self::in_order).
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.inner.in_order
     }
 
     /// One whose request means nothing to any other session than that with this serial: instead of
@@ -98,6 +115,7 @@ impl Method {
             resolved: AtomicU64::new(0),
             fixed,
             only,
+            in_order: false,
             timeout_ms: AtomicU32::new(DEFAULT_TIMEOUT_MS),
             idempotent: AtomicBool::new(false),
         };

@@ -173,6 +173,12 @@ impl Remote {
             && let Some(block) = lane.ring.place(payload)
         {
             (Held::Arena { block, len: payload.len() }, block, &[][..])
+        } else if request.method.is_in_order()
+            && len <= lane.arena_bytes()
+            && !request.options.at_once
+        {
+            // Whoever may not wait awaits each answer, if the order matters.
+            return Tried::Full;
         } else {
             return Tried::NeedsBulk;
         };

@@ -194,7 +194,9 @@ impl Topic {
         }
     }
 
-    /// Publishes without waiting for the answer, whose value is a sequence: see [`published`](Self::published).
+    /// Publishes without waiting for the answer, whose value is a sequence: see [`published`](Self::published). What
+    /// one thread submits stands in that order, up to a length that an arena of the daemon's holds (64 KiB by
+    /// default): a longer message may be overtaken by later ones.
     ///
     /// # Errors
     /// As [`Client::submit`]; the others come with the answer.

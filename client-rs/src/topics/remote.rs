@@ -35,8 +35,8 @@ impl Default for Methods {
         let method = |name| Method::unresolved(api::NAME, name);
         Self {
             open: method("open"),
-            publish: method("publish"),
-            publish_traced: method("publish_traced"),
+            publish: Method::in_order(api::NAME, "publish"),
+            publish_traced: Method::in_order(api::NAME, "publish_traced"),
             publish_many: method("publish_many"),
             stats: method("stats"),
         }

@@ -400,6 +400,23 @@ fn a_subscription_that_meets_a_restart_leaves_no_other_behind() {
     publish_all(&topic, 0..10);
 }
 
+/// No shorter message goes by a longer one for which there is no room at once.
+#[test]
+fn what_is_submitted_stands_in_that_order_whatever_its_length() {
+    let env = [("RINGFENCE_ENGINES", "system,bus"), ("RINGFENCE_LANES_ARENA_BYTES", "8192")];
+    let daemon = Daemon::start_under(&[], &env);
+    let client = client(&daemon);
+    let options = TopicOptions { blocks: 64, block_bytes: 4096, ..options(Policy::Overwrite, 64) };
+    let topic = client.topic("t", options).unwrap();
+    for _ in 0..200 {
+        // One more than the arena holds, and one that needs none of it.
+        let lengths = [4000, 4000, 4000, 16];
+        let submit = |len| topic.submit(&Publication::new(&[7; 4000][..len])).unwrap();
+        let positions = lengths.map(submit).map(|pending| topic.published(pending).unwrap());
+        assert!(positions.is_sorted_by_key(|position| position.sequence), "{positions:?}");
+    }
+}
+
 #[test]
 fn a_dead_subscriber_and_a_dead_daemon_leave_nothing() {
     let mut daemon = start();
