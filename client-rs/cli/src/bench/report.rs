@@ -193,7 +193,7 @@ impl Report {
         let Some(name) = self.cases.last().map(|case| &case.name) else { return String::new() };
         if self.ledger.is_empty() {
             return format!(
-                "\nledger: none, {name} does not run in place; its service time is above\n"
+                "\nledger: none of {name}: it is kept of one call in 64, and of none whose engine answers later\n"
             );
         }
         let columns = [

@@ -89,7 +89,9 @@ fn a_method_is_compared_with_its_service_time() {
     assert!((ns("tax_share") - share).abs() < 1e-9 && (0.0..1.0).contains(&share), "{boundary}");
     let text = daemon.run(&[&["bench", "trial.nap", "value=1"], &SHORT[..]].concat()).ok();
     assert!(text.contains("the boundary costs"), "{text}");
-    assert!(text.contains("ledger: none"), "{text}");
+    // Of one call in 64 there is one; these are few.
+    let kept = text.contains("ledger of trial.nap") && text.contains("dispatched to done");
+    assert!(kept || text.contains("ledger: none of trial.nap"), "{text}");
 }
 
 #[test]
