@@ -9,13 +9,8 @@ use ringfence_protocol::ring::{Class, WakeBy, classify};
 
 use super::daemon::{Daemon, until};
 use super::raw::{Raw, encode};
+use super::trial::{NAP, Number};
 
-ringfence_protocol::message! {
-    /// As `testd` has it.
-    struct Number { value: u64 }
-}
-
-const NAP: u16 = 0;
 /// The client of a [`victim`]: the socket to connect to.
 const VICTIM: &str = "RINGFENCE_TEST_VICTIM";
 

@@ -10,11 +10,8 @@ use ringfence_protocol::sys::clock;
 
 use super::daemon::{Daemon, until};
 use super::raw::{Raw, code, encode, says};
+use super::trial::Number;
 
-ringfence_protocol::message! {
-    /// As `testd` has it.
-    struct Number { value: u64 }
-}
 ringfence_protocol::message! {
     /// As `testd` has it.
     struct Wait<'a> { key: u64, begin: bool, data: &'a [u8] }

@@ -7,22 +7,8 @@ use ringfence::{CallOptions, Client, Error, ErrorCode, Outcome};
 
 use super::daemon::{Daemon, until};
 use super::raw::{Raw, encode};
+use super::trial::{BURN, COUNT, COUNTED, DIG, Number, STEPS, Steps};
 
-ringfence_protocol::message! {
-    /// As `testd` has it.
-    struct Number { value: u64 }
-}
-
-ringfence_protocol::message! {
-    /// As `testd` has it.
-    struct Steps { count: u32, step_us: u32 }
-}
-
-const BURN: u16 = 1;
-const COUNT: u16 = 4;
-const COUNTED: u16 = 5;
-const STEPS: u16 = 6;
-const DIG: u16 = 10;
 /// KiB of stack that an engine may count on (docs/own-engine.md).
 const STACK_KIB: u64 = 7 * 1024;
 

@@ -16,21 +16,14 @@ use ringfence_protocol::wire::{ClientMessage, DaemonMessage};
 use super::actors::{play, say};
 use super::daemon::{Daemon, PATIENCE, until};
 use super::raw::{Raw, code, encode, hear, tell};
+use super::trial::{FILL, NAP, Number};
 
 use crate::skip::skip;
 
 ringfence_protocol::message! {
     /// As `testd` has it.
-    struct Number { value: u64 }
-}
-
-ringfence_protocol::message! {
-    /// As `testd` has it.
     struct Wait<'a> { key: u64, begin: bool, data: &'a [u8] }
 }
-
-const NAP: u16 = 0;
-const FILL: u16 = 3;
 
 /// Two users that nobody is.
 const STRANGER: u32 = 54_321;

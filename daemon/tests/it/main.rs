@@ -29,4 +29,5 @@ mod squatters;
 mod stopped;
 mod topics;
 mod topics_of_tasks;
+mod trial;
 mod turns;

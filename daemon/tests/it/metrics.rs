@@ -13,9 +13,7 @@ use ringfence_protocol::memory::Memory as _;
 
 use super::daemon::{Daemon, PATIENCE, until};
 use super::raw::Raw;
-
-const NAP: u16 = 0;
-const BURN: u16 = 1;
+use super::trial::{BURN, NAP};
 
 const US: u64 = 1_000;
 

@@ -13,15 +13,9 @@ use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, Refusal};
 
 use super::daemon::{Daemon, PATIENCE, until};
 use super::raw::{Raw, encode, hear, map, tell};
+use super::trial::{FILL, Number};
 
 use crate::skip::skip;
-
-ringfence_protocol::message! {
-    /// As `testd` has it.
-    struct Number { value: u64 }
-}
-
-const FILL: u16 = 3;
 
 fn knock(daemon: &Daemon) -> Result<Raw, Refusal> {
     Raw::try_connect(&daemon.socket(), "knock")

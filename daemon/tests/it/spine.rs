@@ -14,22 +14,7 @@ use std::time::Duration;
 
 use super::daemon::{Daemon, PATIENCE, until};
 use super::raw::{Raw, code, encode, hear, says, tell};
-
-ringfence_protocol::message! {
-    /// As `testd` has it.
-    struct Number { value: u64 }
-}
-ringfence_protocol::message! {
-    /// As `testd` has it.
-    struct Steps { count: u32, step_us: u32 }
-}
-
-const NAP: u16 = 0;
-const PANIC: u16 = 2;
-const FILL: u16 = 3;
-const COUNTED: u16 = 5;
-const STEPS: u16 = 6;
-const FAIL: u16 = 8;
+use super::trial::{COUNTED, FAIL, FILL, NAP, Number, PANIC, STEPS, Steps};
 
 #[test]
 fn echoes_of_every_inline_length_come_back() {

@@ -11,13 +11,9 @@ use ringfence_protocol::wire::{ClientMessage, DaemonMessage};
 use super::daemon::Daemon;
 use super::foreigners::{path_in_shm, stranger};
 use super::raw::{Raw, hear, tell};
+use super::trial::Number;
 
 use crate::skip::skip;
-
-ringfence_protocol::message! {
-    /// As `testd` has it.
-    struct Number { value: u64 }
-}
 
 /// A path that is gone when the test is.
 struct Put(PathBuf);

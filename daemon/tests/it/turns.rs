@@ -13,19 +13,7 @@ use ringfence_protocol::wire::{ClientMessage, DaemonMessage};
 use super::daemon::{Daemon, until};
 use super::raw::{Raw, code, encode, hear, map, says, tell};
 use super::stopped::state;
-
-ringfence_protocol::message! {
-    /// As `testd` has it.
-    struct Number { value: u64 }
-}
-ringfence_protocol::message! {
-    /// As `testd` has it.
-    struct Steps { count: u32, step_us: u32 }
-}
-
-const COUNTED: u16 = 5;
-const STEPS: u16 = 6;
-const PLACE: u16 = 12;
+use super::trial::{COUNTED, Number, PLACE, STEPS, Steps};
 
 /// Slots of a ring, many times a turn.
 const SLOTS: usize = 1024;
