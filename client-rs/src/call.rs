@@ -15,9 +15,10 @@ use ringfence_protocol::wait::Spin;
 
 use crate::cell::{Holder, LaneCell};
 use crate::error::{Error, Outcome};
-use crate::lane::{Answer, Held};
+use crate::lane::Answer;
 use crate::method::Method;
 use crate::options::{CallOptions, Timeout};
+use crate::owner::Held;
 use crate::pending::Pending;
 use crate::remote::Remote;
 use crate::reply::{AsReply, Reply, Sink};

@@ -20,7 +20,7 @@ use ringfence_protocol::wait::Lull;
 
 use crate::error::Error;
 use crate::many::Results;
-pub(crate) use crate::owner::{Held, Owner};
+use crate::owner::{Held, Owner};
 use crate::remote::Remote;
 use crate::reply::{AsReply, Lease, Reply, Sink};
 use crate::session::{Death, Opened, Ring, Session};

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,7 @@ class Wanted:
         self.sizes = _sizes(shape)
         if any(size < 0 for size in self.sizes):
             raise ValueError(f"a loan of shape {self.sizes}: sizes go from 0 up")
-        self.count = 1
-        for size in self.sizes:
-            self.count *= size
+        self.count = prod(self.sizes)
 
     @property
     def nbytes(self) -> int:

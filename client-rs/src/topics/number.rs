@@ -14,8 +14,9 @@ use ringfence_protocol::limits::SUBSCRIPTIONS;
 use ringfence_protocol::message::Message as _;
 
 use crate::error::Error;
-use crate::lane::{Held, Lane, Owner};
+use crate::lane::Lane;
 use crate::method::Method;
+use crate::owner::{Held, Owner};
 use crate::remote::Remote;
 use crate::session::Session;
 

@@ -25,9 +25,10 @@ use super::remote::RemoteTopic;
 use super::sheaf::{SHEAF_BYTES, Sheaf};
 use crate::call::Request;
 use crate::error::{Error, Outcome};
-use crate::lane::{Held, Lane, Owner};
+use crate::lane::Lane;
 use crate::method::Method;
 use crate::options::CallOptions;
+use crate::owner::{Held, Owner};
 use crate::remote::Remote;
 use crate::wait::CLOCK_EVERY;
 

@@ -10,9 +10,10 @@ use super::Publication;
 use super::publisher::Tally;
 use crate::call::Request;
 use crate::error::Error;
-use crate::lane::{Held, Lane, Owner};
+use crate::lane::Lane;
 use crate::method::Method;
 use crate::options::CallOptions;
+use crate::owner::{Held, Owner};
 use crate::remote::Remote;
 use crate::room::Room;
 
