@@ -24,7 +24,7 @@ pub(super) struct Report {
     cases: Vec<Case>,
     /// Of the method that was named.
     boundary: Option<Boundary>,
-    /// Where the time of a call of it goes, or of an echo; nothing if it does not run in place.
+    /// Where the time of a call of it goes, or of an echo; nothing if none of these calls had a ledger.
     ledger: Vec<Step>,
     /// What each step has of reading the clock.
     clock_ns: u64,

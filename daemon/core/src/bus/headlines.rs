@@ -1,7 +1,7 @@
 //! Which topics have news for subscriptions of other processes, and in which publishes wait.
 //!
 //! A publish writes into its log and leaves a headline; who publishes for others (the daemon's poller,
-//! after a turn) reads the headlines and wakes. So a turn of many publishes looks at sleepers once.
+//! in a quiet moment or after some requests) reads the headlines and wakes. So many publishes look at sleepers once.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
