@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use ringfence_core::{Engine, RegistryError};
 use ringfence_protocol::board::Header;
 use ringfence_protocol::names::{Instance, NameError};
@@ -32,6 +33,7 @@ use crate::config::Config;
 use crate::metrics::Exporter;
 use crate::notify::{self, ActivationError};
 use crate::reports::Reports;
+use crate::scarce::Spare;
 use crate::segments::Segments;
 use crate::server::Server;
 use crate::sight::{LateSight, Sight, SightError, unix_ns};
@@ -299,6 +301,11 @@ impl Builder {
             start_pollers(&config, &registry, (&workers, &bus), &sight, &reports)?;
         threads.extend(poller_threads);
         let exporter = export(&config, &sight, board_group)?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(std::io::Error::from)
+            .map_err(io("a descriptor"))?;
+        let spare = Spare::new();
+        // After whatever else is opened: who finds it listening finds it whole.
         let listener = Some(listen(&config, activated)?);
         if let Err(error) = notify::ready(&format!("serving instance {}", config.instance)) {
             tracing::warn!(%error, "the service manager could not be told");
@@ -314,6 +321,8 @@ impl Builder {
             sight,
             listener,
             signals,
+            epoll,
+            spare,
             epoch,
         };
         Ok(Daemon { server, lock, threads, workers, exporter })

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signalfd::SignalFd;
 use ringfence_core::Registry;
 use ringfence_protocol::disarm::is_armed;
@@ -86,6 +86,9 @@ pub(crate) struct Server {
     pub(crate) sight: Arc<Sight>,
     pub(crate) listener: Option<Listener>,
     pub(crate) signals: SignalFd,
+    pub(crate) epoll: Epoll,
+    /// For whoever finds no descriptor left.
+    pub(crate) spare: Spare,
     pub(crate) epoch: u64,
 }
 
@@ -93,13 +96,10 @@ pub(crate) struct Server {
 struct Running {
     server: Server,
     policy: Policy,
-    epoll: Epoll,
     geometry: Geometry,
     guests: HashMap<u64, Guest>,
     clients: HashMap<u64, Client>,
     next_id: u64,
-    /// For whoever finds no descriptor left.
-    spare: Spare,
     /// When a refusal of a user was logged last.
     logged: HashMap<u32, Instant>,
     /// Nothing is accepted before this.
@@ -112,9 +112,9 @@ impl Server {
     /// Serves until told to stop.
     ///
     /// # Errors
-    /// Only if epoll itself cannot be set up.
+    /// If its descriptors cannot be watched.
     pub(crate) fn run(self) -> std::io::Result<()> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let epoll = &self.epoll;
         let level = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
         if let Some(listener) = &self.listener {
             epoll.add(listener.as_fd(), level(LISTENER))?;
@@ -133,12 +133,10 @@ impl Server {
         Running {
             server: self,
             policy,
-            epoll,
             geometry,
             guests: HashMap::new(),
             clients: HashMap::new(),
             next_id: 1,
-            spare: Spare::new(),
             logged: HashMap::new(),
             paused_until: None,
             idle_since: Instant::now(),
@@ -153,7 +151,7 @@ impl Running {
     fn run(mut self) {
         let mut events = [EpollEvent::empty(); 64];
         while !self.stopping {
-            let count = self.epoll.wait(&mut events, self.timeout()).unwrap_or(0);
+            let count = self.server.epoll.wait(&mut events, self.timeout()).unwrap_or(0);
             for event in &events[..count] {
                 self.handle(Event::of(event.data()));
             }
@@ -233,8 +231,8 @@ impl Running {
         }
         let Some(client) = self.clients.remove(&id) else { return };
         // Closing the descriptors would take them out too, but a job may still hold the session.
-        let _ = self.epoll.delete(client.session.conn.as_fd());
-        let _ = self.epoll.delete(client.pidfd.as_fd());
+        let _ = self.server.epoll.delete(client.session.conn.as_fd());
+        let _ = self.server.epoll.delete(client.pidfd.as_fd());
         client.session.hang_up();
         client.session.close();
         self.inbox(id).push(Message::Close { session: id });
@@ -265,7 +263,7 @@ impl Running {
             }
             if drained < self.server.inboxes.len() {
                 // Whatever wakes us (a client that leaves keeps its event): look again soon.
-                let _ = self.epoll.wait(&mut events, EpollTimeout::from(10u8));
+                let _ = self.server.epoll.wait(&mut events, EpollTimeout::from(10u8));
             }
         }
         for id in self.clients.keys().copied().collect::<Vec<_>>() {

@@ -41,13 +41,13 @@ impl Running {
         if let Some(told) = scarce::limit(error) {
             // Bounded: what is left is told after the pause.
             for _ in 0..64 {
-                if !self.spare.meet(listener, |conn| guests::refuse(&conn, &told)) {
+                if !self.server.spare.meet(listener, |conn| guests::refuse(&conn, &told)) {
                     break;
                 }
                 self.server.sight.refused();
             }
         }
-        let _ = self.epoll.delete(listener.as_fd());
+        let _ = self.server.epoll.delete(listener.as_fd());
         self.paused_until = Some(Instant::now() + PAUSE);
     }
 

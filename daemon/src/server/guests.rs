@@ -53,8 +53,10 @@ impl Running {
     pub(super) fn listen_again(&self) {
         if let Some(listener) = &self.server.listener {
             // EEXIST if it was never taken out: fine.
-            let _ =
-                self.epoll.add(listener.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, LISTENER));
+            let _ = self
+                .server
+                .epoll
+                .add(listener.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, LISTENER));
         }
     }
 
@@ -84,7 +86,8 @@ impl Running {
         };
         let id = self.next_id;
         let token = FIRST + 2 * id;
-        let watch = |fd, token| self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token));
+        let watch =
+            |fd, token| self.server.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token));
         let ends = watch(pidfd.as_fd(), token + 1);
         if ends.and_then(|()| watch(conn.as_fd(), token)).is_err() {
             return;
