@@ -21,6 +21,7 @@ use ringfence_protocol::limits::{COPY_REPLY_BYTES, INLINE_BYTES};
 use ringfence_protocol::measures::Accepted;
 use ringfence_protocol::region::Region;
 use ringfence_protocol::ring::{Entry, Peek, Place, Request, ServerLane, WakeBy};
+use ringfence_protocol::sys::ticks::Stopwatch;
 use ringfence_protocol::sys::{clock, futex};
 use ringfence_protocol::{layout, memory::Memory as _};
 use zerocopy::IntoBytes as _;
@@ -135,7 +136,7 @@ impl Lane {
             bench.counters.requests(served.into());
             self.calls += u64::from(served);
             self.wake();
-            self.ring.prepare_answer();
+            self.ring.prepare_answer(self.ring.last_len());
         }
         Ok(served)
     }
@@ -237,23 +238,28 @@ impl Lane {
         self.ring.claim();
         let around = InPlace { deadline: request.header.deadline, session: &self.session };
         let Watch { seen, timed } = watch;
-        let dispatched = timed.then(clock::monotonic_ns);
+        let dispatched = seen.map(|_| clock::monotonic_ns());
         bench.count_to_sample();
+        let watch = timed.then(Stopwatch::start);
         let result = method.call(&mut Call::new(payload, reply, &around));
-        let ran = dispatched.map(|dispatched| (dispatched, clock::monotonic_ns()));
+        let took = watch.map(Stopwatch::elapsed_ns);
+        let done = seen.map(|_| clock::monotonic_ns());
+        if timed {
+            // The client has looked at them for long.
+            self.ring.prepare_answer(reply.len());
+        }
         let answer = match &result {
             Ok(()) => Ok(reply.as_slice()),
             Err(error) => Err(&**error),
         };
         self.answer_light(request, method.index, answer, bench);
         self.ring.release();
-        if let Some((dispatched, done)) = ran {
-            if let Some(seen) = seen {
-                let published = clock::monotonic_ns();
-                Ledger { seen, dispatched, done, published }
-                    .store(self.ring.down(), request.ticket);
-            }
-            bench.counters.sample(method.index, done - dispatched);
+        if let (Some(seen), Some(dispatched), Some(done)) = (seen, dispatched, done) {
+            let published = clock::monotonic_ns();
+            Ledger { seen, dispatched, done, published }.store(self.ring.down(), request.ticket);
+        }
+        if let Some(took) = took {
+            bench.counters.sample(method.index, took);
         }
     }
 

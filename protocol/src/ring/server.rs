@@ -334,12 +334,18 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         crash::point("daemon.answer.done");
     }
 
-    /// Asks for the lines of the next answer, as many as the last one needed, so that they are here when they
+    /// Bytes that lay in the slot of the last answer.
+    #[must_use]
+    pub fn last_len(&self) -> usize {
+        self.last_len
+    }
+
+    /// Asks for the lines of the next answer, of so many bytes in its slot, so that they are here when they
     /// are written. Worth it only if the client does not look before that, see [`Lull`](crate::wait::Lull).
     #[inline(always)]
-    pub fn prepare_answer(&self) {
+    pub fn prepare_answer(&self, len: usize) {
         let at = self.down_map.ring + self.geometry.index(self.done) * STRIDE;
-        for line in (0..slot::PAYLOAD + self.last_len).step_by(CACHE_LINE) {
+        for line in (0..slot::PAYLOAD + len.min(INLINE_BYTES)).step_by(CACHE_LINE) {
             self.down.prefetch_write(at + line);
         }
     }

@@ -14,6 +14,7 @@ pub mod mapping;
 pub mod random;
 pub mod segment;
 pub mod socket;
+pub mod ticks;
 pub mod wall;
 pub mod window;
 
