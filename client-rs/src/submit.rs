@@ -154,11 +154,15 @@ impl Remote {
         in_bulk: &mut Option<Placed>,
     ) -> Tried {
         lane.ring.unpark();
-        if let Err(error) = lane.drain(self) {
-            return Tried::Broken(error);
-        }
+        // Answers are looked at only for the room that they give: the look would take the next one's line away from
+        // the daemon, and the request would wait for it.
         if !lane.has_room() {
-            return Tried::Full;
+            if let Err(error) = lane.drain(self) {
+                return Tried::Broken(error);
+            }
+            if !lane.has_room() {
+                return Tried::Full;
+            }
         }
         let payload = request.payload;
         let mut len = payload.len();
@@ -170,16 +174,22 @@ impl Remote {
             (Held::Bulk(placed.segment), block, &[][..])
         } else if len <= INLINE_BYTES {
             (Held::Nothing, 0, payload)
-        } else if payload.len() <= lane.arena_bytes()
-            && let Some(block) = lane.ring.place(payload)
-        {
-            (Held::Arena { block, len: payload.len() }, block, &[][..])
-        } else if request.method.is_in_order()
-            && len <= lane.arena_bytes()
-            && !request.options.at_once
-        {
-            // Whoever may not wait awaits each answer, if the order matters.
-            return Tried::Full;
+        } else if len <= lane.arena_bytes() {
+            let mut block = lane.ring.place(payload);
+            if block.is_none() {
+                if let Err(error) = lane.drain(self) {
+                    return Tried::Broken(error);
+                }
+                block = lane.ring.place(payload);
+            }
+            match block {
+                Some(block) => (Held::Arena { block, len }, block, &[][..]),
+                // Whoever may not wait awaits each answer, if the order matters.
+                None if request.method.is_in_order() && !request.options.at_once => {
+                    return Tried::Full;
+                }
+                None => return Tried::NeedsBulk,
+            }
         } else {
             return Tried::NeedsBulk;
         };
