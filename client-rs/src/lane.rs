@@ -21,6 +21,7 @@ use ringfence_protocol::wait::Lull;
 use crate::error::Error;
 use crate::many::Results;
 use crate::owner::{Held, Owner};
+use crate::pending::Entry;
 use crate::remote::Remote;
 use crate::reply::{AsReply, Lease, Reply, Sink};
 use crate::session::{Death, Opened, Ring, Session};
@@ -290,6 +291,18 @@ impl Lane {
         Ok(())
     }
 
+    /// The same, for the thread that waits for it and holds its entry. `None`: it is not open.
+    pub(crate) fn take_own(
+        &mut self,
+        header: Header,
+        entry: &Entry,
+        remote: &Arc<Remote>,
+    ) -> Option<Answer> {
+        let _its_owner_is_here = self.free(header.ticket).ok()?;
+        entry.close();
+        Some(self.take(header, remote))
+    }
+
     /// The same, for the thread of batch `own`, which takes its items itself.
     #[inline(always)]
     pub(crate) fn deliver_item(
@@ -407,7 +420,8 @@ impl Lane {
         Ok(())
     }
 
-    fn cancel_again(&mut self) {
+    /// Asks again for the end of calls that the daemon had not taken yet.
+    pub(crate) fn cancel_again(&mut self) {
         if !self.cancels.is_empty() {
             let ring = &self.ring;
             self.cancels.retain(|ticket| !ring.cancel(*ticket));

@@ -91,6 +91,11 @@ impl Entry {
         self.is_done().then(|| self.mail.lock().answer.take().unwrap_or_else(|| Err(taken())))
     }
 
+    /// The answer went to whoever waits for it by another way: as after [`take`](Self::take).
+    pub(crate) fn close(&self) {
+        self.word.store(DONE, Release);
+    }
+
     /// The word to sleep on; holds [`ASLEEP`] until the answer comes. `None`: it is there.
     pub(crate) fn fall_asleep(&self) -> Option<Word<'_>> {
         match self.word.compare_exchange(OPEN, ASLEEP, AcqRel, Acquire) {

@@ -9,8 +9,9 @@
 //!
 //! Invariant: nobody sleeps while holding a lane.
 
+use std::hint::spin_loop;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use ringfence_protocol::layout::down;
@@ -76,12 +77,11 @@ impl Remote {
         cell: &LaneCell,
         until: Option<Instant>,
     ) -> Option<Answer> {
-        let mut patience = Patience::new(self.settings.spin);
+        let mut patience = Patience::new(self.settings.spin).looking_often();
         let mut checked = Instant::now();
         let mut looks = 0_u32;
         loop {
-            self.look_at(cell);
-            if let Some(answer) = call.entry.take() {
+            if let Some(answer) = self.look_for(call, cell, patience.looks()) {
                 return Some(answer);
             }
             let step = patience.step();
@@ -113,6 +113,36 @@ impl Remote {
         let Some(holder) = cell.try_hold() else { return false };
         let lane = holder.as_ref().filter(|lane| lane.serial == call.serial);
         lane.is_some_and(|lane| lane.ring.progress(call.ticket).is_some())
+    }
+
+    /// Looks for the answer of this call, so often in the lane, and where another thread may have left it. What is
+    /// there for others is taken for them, unless the answer comes first: whoever stops waiting sees to that.
+    fn look_for(self: &Arc<Self>, call: &Call, cell: &LaneCell, looks: u32) -> Option<Answer> {
+        if let Some(mut holder) = cell.try_hold()
+            && let Some(lane) = holder.as_mut()
+            && lane.serial == call.serial
+        {
+            lane.ring.unpark();
+            lane.cancel_again();
+            let mut left = looks;
+            while !lane.ring.is_answered() {
+                left -= 1;
+                if left == 0 || cell.wanted.load(Relaxed) > 0 {
+                    return call.entry.take();
+                }
+                spin_loop();
+            }
+            // Not by way of the entry: two locks and three moves, all of them after the answer has come.
+            if let Ok(Some(header)) = lane.ring.peek()
+                && header.ticket == call.ticket
+                && let Some(answer) = lane.take_own(header, &call.entry, self)
+            {
+                return Some(answer);
+            }
+            drop(holder);
+            self.look_at(cell);
+        }
+        call.entry.take()
     }
 
     /// Takes what is in the lane, for everybody, if no other thread is at it.

@@ -66,6 +66,7 @@ pub struct Patience {
     yielding: bool,
     /// Did somebody else want the core when it was last given up?
     crowded: bool,
+    pauses: u32,
 }
 
 impl Patience {
@@ -81,7 +82,21 @@ impl Patience {
             since: None,
             yielding: false,
             crowded: false,
+            pauses: PAUSES,
         }
+    }
+
+    /// The same wait for who looks several times a turn, with a pause between two looks: [`looks`](Self::looks).
+    #[must_use]
+    pub fn looking_often(self) -> Self {
+        Self { pauses: 1, ..self }
+    }
+
+    /// How often who looks several times a turn is to look now. The turn takes as long as another's.
+    #[inline]
+    #[must_use]
+    pub fn looks(&self) -> u32 {
+        if self.turns < SPIN_TURNS { 1 } else { PAUSES }
     }
 
     /// A fresh wait that yields for this long before it parks.
@@ -129,7 +144,7 @@ impl Patience {
             return Step::Look;
         }
         if !self.crowded && !self.turns.is_multiple_of(YIELD_EVERY) {
-            (0..PAUSES).for_each(|_| std::hint::spin_loop());
+            (0..self.pauses).for_each(|_| std::hint::spin_loop());
             return Step::Look;
         }
         let before = Instant::now();

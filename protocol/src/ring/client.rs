@@ -227,7 +227,14 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         self.arena.give_back(block - 1, Blocks::needed(len));
     }
 
-    /// The next answer, if it is there.
+    /// Is there an answer? For who looks for long: one load of one line, which leaves the others to the daemon.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.down.load(self.answer_at() + slot::SEQ) == self.collected.wrapping_add(1)
+    }
+
+    /// The next answer, if it is there. All its lines are asked for, too.
     ///
     /// # Errors
     /// A [`Fault`] of the daemon: lengths or blocks out of bounds.
@@ -360,7 +367,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         if self.bell_due_fenced() {
             bell();
         }
-        if self.down.load(self.answer_at() + slot::SEQ) == self.collected.wrapping_add(1) {
+        if self.is_answered() {
             self.unpark();
             return Nap::Awake;
         }
