@@ -269,10 +269,11 @@ impl Remote {
                 lane.submit(request.header(number, 0, request.payload.len()), request.payload)
             {
                 lane.ring_bell_if_due();
-                if request.turns > 0 {
+                let turns = if lane.rang { 0 } else { request.turns };
+                if turns > 0 {
                     lane.lull.sit_out();
                 }
-                for look in 0..request.turns.min(POLITE_TURNS) {
+                for look in 0..turns.min(POLITE_TURNS) {
                     match lane.ring.peek() {
                         // Measured: looking less often leaves the line to the daemon, 13 % at p50.
                         Ok(None) => std::hint::spin_loop(),
@@ -312,7 +313,9 @@ impl Remote {
     ) {
         let cell = &self.lanes[index];
         let Some(lane) = holder.as_mut() else { return };
-        for turn in 0..request.turns {
+        // Who has just been woken takes longer to come than to answer.
+        let turns = if lane.rang { 0 } else { request.turns };
+        for turn in 0..turns {
             match lane.ring.peek() {
                 Ok(None) => {
                     if turn > POLITE_TURNS && cell.wanted.load(Relaxed) > 0 {

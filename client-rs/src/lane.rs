@@ -55,6 +55,8 @@ pub(crate) struct Lane {
     cancels: Vec<u64>,
     /// Before the first look at a short answer.
     pub(crate) lull: Lull,
+    /// The daemon was woken for the call that is put aside next.
+    pub(crate) rang: bool,
     /// What was measured of its calls; in a box, since few calls touch it.
     measures: Box<Measures>,
 }
@@ -77,6 +79,7 @@ impl Lane {
             batches: Vec::new(),
             cancels: Vec::new(),
             lull: Lull::default(),
+            rang: false,
             measures: Box::default(),
         }
     }
@@ -123,6 +126,7 @@ impl Lane {
     pub(crate) fn ring_bell_if_due(&mut self) {
         if self.ring.bell_due() {
             self.session.ring_bell();
+            self.rang = true;
         }
     }
 

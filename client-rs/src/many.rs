@@ -307,6 +307,7 @@ impl<'a> Flight<'a> {
             since: Instant::now(),
             timeout: self.method.timeout(self.options.timeout),
             beat: lane.ring.beat(),
+            rang: false,
             idempotent: false,
             measured: None,
         };

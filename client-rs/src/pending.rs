@@ -148,6 +148,8 @@ pub(crate) struct Call {
     pub(crate) timeout: Option<Duration>,
     /// The daemon's beat when it was submitted.
     pub(crate) beat: u64,
+    /// The daemon slept, and was woken for it.
+    pub(crate) rang: bool,
     pub(crate) idempotent: bool,
     /// It is to be measured.
     pub(crate) measured: Option<Measured>,

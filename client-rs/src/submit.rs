@@ -213,10 +213,11 @@ impl Remote {
         request: Request<'_>,
     ) -> Pending {
         let entry = Arc::new(Entry::default());
-        let (mut serial, mut beat) = (0, 0);
+        let (mut serial, mut beat, mut rang) = (0, 0, false);
         if let Some(lane) = holder.as_mut() {
             lane.register(ticket, Owner::Entry(entry.clone()), held);
             (serial, beat) = (lane.serial, lane.ring.beat());
+            rang = std::mem::take(&mut lane.rang);
         }
         self.lanes[index].let_go(holder, self);
         Pending::new(Call {
@@ -228,6 +229,7 @@ impl Remote {
             since: Instant::now(),
             timeout: request.timeout(),
             beat,
+            rang,
             idempotent: request.method.is_idempotent(),
             measured: None,
         })

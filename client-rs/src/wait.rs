@@ -78,6 +78,9 @@ impl Remote {
         until: Option<Instant>,
     ) -> Option<Answer> {
         let mut patience = Patience::new(self.settings.spin).looking_often();
+        if call.rang {
+            patience.yield_once();
+        }
         let mut checked = Instant::now();
         let mut looks = 0_u32;
         loop {

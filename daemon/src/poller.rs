@@ -170,10 +170,19 @@ impl Poller {
     fn run(mut self) {
         let mut looks: u32 = 0;
         let mut untold: u32 = 0;
+        // It has just slept; and it is time to look around, whatever the looks were.
+        let (mut woken, mut due) = (false, false);
         while self.running {
             looks += LOOKS_A_TURN + self.look_at_lone_lane();
             let requests = self.turn_of_all();
             let served = requests > 0;
+            if served {
+                self.patience.reset();
+                if std::mem::take(&mut woken) {
+                    // Whoever rang may wait on this core.
+                    self.patience.yield_once();
+                }
+            }
             if !self.inbox.is_empty() {
                 self.read_inbox();
             }
@@ -183,12 +192,10 @@ impl Poller {
                 untold = 0;
                 self.tell_news();
             }
-            if looks >= LOOK_AROUND_EVERY {
+            // After the turn: a sweep walks over all sessions, and whoever has just rung waits.
+            if looks >= LOOK_AROUND_EVERY || std::mem::take(&mut due) {
                 looks = 0;
                 self.look_around(Instant::now());
-            }
-            if served {
-                self.patience.reset();
             }
             if std::mem::take(&mut self.bench.handed_over) {
                 // A worker needs a core, perhaps this one.
@@ -196,6 +203,8 @@ impl Poller {
             } else if !served && (self.hot.is_empty() || self.is_to_sleep()) {
                 self.sleep();
                 self.patience.reset();
+                woken = true;
+                due = self.hot.is_empty() || Instant::now() >= self.next_sweep;
             }
         }
     }
@@ -453,9 +462,6 @@ impl Poller {
             let until = due.map_or(self.next_sweep, |due| due.min(self.next_sweep));
             self.poll_bells(timeout(until.saturating_duration_since(now)));
             self.inbox.unpark();
-        }
-        if self.hot.is_empty() || Instant::now() >= self.next_sweep {
-            self.look_around(Instant::now());
         }
     }
 }

@@ -67,6 +67,8 @@ pub struct Patience {
     /// Did somebody else want the core when it was last given up?
     crowded: bool,
     pauses: u32,
+    /// Looks before anything else is thought of.
+    spin_turns: u32,
 }
 
 impl Patience {
@@ -83,6 +85,7 @@ impl Patience {
             yielding: false,
             crowded: false,
             pauses: PAUSES,
+            spin_turns: SPIN_TURNS,
         }
     }
 
@@ -96,7 +99,7 @@ impl Patience {
     #[inline]
     #[must_use]
     pub fn looks(&self) -> u32 {
-        if self.turns < SPIN_TURNS { 1 } else { PAUSES }
+        if self.turns < self.spin_turns { 1 } else { PAUSES }
     }
 
     /// A fresh wait that yields for this long before it parks.
@@ -105,10 +108,21 @@ impl Patience {
         Self { yield_for, ..Self::new(spin) }
     }
 
-    /// The same wait, spinning at least this long before it yields: for a side with a core to itself.
+    /// The same wait, spinning at least this long before it yields, by the clock: for a side with a core to
+    /// itself, each of whose turns may be many looks.
     #[must_use]
     pub fn spinning_for(self, spin_for: Duration) -> Self {
-        Self { spin_for, ..self }
+        Self { spin_for, spin_turns: CLOCK_EVERY, ..self }
+    }
+
+    /// Gives up the core once, before anything else: whoever is waited for has just been woken, or has just woken
+    /// this side, and may need this very core.
+    pub fn yield_once(&mut self) {
+        self.turns = self.turns.max(self.spin_turns);
+        let before = Instant::now();
+        std::thread::yield_now();
+        self.crowded = before.elapsed() >= CROWDED;
+        self.yielding |= self.crowded;
     }
 
     /// After a look in vain.
@@ -118,7 +132,7 @@ impl Patience {
             return Step::Park;
         }
         self.turns += 1;
-        if self.turns < SPIN_TURNS {
+        if self.turns < self.spin_turns {
             // Measured: looking less often leaves the line to the side that writes it, 13 % at p50.
             std::hint::spin_loop();
             return Step::Look;
@@ -147,15 +161,13 @@ impl Patience {
             (0..self.pauses).for_each(|_| std::hint::spin_loop());
             return Step::Look;
         }
-        let before = Instant::now();
-        std::thread::yield_now();
-        self.crowded = before.elapsed() >= CROWDED;
+        self.yield_once();
         if self.crowded { Step::Crowded } else { Step::Yielded }
     }
 
     /// Gives up the core from the next step on: who was waited for is known to need one.
     pub fn stop_spinning(&mut self) {
-        self.turns = self.turns.max(SPIN_TURNS);
+        self.turns = self.turns.max(self.spin_turns);
         self.yielding = true;
         self.crowded = true;
     }
@@ -284,5 +296,26 @@ mod tests {
         assert_eq!(patience.step(), Step::Look);
         patience.stop_spinning();
         assert!(matches!(patience.step(), Step::Yielded | Step::Crowded));
+    }
+
+    #[test]
+    fn who_spins_by_the_clock_yields_by_the_clock_however_long_a_turn_is() {
+        let mut patience = Patience::yielding_for(Spin::Adaptive, Duration::from_secs(60))
+            .spinning_for(Duration::from_millis(2));
+        let turn = || {
+            std::thread::sleep(Duration::from_micros(200));
+            patience.step()
+        };
+        let spun = std::iter::repeat_with(turn).take_while(|step| *step == Step::Look).count();
+        // The clock is looked at every so many turns, and a yield comes every so many.
+        assert!(spun < (2 * CLOCK_EVERY + YIELD_EVERY) as usize, "{spun}");
+    }
+
+    #[test]
+    fn who_yields_once_first_looks_on_as_after_its_spin() {
+        let mut patience = Patience::new(Spin::Adaptive).looking_often();
+        assert_eq!(patience.looks(), 1);
+        patience.yield_once();
+        assert_eq!(patience.looks(), PAUSES);
     }
 }
