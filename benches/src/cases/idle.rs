@@ -35,7 +35,12 @@ const BLOCK_BYTES: u64 = 512;
 /// The cases.
 #[must_use]
 pub fn all(shared: &Shared) -> Vec<Box<dyn Case>> {
-    vec![Box::new(FirstCall { shared: shared.clone() }), Box::new(Idle), Box::new(Memory)]
+    vec![
+        Box::new(FirstCall { pinned: None }),
+        Box::new(FirstCall { pinned: Some(shared.clone()) }),
+        Box::new(Idle),
+        Box::new(Memory),
+    ]
 }
 
 /// CPU time of a process so far.
@@ -66,11 +71,17 @@ impl Case for Idle {
         Some(ONCE)
     }
     fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError> {
-        let daemon = Daemon::start(&context.exe, Role::AsShipped)?;
-        let clients = (0..SILENT).map(|_| client(&daemon.target()));
-        let clients = clients.collect::<Result<_, _>>()?;
+        let (daemon, clients) = silent(context)?;
         Ok(Box::new(Silence { clients, daemon, share: None }))
     }
+}
+
+/// A daemon as it is shipped, and its silent sessions.
+fn silent(context: &Context) -> Result<(Daemon, Vec<Client>), BenchError> {
+    let daemon = Daemon::start(&context.exe, Role::AsShipped)?;
+    let clients = (0..SILENT).map(|_| client(&daemon.target()));
+    let clients = clients.collect::<Result<_, _>>()?;
+    Ok((daemon, clients))
 }
 
 struct Silence {
@@ -116,30 +127,41 @@ impl Runner for Silence {
     }
 }
 
-/// A call whose daemon has to be woken.
+/// A call whose daemon has to be woken: where the kernel likes, or on a core that sleeps as well.
 struct FirstCall {
-    shared: Shared,
+    pinned: Option<Shared>,
 }
 
 impl Case for FirstCall {
     fn name(&self) -> &'static str {
-        "first-call"
+        if self.pinned.is_some() { "first-call-apart" } else { "first-call" }
     }
     fn description(&self) -> &'static str {
-        "Rust client.echo, 24 bytes, after the client slept for 50 ms and the daemon has parked"
+        if self.pinned.is_some() {
+            "the same of a daemon that is pinned to the other core, which sleeps, too"
+        } else {
+            "Rust client.echo, 24 bytes, after the client slept for 50 ms and the daemon has parked, with 100 silent sessions; nobody pinned the daemon"
+        }
     }
     fn few(&self) -> Option<Few> {
         Some(AFTER_PAUSES)
     }
     fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError> {
-        let daemon = self.shared.get(context)?;
+        let (daemon, silent) = match &self.pinned {
+            Some(shared) => (shared.get(context)?, Vec::new()),
+            None => {
+                let (daemon, silent) = silent(context)?;
+                (Rc::new(RefCell::new(daemon)), silent)
+            }
+        };
         let client = client(&daemon.borrow().target())?;
-        Ok(Box::new(Sleeper { client, daemon }))
+        Ok(Box::new(Sleeper { client, _silent: silent, daemon }))
     }
 }
 
 struct Sleeper {
     client: Client,
+    _silent: Vec<Client>,
     daemon: Rc<RefCell<Daemon>>,
 }
 
