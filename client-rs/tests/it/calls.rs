@@ -1,5 +1,6 @@
 //! One call after another.
 
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use ringfence::{CallOptions, Called, Error, ErrorCode, Outcome, Spin, Timeout};
@@ -135,7 +136,7 @@ fn a_full_ring_that_empties_is_no_error() {
 #[test]
 fn call_or_pend_gives_the_answer_or_the_call() {
     let mock = Mock::answering(|_, payload| match payload {
-        b"slow" => Act::After(Duration::from_millis(20), payload.to_vec()),
+        b"slow" => Act::Held(payload.to_vec()),
         other => Act::Reply(other.to_vec()),
     });
     let client = mock.client();
@@ -146,6 +147,7 @@ fn call_or_pend_gives_the_answer_or_the_call() {
     let called = client.call_or_pend(&echo, b"slow", &CallOptions::default()).unwrap();
     let Called::Pending(mut pending) = called else { panic!("{called:?}") };
     assert!(pending.wait_for(Duration::from_micros(50)).is_none());
+    mock.shared.lets_go.store(true, SeqCst);
     let answer = loop {
         if let Some(answer) = pending.wait_for(Duration::from_millis(5)) {
             break answer;

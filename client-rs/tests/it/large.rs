@@ -159,8 +159,10 @@ fn a_loan_is_waited_for_as_long_as_its_user_says() {
 
 #[test]
 fn a_loan_that_a_call_still_names_is_copied() {
-    let mock =
-        Mock::answering(|_, payload| Act::After(Duration::from_millis(20), payload.to_vec()));
+    let mock = Mock::answering(|_, payload| match payload {
+        first if first.starts_with(b"first") => Act::Held(first.to_vec()),
+        other => Act::Reply(other.to_vec()),
+    });
     let client = mock.client();
     let echo = client.method("system", "echo").unwrap();
     let (data, options) = (pattern(300_000), CallOptions::default());
@@ -171,6 +173,7 @@ fn a_loan_that_a_call_still_names_is_copied() {
     assert!(client.submit_loaned(&echo, b"second", &segment, 9, &options).unwrap().is_none());
     let second = client.call_loaned(&echo, b"second", &loan, data.len(), &options).unwrap();
     assert_eq!(second, [b"second", &data[..]].concat());
+    mock.shared.lets_go.store(true, SeqCst);
     assert_eq!(client.wait(first).unwrap(), [b"first", &data[..9]].concat());
     let third = client.submit_loaned(&echo, b"third", &segment, 9, &options).unwrap().unwrap();
     assert_eq!(client.wait(third).unwrap(), [b"third", &data[..9]].concat());
@@ -178,8 +181,7 @@ fn a_loan_that_a_call_still_names_is_copied() {
 
 #[test]
 fn a_loan_is_awaited_and_nobody_else_names_it_meanwhile() {
-    let mock =
-        Mock::answering(|_, payload| Act::After(Duration::from_millis(20), payload.to_vec()));
+    let mock = Mock::answering(|_, payload| Act::Held(payload.to_vec()));
     let client = mock.client();
     let driver = client.driver().unwrap();
     let echo = client.method("system", "echo").unwrap();
@@ -191,7 +193,9 @@ fn a_loan_is_awaited_and_nobody_else_names_it_meanwhile() {
     for _ in 0..2 {
         let calling = start().unwrap();
         assert!(start().is_none());
+        mock.shared.lets_go.store(true, SeqCst);
         let reply = by_hand(&driver, calling).unwrap();
+        mock.shared.lets_go.store(false, SeqCst);
         assert_eq!(reply, [b"it is ", &pattern(9)[..]].concat());
     }
     // Its segment stays its own as long as it may have to be sent again.

@@ -23,6 +23,8 @@ pub(crate) enum Act {
     Reply(Vec<u8>),
     /// Answer this, not before so much time has passed.
     After(Duration, Vec<u8>),
+    /// Answer this as soon as the test lets go ([`Shared::lets_go`]).
+    Held(Vec<u8>),
     /// Answer this when `n` such requests are there, the last one first.
     Reversed(usize, Vec<u8>),
     /// Answer this out of a segment of its own.
@@ -111,6 +113,8 @@ pub(crate) struct Shared {
     pub(crate) mute: AtomicBool,
     /// ... of which there were so many.
     pub(crate) unheard: AtomicUsize,
+    /// It answers what it holds.
+    pub(crate) lets_go: AtomicBool,
     /// Cancelled tickets.
     pub(crate) cancelled: AtomicUsize,
     pub(crate) epoch: AtomicU32,

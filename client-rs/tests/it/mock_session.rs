@@ -34,6 +34,7 @@ struct Session<'p> {
     bulks: Vec<(Segment, Region)>,
     replies: Vec<(Segment, Region)>,
     later: Vec<(Instant, usize, Entry, Request, Vec<u8>)>,
+    held: Vec<(usize, Entry, Request, Vec<u8>)>,
     reversed: Vec<(usize, Entry, Request, Vec<u8>)>,
     never: Vec<(usize, Entry, Request)>,
     over: bool,
@@ -59,6 +60,7 @@ pub(crate) fn receive(conn: Conn, plan: &Plan, shared: &Shared) {
         bulks: Vec::new(),
         replies: Vec::new(),
         later: Vec::new(),
+        held: Vec::new(),
         reversed: Vec::new(),
         never: Vec::new(),
         over: false,
@@ -325,6 +327,7 @@ impl Session<'_> {
             Act::After(delay, reply) => {
                 self.later.push((Instant::now() + delay, lane, entry, request, reply));
             }
+            Act::Held(reply) => self.held.push((lane, entry, request, reply)),
             Act::Reversed(count, reply) => {
                 self.reversed.push((lane, entry, request, reply));
                 if self.reversed.len() == count {
@@ -344,6 +347,12 @@ impl Session<'_> {
     }
 
     fn answer_late(&mut self) -> bool {
+        if self.shared.lets_go.load(SeqCst)
+            && let Some((lane, entry, request, reply)) = self.held.pop()
+        {
+            self.finish(lane, entry, &request, &reply);
+            return true;
+        }
         let now = Instant::now();
         let due = self.later.iter().position(|late| late.0 <= now);
         let Some(due) = due else { return false };

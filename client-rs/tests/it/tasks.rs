@@ -237,7 +237,7 @@ fn dropping_a_future_frees_its_ticket() {
 #[test]
 fn a_task_that_is_dropped_keeps_no_room_from_others() {
     let mock = Mock::answering(|_, payload| match payload {
-        b"slow" => Act::After(SLOW, payload.to_vec()),
+        b"slow" => Act::Held(payload.to_vec()),
         _ => Act::Never,
     });
     let client = mock.client();
@@ -256,6 +256,7 @@ fn a_task_that_is_dropped_keeps_no_room_from_others() {
     driver.turn();
     assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (0, 0), "there is no room");
     // The room of the slow one is the first's, who is gone before it takes it.
+    mock.shared.lets_go.store(true, SeqCst);
     eventually("the slow one is answered", || {
         driver.turn();
         slow.is_done() && first.0.load(SeqCst) + second.0.load(SeqCst) > 0
