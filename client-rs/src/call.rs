@@ -15,7 +15,7 @@ use ringfence_protocol::wait::Spin;
 
 use crate::cell::{Holder, LaneCell};
 use crate::error::{Error, Outcome};
-use crate::lane::Answer;
+use crate::lane::{Answer, Lane};
 use crate::method::Method;
 use crate::options::{CallOptions, Timeout};
 use crate::owner::Held;
@@ -68,6 +68,13 @@ impl Request<'_> {
     #[inline]
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.method.timeout(self.options.timeout)
+    }
+
+    /// Looks at the answer after it was submitted in this lane. None if the daemon had to be woken for it: whoever has
+    /// just been woken takes longer to come than to answer.
+    #[inline(always)]
+    fn looks(&self, lane: &Lane) -> u32 {
+        if lane.rang { 0 } else { self.turns }
     }
 
     #[inline(always)]
@@ -269,7 +276,7 @@ impl Remote {
                 lane.submit(request.header(number, 0, request.payload.len()), request.payload)
             {
                 lane.ring_bell_if_due();
-                let turns = if lane.rang { 0 } else { request.turns };
+                let turns = request.looks(lane);
                 if turns > 0 {
                     lane.lull.sit_out();
                 }
@@ -313,9 +320,7 @@ impl Remote {
     ) {
         let cell = &self.lanes[index];
         let Some(lane) = holder.as_mut() else { return };
-        // Who has just been woken takes longer to come than to answer.
-        let turns = if lane.rang { 0 } else { request.turns };
-        for turn in 0..turns {
+        for turn in 0..request.looks(lane) {
             match lane.ring.peek() {
                 Ok(None) => {
                     if turn > POLITE_TURNS && cell.wanted.load(Relaxed) > 0 {

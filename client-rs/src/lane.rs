@@ -55,7 +55,7 @@ pub(crate) struct Lane {
     cancels: Vec<u64>,
     /// Before the first look at a short answer.
     pub(crate) lull: Lull,
-    /// The daemon was woken for the call that is put aside next.
+    /// The daemon slept when it was last asked whether to ring for what was submitted, and was woken.
     pub(crate) rang: bool,
     /// What was measured of its calls; in a box, since few calls touch it.
     measures: Box<Measures>,
@@ -124,6 +124,7 @@ impl Lane {
     /// Rings the daemon's bell if it sleeps. Once for a batch of submissions.
     #[inline]
     pub(crate) fn ring_bell_if_due(&mut self) {
+        self.rang = false;
         if self.ring.bell_due() {
             self.session.ring_bell();
             self.rang = true;

@@ -216,8 +216,7 @@ impl Remote {
         let (mut serial, mut beat, mut rang) = (0, 0, false);
         if let Some(lane) = holder.as_mut() {
             lane.register(ticket, Owner::Entry(entry.clone()), held);
-            (serial, beat) = (lane.serial, lane.ring.beat());
-            rang = std::mem::take(&mut lane.rang);
+            (serial, beat, rang) = (lane.serial, lane.ring.beat(), lane.rang);
         }
         self.lanes[index].let_go(holder, self);
         Pending::new(Call {

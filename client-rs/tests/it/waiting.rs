@@ -1,7 +1,7 @@
 //! Bells and sleep, on both sides.
 
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringfence::{CallOptions, Client, Spin, wait_any};
 
@@ -42,6 +42,19 @@ fn a_sleeper_is_woken_by_a_thread_that_takes_its_answer() {
         }
         assert_eq!(sleeper.join().unwrap(), b"slow");
     });
+}
+
+/// Between the last look and the sleep: by then the answer is where another thread would have left it.
+#[test]
+fn an_answer_that_comes_while_the_lane_is_parked_is_not_slept_for() {
+    let mock = Mock::echoing();
+    let client = Client::builder().socket(mock.path()).spin(Spin::Never).connect().unwrap();
+    for round in 0..20_000_u32 {
+        let since = Instant::now();
+        assert_eq!(client.echo(&round.to_le_bytes()).unwrap(), round.to_le_bytes());
+        // Who sleeps on finds it when the time of its call is over, 30 s.
+        assert!(since.elapsed() < Duration::from_secs(20), "it was slept for in round {round}");
+    }
 }
 
 #[test]
