@@ -240,12 +240,12 @@ impl Lane {
         let Watch { seen, timed } = watch;
         let dispatched = seen.map(|_| clock::monotonic_ns());
         bench.count_to_sample();
-        let watch = timed.then(Stopwatch::start);
+        let stopwatch = timed.then(Stopwatch::start);
         let result = method.call(&mut Call::new(payload, reply, &around));
-        let took = watch.map(Stopwatch::elapsed_ns);
+        let took = stopwatch.map(Stopwatch::elapsed_ns);
         let done = seen.map(|_| clock::monotonic_ns());
         if timed {
-            // The client has looked at them for long.
+            // Its lines, which the client has looked at for long.
             self.ring.prepare_answer(reply.len());
         }
         let answer = match &result {

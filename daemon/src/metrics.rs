@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use ringfence_protocol::board::{Snapshot, Words};
 use ringfence_protocol::sys::bell::Bell;
+use ringfence_protocol::sys::clock::monotonic_ns;
 
 use crate::config::MetricsAddress;
 use listen::Listener;
@@ -44,7 +45,7 @@ impl<W: Words> Source<W> {
             instance: &self.instance,
             workers: self.workers,
             uptime: self.started.elapsed(),
-            now_ns: crate::sight::monotonic_ns(),
+            now_ns: monotonic_ns(),
             resident_bytes: resident_bytes(),
         };
         families::encode(&snapshot, &facts).map_err(|error| error.to_string())

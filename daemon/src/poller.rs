@@ -170,7 +170,7 @@ impl Poller {
     fn run(mut self) {
         let mut looks: u32 = 0;
         let mut untold: u32 = 0;
-        // It has just slept; and it is time to look around, whatever the looks were.
+        // Has it slept, and served nobody since? Is it time to look around, however few the looks?
         let (mut woken, mut due) = (false, false);
         while self.running {
             looks += LOOKS_A_TURN + self.look_at_lone_lane();

@@ -19,6 +19,7 @@ use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::fault::Fault;
 use ringfence_protocol::names::SegmentKind;
 use ringfence_protocol::region::Region;
+use ringfence_protocol::sys::clock;
 use ringfence_protocol::sys::segment::Segment;
 use ringfence_protocol::sys::window::Access;
 use ringfence_protocol::wire::{DaemonMessage, Refusal};
@@ -190,7 +191,7 @@ impl Sight {
                 .map(|(session, _)| session.segment_bytes())
                 .sum(),
         };
-        books.board.beat(&gauges, monotonic_ns());
+        books.board.beat(&gauges, clock::monotonic_ns());
     }
 
     /// Gives the board to a session that may see it.
@@ -274,9 +275,4 @@ pub(crate) fn unix_ns() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos() as u64)
-}
-
-pub(crate) fn monotonic_ns() -> u64 {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |time| Duration::from(time).as_nanos() as u64)
 }

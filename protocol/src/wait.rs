@@ -66,8 +66,9 @@ pub struct Patience {
     yielding: bool,
     /// Did somebody else want the core when it was last given up?
     crowded: bool,
+    /// Of the processor, at the end of a turn once the first spin is over.
     pauses: u32,
-    /// Looks before anything else is thought of.
+    /// Turns of the first spin.
     spin_turns: u32,
 }
 

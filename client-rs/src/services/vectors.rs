@@ -201,7 +201,7 @@ impl Vectors {
     }
 
     fn call<'m, M: Message<'m>>(&self, method: &Method, request: &M) -> Result<Reply, Error> {
-        // Room for a query. What is a little longer comes from another list of the allocator's, three times as slow.
+        // Room for a query. The C library has buffers of up to 1 032 bytes at hand, and looks for longer ones.
         let mut payload = Vec::with_capacity(1024);
         request.encode(&mut payload);
         self.client.call(method, &payload, &self.options)

@@ -49,9 +49,9 @@ impl Stopwatch {
 
     #[cold]
     fn by_kernel() -> Self {
-        // Once it is known the next one runs by it.
-        RATE.read_kernel(|| ());
-        Self { from: monotonic_ns(), scale: 0 }
+        // Once the rate is known the next one runs by it.
+        let (from, _) = RATE.read_kernel(monotonic_ns);
+        Self { from, scale: 0 }
     }
 
     /// Nanoseconds since it was started; 0 if the clock went backwards.
