@@ -123,6 +123,9 @@ impl Lane {
             let Peek::Request(request) = self.ring.peek()? else { break };
             if served > 0 {
                 self.ring.prepare_answer_ahead();
+            } else {
+                // Once more: the client may have looked since the last turn.
+                self.ring.prepare_answer(self.ring.last_len());
             }
             served += 1;
             // One branch for all that are not timed; for those, the first line of their ledger.

@@ -120,9 +120,6 @@ fn race<M: Memory + Clone + Send>(memory: M, enough: impl Fn(&Seen) -> bool) -> 
             for number in 0..WRITTEN {
                 let (envelope, bytes) = message(number, &mut payload);
                 writer.write(envelope, bytes, |_, _| false).unwrap();
-                if number % 3 == 0 {
-                    writer.prepare();
-                }
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
@@ -209,9 +206,8 @@ fn publish(mut writer: LogWriter<Region>, stop: &AtomicBool, keeps: impl Fn(Bloc
     for number in (1..WRITTEN).step_by(2) {
         let (envelope, bytes) = message(number, &mut payload);
         let envelope = Envelope { trace: 0, ..envelope };
-        match writer.write(envelope, bytes, |_, of| keeps(of)) {
-            Ok(_) => writer.prepare(),
-            Err(error) => assert!(matches!(error, WriteError::Held { held: 3 }), "{error}"),
+        if let Err(error) = writer.write(envelope, bytes, |_, of| keeps(of)) {
+            assert!(matches!(error, WriteError::Held { held: 3 }), "{error}");
         }
         if stop.load(Ordering::Relaxed) {
             break;

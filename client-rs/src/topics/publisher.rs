@@ -317,6 +317,7 @@ impl Remote {
         let cell = &self.lanes[index];
         let mut holder = cell.hold();
         let Some(lane) = holder.as_mut() else { return false };
+        lane.ring.prepare_request(lines.len);
         lane.ring.unpark();
         let posted = lane.post(method, lines, tally, self);
         if posted {

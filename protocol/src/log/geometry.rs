@@ -5,6 +5,7 @@
 
 use super::layout::{header, slot};
 use crate::limits;
+use crate::memory::Memory;
 
 /// The sizes of one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +140,16 @@ impl LogGeometry {
     #[must_use]
     pub const fn slot(self, position: u64) -> usize {
         header::RING + (position as usize & (self.slots as usize - 1)) * self.stride as usize
+    }
+
+    /// Asks for the lines of the slot that a position lies in, for who is about to write it and has something to do
+    /// before: they come meanwhile. (Asked for long before, they are taken away again by readers who look.)
+    #[inline]
+    pub fn prefetch_slot(self, memory: &impl Memory, position: u64) {
+        let at = self.slot(position);
+        memory.prefetch_write(at + slot::REST);
+        // The line that readers poll comes last.
+        memory.prefetch_write(at + slot::SEQ);
     }
 
     /// Offset of the arena.

@@ -45,8 +45,6 @@ pub struct LogWriter<M> {
     epoch: u64,
     /// Position of the next message.
     next: u64,
-    /// Does its slot say already that it is being written?
-    prepared: bool,
     blocks: Blocks,
 }
 
@@ -75,7 +73,7 @@ impl<M: Memory> LogWriter<M> {
         memory.store_release(header::MAGIC, header::MAGIC_VALUE);
         let (epoch, next) = (first.epoch, first.sequence);
         let blocks = Blocks::new(geometry.blocks);
-        Ok(Self { memory, geometry, epoch, next, prepared: false, blocks })
+        Ok(Self { memory, geometry, epoch, next, blocks })
     }
 
     /// Where the next message will stand.
@@ -94,29 +92,6 @@ impl<M: Memory> LogWriter<M> {
     #[must_use]
     pub fn memory(&self) -> &M {
         &self.memory
-    }
-
-    /// Says of the next message, ahead of time, that it is being written. Readers poll the line that
-    /// says so: stored now and not by the next [`write`](Self::write), a publish takes that line away
-    /// from them once and not twice.
-    ///
-    /// The oldest message is gone from now on, so a prepared log holds one less.
-    pub fn prepare(&mut self) {
-        if !self.prepared {
-            let at = self.geometry.slot(self.next);
-            // O, the store: its fence stands before the words of the message.
-            self.memory.store(at + slot::SEQ, self.next);
-            self.memory.prefetch_write(at + slot::REST);
-            self.prepared = true;
-        }
-    }
-
-    /// Asks for the lines of the next message's slot, if it is known before its content is.
-    #[inline]
-    pub fn expect(&self) {
-        let at = self.geometry.slot(self.next);
-        self.memory.prefetch_write(at + slot::REST);
-        self.memory.prefetch_write(at + slot::SEQ);
     }
 
     /// Writes a message over the oldest one. Its position: whoever looks from now on finds it there.
@@ -138,7 +113,7 @@ impl<M: Memory> LogWriter<M> {
             return Err(TooLong { len, max }.into());
         }
         if len <= self.geometry.payload_bytes() {
-            return Ok(self.enter(Head::new(len as u32, envelope), payload));
+            return Ok(self.write_in_slot(envelope, payload));
         }
         let of = self.take_block(keeps)?;
         self.memory.write_block(self.geometry.block(of.block), payload);
@@ -153,16 +128,29 @@ impl<M: Memory> LogWriter<M> {
         self.enter(head, &of.word().to_le_bytes())
     }
 
+    /// As [`write`](Self::write) of a payload that fits a slot: nothing is asked, and nothing refused.
+    ///
+    /// # Panics
+    /// If it does not fit.
+    #[inline(always)]
+    pub fn write_in_slot(&mut self, envelope: Envelope, payload: &[u8]) -> Position {
+        assert!(payload.len() <= self.geometry.payload_bytes(), "it fits a slot");
+        self.enter(Head::new(payload.len() as u32, envelope), payload)
+    }
+
     /// Writes the next slot.
-    #[inline]
+    ///
+    /// Inlined, as all on the way of a message: what passes through memory from one function to the next
+    /// is read in other pieces than it was written in, and waits for all stores before it.
+    #[inline(always)]
     fn enter(&mut self, head: Head, payload: &[u8]) -> Position {
         let position = self.next();
         let at = self.geometry.slot(position.sequence);
         // O, pairs with P: who copies a word stored below sees the mark when it looks again.
-        self.prepare();
+        self.memory.store(at + slot::SEQ, position.sequence);
         self.memory.fence(Ordering::Release);
         self.fill(at, head, payload);
-        (self.next, self.prepared) = (position.sequence.wrapping_add(1), false);
+        self.next = position.sequence.wrapping_add(1);
         // Q, pairs with R: the words above happen before a reader sees this one.
         self.memory.store_release(at + slot::SEQ, self.next);
         // S, pairs with T: who joins finds all messages below.
@@ -220,6 +208,7 @@ impl<M: Memory> LogWriter<M> {
 
     /// Writes all of a slot but its `seq`. The first line comes last, right before `seq`: readers
     /// poll it, and take it away from a writer who turns to another line meanwhile.
+    #[inline(always)]
     fn fill(&self, at: usize, head: Head, payload: &[u8]) {
         let (line, rest) = if head.has(IDS) {
             (head.ids(), payload)

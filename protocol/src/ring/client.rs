@@ -17,7 +17,9 @@ use crate::ledger::Ledger;
 use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, LINE_BYTES, LINE_WORDS, STRIDE};
 use crate::measures::Measures;
 use crate::memory::{Memory, line_words};
-use crate::ring::{ASLEEP, BY_BYTE, Blocks, NEXT_SLEEP, WakeBy, prefetch_behind, write_slot};
+use crate::ring::{
+    ASLEEP, BY_BYTE, Blocks, NEXT_SLEEP, WakeBy, prefetch_behind, prefetch_slot, write_slot,
+};
 
 /// No slot is free: take answers first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -183,6 +185,14 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         crash::point("client.submit.seq");
         self.store_consumed_if_owed();
         Ok(ticket)
+    }
+
+    /// Asks for the lines of the next request, of so many bytes in its slot, for who is about to write it and has
+    /// something to do before: they come meanwhile.
+    #[inline(always)]
+    pub fn prepare_request(&self, len: usize) {
+        let at = self.up_map.ring + self.geometry.index(self.submitted) * STRIDE;
+        prefetch_slot(&self.up, at, len);
     }
 
     /// Asks for the first lines of the next `count` slots, for who is about to write them all: stores wait in line,

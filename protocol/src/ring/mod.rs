@@ -51,7 +51,7 @@ pub use server::{Entry, Peek, ServerLane};
 
 use crate::geometry::Geometry;
 use crate::layout::{self, Header, slot};
-use crate::limits::{LINE_BYTES, LINE_WORDS, STRIDE};
+use crate::limits::{INLINE_BYTES, LINE_BYTES, LINE_WORDS, STRIDE};
 use crate::memory::{Heap, Memory};
 
 /// How a sleeping client wants to be woken: bit 1 of its parking word.
@@ -100,6 +100,17 @@ fn prefetch_behind(memory: &impl Memory, at: usize) {
     for line in (CACHE_LINE..STRIDE).step_by(CACHE_LINE) {
         memory.prefetch_read(at + line);
     }
+}
+
+/// Asks for the lines that a payload of so many bytes takes in the slot at `at`, for who will write them: the first
+/// one, if it does not fit. The one that the other side polls comes last.
+#[inline(always)]
+fn prefetch_slot(memory: &impl Memory, at: usize, len: usize) {
+    let bytes = if len <= INLINE_BYTES { slot::PAYLOAD + len } else { 0 };
+    for line in (CACHE_LINE..bytes).step_by(CACHE_LINE) {
+        memory.prefetch_write(at + line);
+    }
+    memory.prefetch_write(at);
 }
 
 /// Makes `down` of a fresh lane ready: no slot may look like a commit, none like an answer. The

@@ -7,7 +7,7 @@ use crate::disarm::is_armed;
 use crate::fault::Fault;
 use crate::geometry::Geometry;
 use crate::layout::Header;
-use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, LINE_WORDS};
+use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES};
 
 /// Where a request's payload lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +38,6 @@ pub struct Request {
     pub header: Header,
     /// Where its payload lies.
     pub place: Place,
-    /// The payload words in the slot's first line, whether or not they are payload.
-    pub line: [u64; LINE_WORDS],
 }
 
 /// Checks the private copy of a request's header.

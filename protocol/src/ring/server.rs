@@ -21,8 +21,8 @@ use crate::limits::{BLOCK_BYTES, INLINE_BYTES, INLINE_WORDS, LINE_BYTES, LINE_WO
 use crate::memory::{Memory, line_words, words_of};
 use crate::ring::request::place_of;
 use crate::ring::{
-    ASLEEP, BY_BYTE, CACHE_LINE, Leases, NEXT_SLEEP, Open, Place, RecoveryError, Request, WakeBy,
-    prefetch_behind, recovery, write_slot,
+    ASLEEP, BY_BYTE, Leases, NEXT_SLEEP, Open, Place, RecoveryError, Request, WakeBy,
+    prefetch_behind, prefetch_slot, recovery, write_slot,
 };
 
 /// What the submission ring holds next.
@@ -192,14 +192,12 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         let at = self.request_at();
         // B, pairs with A.
         self.up.fence(Ordering::Acquire);
-        let words: [u64; 4 + LINE_WORDS] = self.up.load_words(at + slot::TICKET);
-        let [ticket, method, flags, deadline, line @ ..] = words;
-        let mut header = Header::from_words([ticket, method, flags, deadline]);
+        let mut header = Header::from_words(self.up.load_words(at + slot::TICKET));
         let place = place_of(header, self.geometry)?;
         if !is_armed("request.copied-once") {
             header = self.header_again(at);
         }
-        Ok(Peek::Request(Request { ticket: self.claimed, header, place, line }))
+        Ok(Peek::Request(Request { ticket: self.claimed, header, place }))
     }
 
     /// What must never be: what was checked is looked at a second time, and used. After a moment in which it may
@@ -220,16 +218,16 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         }
     }
 
-    /// Copies an inline request's payload: what [`peek`](Self::peek) has read of it, and the lines
-    /// behind.
+    /// Copies an inline request's payload, and with it all words of the first line. Each from the slot to `out` by a
+    /// register.
     #[inline(always)]
     pub fn read_inline(&self, request: &Request, out: &mut [u64; INLINE_WORDS]) {
+        let at = self.request_at() + slot::PAYLOAD;
         let (line, behind) = out.split_at_mut(LINE_WORDS);
-        line.copy_from_slice(&request.line);
+        self.up.read_words(at, line);
         let words = words_of(request.header.len as usize);
         if words > LINE_WORDS {
-            let at = self.request_at() + slot::PAYLOAD + LINE_BYTES;
-            self.up.read_words(at, &mut behind[..words - LINE_WORDS]);
+            self.up.read_words(at + LINE_BYTES, &mut behind[..words - LINE_WORDS]);
         }
     }
 
@@ -345,9 +343,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     #[inline(always)]
     pub fn prepare_answer(&self, len: usize) {
         let at = self.down_map.ring + self.geometry.index(self.done) * STRIDE;
-        for line in (0..slot::PAYLOAD + len.min(INLINE_BYTES)).step_by(CACHE_LINE) {
-            self.down.prefetch_write(at + line);
-        }
+        prefetch_slot(&self.down, at, len);
     }
 
     /// Asks for the line of an answer a few ahead, for who answers many one after another: stores wait in line, so

@@ -298,24 +298,6 @@ fn o_p_a_message_that_is_overwritten_meanwhile_is_not_accepted() {
     prove(model, TORN, &[Letter::OStore, Letter::OFence, Letter::P]);
 }
 
-/// As above, where the slot was marked before, without a fence of its own.
-#[test]
-fn o_p_a_message_whose_slot_was_prepared_is_not_accepted() {
-    fn model(without: Option<Letter>) {
-        let (mut writer, mut reader) = log(2, without);
-        let writing = thread::spawn(move || {
-            writer.prepare();
-            write(&mut writer);
-            writer.prepare();
-        });
-        for _ in 0..2 {
-            read(&mut reader);
-        }
-        writing.join().unwrap();
-    }
-    prove(model, TORN, &[Letter::OStore, Letter::OFence, Letter::P]);
-}
-
 /// The reader waits for the message that the writer writes, over an older one.
 #[test]
 fn q_r_a_message_is_read_as_it_was_written() {

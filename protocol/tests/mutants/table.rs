@@ -341,7 +341,7 @@ pub(crate) const TABLE: &[Mutant] = &[
         CURSOR_BUFFERED,
     ),
     same(WRITER, "memory.store_release(header::MAGIC, header::MAGIC_VALUE);", HANDED),
-    killed(WRITER, "self.memory.store(at + slot::SEQ, self.next);", "", OP),
+    killed(WRITER, "self.memory.store(at + slot::SEQ, position.sequence);", "", OP),
     killed(WRITER, "self.memory.fence(Ordering::Release);", "", OP),
     killed(
         WRITER,

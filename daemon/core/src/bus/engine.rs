@@ -136,7 +136,7 @@ impl<C: Carrier> Topics<C> {
         check(Right::Subscribe).or_else(|_| check(Right::Publish))
     }
 
-    #[inline]
+    #[inline(always)]
     fn publish(
         &self,
         call: &mut Call<'_>,
@@ -251,12 +251,20 @@ impl<C: Carrier> Topics<C> {
         drop(ended);
     }
 
-    /// May a publish to this topic have to wait?
+    /// Of a publish: is it one that may have to wait? If not, it comes next, and the lines that it will write are
+    /// asked for now.
     #[inline]
-    fn may_wait(&self, request: &[u8]) -> bool {
+    fn cost_of_publish(&self, request: &[u8]) -> Cost {
         let handle = request.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let topic = api::number(self.bus.epoch(), handle).and_then(|n| self.bus.numbered(n));
-        topic.is_some_and(|topic| matches!(topic.options().policy, Policy::Block { .. }))
+        match topic {
+            Some(topic) if matches!(topic.options().policy, Policy::Block { .. }) => Cost::WAITS,
+            Some(topic) => {
+                topic.sequencer().prefetch_next();
+                Cost::LIGHT
+            }
+            None => Cost::LIGHT,
+        }
     }
 
     #[inline]
@@ -264,39 +272,11 @@ impl<C: Carrier> Topics<C> {
         let number = api::number(self.bus.epoch(), handle);
         number.and_then(|number| self.bus.numbered(number)).ok_or_else(unknown_handle)
     }
-}
 
-impl<C: Carrier> Engine for Topics<C> {
-    fn schema(&self) -> EngineSchema {
-        api::schema()
-    }
-
-    fn cost(&self, op: u16, request: &[u8]) -> Cost {
-        // A log is allocated page by page before it is used: about a second a gigabyte.
-        let bytes = |asked: api::Open<'_>| options(&asked).and_then(sizes);
+    /// All but the one that a reader waits for, which so has a frame of its own.
+    #[inline(never)]
+    fn call_other(&self, op: u16, call: &mut Call<'_>) -> Result<(), Error> {
         match op {
-            api::OPEN => match crate::engine::decode(request).and_then(bytes) {
-                Ok(bytes) => Cost::micros((bytes >> 10).try_into().unwrap_or(u32::MAX)),
-                Err(_) => Cost::LIGHT,
-            },
-            api::PUBLISH | api::PUBLISH_TRACED if self.may_wait(request) => Cost::WAITS,
-            _ => Cost::LIGHT,
-        }
-    }
-
-    fn call(&self, op: u16, call: &mut Call<'_>) -> Result<(), Error> {
-        match op {
-            api::PUBLISH => {
-                let api::Publish { topic, type_id, flags, payload } = call.request()?;
-                let outgoing = Outgoing {
-                    type_id,
-                    payload,
-                    publisher: call.session(),
-                    must_be_heard: must_be_heard(flags)?,
-                    ..Outgoing::default()
-                };
-                self.publish(call, topic, &outgoing)
-            }
             api::PUBLISH_TRACED => {
                 let asked: api::PublishTraced<'_> = call.request()?;
                 let outgoing = Outgoing {
@@ -322,6 +302,41 @@ impl<C: Carrier> Engine for Topics<C> {
     }
 }
 
+impl<C: Carrier> Engine for Topics<C> {
+    fn schema(&self) -> EngineSchema {
+        api::schema()
+    }
+
+    fn cost(&self, op: u16, request: &[u8]) -> Cost {
+        // A log is allocated page by page before it is used: about a second a gigabyte.
+        let bytes = |asked: api::Open<'_>| options(&asked).and_then(sizes);
+        match op {
+            api::OPEN => match crate::engine::decode(request).and_then(bytes) {
+                Ok(bytes) => Cost::micros((bytes >> 10).try_into().unwrap_or(u32::MAX)),
+                Err(_) => Cost::LIGHT,
+            },
+            api::PUBLISH | api::PUBLISH_TRACED => self.cost_of_publish(request),
+            _ => Cost::LIGHT,
+        }
+    }
+
+    #[inline]
+    fn call(&self, op: u16, call: &mut Call<'_>) -> Result<(), Error> {
+        if op != api::PUBLISH {
+            return self.call_other(op, call);
+        }
+        let api::Publish { topic, type_id, flags, payload } = call.request()?;
+        let outgoing = Outgoing {
+            type_id,
+            payload,
+            publisher: call.session(),
+            must_be_heard: must_be_heard(flags)?,
+            ..Outgoing::default()
+        };
+        self.publish(call, topic, &outgoing)
+    }
+}
+
 #[cold]
 fn unknown_handle() -> Error {
     let text = "no topic has this handle: open it by its name, once in each run of the daemon";
@@ -332,6 +347,7 @@ fn wide(low: u64, high: u64) -> u128 {
     u128::from(low) | u128::from(high) << 64
 }
 
+#[inline]
 fn must_be_heard(flags: u32) -> Result<bool, Error> {
     if flags & !api::MUST_BE_HEARD != 0 {
         let text = format!("flags {flags:#x}: only bit 0 has a meaning");

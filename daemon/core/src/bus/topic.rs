@@ -168,6 +168,7 @@ impl<M: Memory> Topic<M> {
     ///
     /// # Errors
     /// As [`publish`](Self::publish), or the call cannot wait.
+    #[inline(always)]
     pub fn publish_for(
         &self,
         outgoing: &Outgoing<'_>,

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::blocks::{LANE, SIZES, SUBSCRIPTION, log, payload, up};
 use super::{
-    Heap, Holds, InPlace, LogReader, Memory, Read, Short, Start, WriteError, envelope, firsts,
+    Heap, Holds, InPlace, LogReader, Memory, Read, Short, Start, WriteError, begin, envelope,
+    firsts,
 };
 
 /// A session's words and what it holds by them.
@@ -63,7 +64,7 @@ fn quickly(reader: &mut LogReader<Heap>) -> (Read, Vec<u8>) {
 #[derive(Default)]
 struct Model {
     written: u64,
-    prepared: bool,
+    begun: bool,
     /// Which message is in each block, the longest used first.
     blocks: VecDeque<Option<u64>>,
     is_long: Vec<bool>,
@@ -90,12 +91,12 @@ impl Model {
     }
 
     fn write(&mut self, is_long: bool) {
-        (self.written, self.prepared) = (self.written + 1, false);
+        (self.written, self.begun) = (self.written + 1, false);
         self.is_long.push(is_long);
     }
 
     fn is_left(&self, number: u64) -> bool {
-        number + 8 >= self.written + u64::from(self.prepared) && !self.withdrawn.contains(&number)
+        number + 8 >= self.written + u64::from(self.begun) && !self.withdrawn.contains(&number)
     }
 
     fn first_left(&self, from: u64) -> u64 {
@@ -114,7 +115,7 @@ impl Model {
 enum Step {
     Short,
     Long,
-    Prepare,
+    Begin,
     Read { in_place: bool },
     GiveBack,
     Oldest,
@@ -124,7 +125,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => Just(Step::Short),
         3 => Just(Step::Long),
-        1 => Just(Step::Prepare),
+        1 => Just(Step::Begin),
         5 => any::<bool>().prop_map(|in_place| Step::Read { in_place }),
         1 => Just(Step::GiveBack),
         1 => Just(Step::Oldest),
@@ -160,9 +161,9 @@ proptest! {
                         model.write(is_long);
                     }
                 }
-                Step::Prepare => {
-                    writer.prepare();
-                    model.prepared = true;
+                Step::Begin => {
+                    begin(&writer);
+                    model.begun = true;
                 }
                 Step::GiveBack if session.held.is_empty() => {}
                 Step::GiveBack => {
