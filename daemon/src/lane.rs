@@ -120,7 +120,14 @@ impl Lane {
     ) -> Result<u32, Fault> {
         let mut served = 0;
         while served < BATCH || !is_armed("turn.requests") {
-            let Peek::Request(request) = self.ring.peek()? else { break };
+            let peeked = self.ring.peek();
+            // Where it lies, and handed on by reference: a copy reads words that were stored in other pieces, and so
+            // waits until the answer before it has left the processor.
+            let request = match &peeked {
+                Ok(Peek::Request(request)) => request,
+                Ok(_) => break,
+                Err(fault) => return Err(*fault),
+            };
             if served > 0 {
                 self.ring.prepare_answer_ahead();
             } else {
@@ -162,7 +169,7 @@ impl Lane {
     #[inline(always)]
     fn serve(
         &mut self,
-        request: Request,
+        request: &Request,
         seen: Option<u64>,
         registry: &Registry,
         scratch: &mut Scratch,
@@ -172,11 +179,11 @@ impl Lane {
         let Scratch { inline, arena, reply } = scratch;
         let payload = match request.place {
             Place::Inline => {
-                self.ring.read_inline(&request, inline);
+                self.ring.read_inline(request, inline);
                 &inline.as_bytes()[..len]
             }
             Place::Arena { .. } if len <= COPY_IN_PLACE => {
-                copy_aligned(arena, len, |out| self.ring.read(&request, out));
+                copy_aligned(arena, len, |out| self.ring.read(request, out));
                 &arena.as_bytes()[..len]
             }
             Place::Arena { .. } | Place::Bulk { .. } => {
@@ -195,7 +202,7 @@ impl Lane {
     #[inline(always)]
     fn decide(
         &mut self,
-        request: Request,
+        request: &Request,
         seen: Option<u64>,
         payload: &[u8],
         reply: &mut Vec<u8>,
@@ -230,7 +237,7 @@ impl Lane {
     #[inline(always)]
     fn run_in_place(
         &mut self,
-        request: Request,
+        request: &Request,
         method: Method<'_>,
         payload: &[u8],
         reply: &mut Vec<u8>,
@@ -267,7 +274,7 @@ impl Lane {
     }
 
     #[cold]
-    fn refuse(&mut self, request: Request, method: usize, error: &Error, bench: &mut Bench) {
+    fn refuse(&mut self, request: &Request, method: usize, error: &Error, bench: &mut Bench) {
         self.ring.claim();
         self.answer(request.ticket, request.header, method, Err(error), None, bench);
         self.ring.release();
@@ -277,7 +284,7 @@ impl Lane {
     #[inline(always)]
     fn answer_light(
         &mut self,
-        request: Request,
+        request: &Request,
         method: usize,
         result: Result<&[u8], &Error>,
         bench: &mut Bench,
@@ -371,7 +378,7 @@ impl Lane {
     }
 
     #[inline(never)]
-    fn shared_payload(&self, request: Request) -> Result<Payload, Fault> {
+    fn shared_payload(&self, request: &Request) -> Result<Payload, Fault> {
         let len = request.header.len as usize;
         match request.place {
             Place::Arena { at } => Ok(Payload::Shared { region: self.ring.up().clone(), at, len }),

@@ -22,7 +22,7 @@ impl Lane {
     #[inline(never)]
     pub(super) fn admit_copied(
         &mut self,
-        request: Request,
+        request: &Request,
         seen: Option<u64>,
         payload: &[u8],
         bench: &mut Bench,
@@ -37,7 +37,7 @@ impl Lane {
     #[inline(never)]
     pub(super) fn admit(
         &mut self,
-        request: Request,
+        request: &Request,
         seen: Option<u64>,
         inline: &[u8],
         payload: Payload,
@@ -56,7 +56,7 @@ impl Lane {
     #[inline(never)]
     pub(super) fn run_waiting(
         &mut self,
-        request: Request,
+        request: &Request,
         method: Method<'_>,
         payload: &[u8],
         reply: &mut Vec<u8>,
@@ -81,7 +81,7 @@ impl Lane {
     /// Takes a request into the in-flight table; answers it if its user may not have one more there.
     fn enter(
         &mut self,
-        request: Request,
+        request: &Request,
         seen: Option<u64>,
         inline: &[u8],
         bench: &mut Bench,
@@ -95,7 +95,7 @@ impl Lane {
         }
         self.reclaim_bulk();
         let Header { method, trace, deadline, .. } = request.header;
-        let entry = self.ring.admit(&request, inline);
+        let entry = self.ring.admit(request, inline);
         let up = (self.ring.up().clone(), self.ring.cancel_at(entry));
         let down = (self.ring.down().clone(), self.ring.progress_at(entry));
         let call = Arc::new(InFlight {
