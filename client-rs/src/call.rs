@@ -271,6 +271,7 @@ impl Remote {
             && let Some(lane) = holder.as_mut()
             && let Some(number) = request.method.number(lane.serial)
         {
+            lane.ring.prepare_request(request.payload.len());
             lane.ring.unpark();
             if let Some(ticket) =
                 lane.submit(request.header(number, 0, request.payload.len()), request.payload)

@@ -54,7 +54,6 @@ impl Remote {
                 index = self.lane_index();
                 continue;
             };
-            lane.ring.prepare_request(request.payload.len());
             let Some(number) = request.method.number(lane.serial) else {
                 let session = lane.session.clone();
                 drop(holder);
