@@ -23,9 +23,7 @@
 //! O pairs with P: a reader that copied a word stored behind the writer's fence sees, after its own
 //! fence, at least the `seq` stored before the writer's (Rust reference, `fence`, fence-fence
 //! synchronisation; the argument of a sequence lock). Without the step O, 376 075 of 20 million
-//! accepted reads were torn (measured with a small program; `tests/log.rs` shows it anew). The store
-//! of O may stand long before its fence ([`LogWriter::prepare`]): what counts is that no word of the
-//! message is stored before both.
+//! accepted reads were torn (measured with a small program; `tests/log.rs` shows it anew).
 //!
 //! A message that fits no slot lies in a block of the log's arena. Before a block is used
 //! again the slot of its message q says what it will say a lap later, that q + S is being written: so
