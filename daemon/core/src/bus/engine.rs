@@ -256,8 +256,7 @@ impl<C: Carrier> Topics<C> {
     #[inline]
     fn cost_of_publish(&self, request: &[u8]) -> Cost {
         let handle = request.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let topic = api::number(self.bus.epoch(), handle).and_then(|n| self.bus.numbered(n));
-        match topic {
+        match self.find(handle) {
             Some(topic) if matches!(topic.options().policy, Policy::Block { .. }) => Cost::WAITS,
             Some(topic) => {
                 topic.sequencer().prefetch_next();
@@ -268,9 +267,13 @@ impl<C: Carrier> Topics<C> {
     }
 
     #[inline]
+    fn find(&self, handle: u64) -> Option<&Topic<C::Memory>> {
+        self.bus.numbered(api::number(self.bus.epoch(), handle)?)
+    }
+
+    #[inline]
     fn topic(&self, handle: u64) -> Result<&Topic<C::Memory>, Error> {
-        let number = api::number(self.bus.epoch(), handle);
-        number.and_then(|number| self.bus.numbered(number)).ok_or_else(unknown_handle)
+        self.find(handle).ok_or_else(unknown_handle)
     }
 
     /// All but the one that a reader waits for, which so has a frame of its own.

@@ -193,7 +193,6 @@ impl<M: Memory> Sequencer<M> {
         Ok(())
     }
 
-    #[inline]
     pub(super) fn needs(&self, payload: &[u8]) -> Need {
         Need { slots: self.geometry.slots, block: payload.len() > self.geometry.payload_bytes() }
     }
@@ -225,9 +224,7 @@ impl<M: Memory> Sequencer<M> {
             return None;
         }
         let mut state = self.state.lock();
-        if state.closed || (outgoing.must_be_heard && state.places.is_empty()) {
-            return None;
-        }
+        self.may_write(&mut state, outgoing).ok()?;
         let position = state.writer.write_in_slot(stamped(outgoing, timestamp), outgoing.payload);
         self.tell(&mut state);
         Some(position)
@@ -275,6 +272,7 @@ impl<M: Memory> Sequencer<M> {
         Ok(position)
     }
 
+    #[inline(always)]
     fn may_write(&self, state: &mut State<M>, outgoing: &Outgoing<'_>) -> Result<(), PublishError> {
         if state.closed {
             return Err(PublishError::Closed);
@@ -347,6 +345,7 @@ impl<M: Memory> Sequencer<M> {
     /// Something was published.
     #[inline]
     fn tell(&self, state: &mut State<M>) {
+        self.next.store(state.writer.next().sequence, Ordering::Relaxed);
         if state.sleepers > 0 {
             self.news.notify_all();
         }
@@ -356,7 +355,6 @@ impl<M: Memory> Sequencer<M> {
         if !std::mem::replace(&mut state.unheard, true) {
             self.headlines.add(self.number);
         }
-        self.next.store(state.writer.next().sequence, Ordering::Relaxed);
     }
 
     /// Lets go of those who ended and hold nothing any more; of the others it is asked again.
