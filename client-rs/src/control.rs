@@ -137,9 +137,9 @@ impl Greeting {
         }
     }
 
-    /// That nobody answered within the time of a connect.
-    pub(crate) fn unanswered(&self) -> Error {
-        Self::stalled(&self.control.conn, &self.candidate, self.timeout)
+    /// That nobody has answered for so long.
+    pub(crate) fn unanswered(&self, waited: Duration) -> Error {
+        Self::stalled(&self.control.conn, &self.candidate, waited)
     }
 
     /// Where it was said.

@@ -54,8 +54,12 @@ enum Step {
 }
 
 impl Link {
-    /// What a call gets whose time is over before there is a daemon.
+    /// What a call gets whose time is over before there is a daemon. One that listens and has said nothing
+    /// is told as at the end of a connect's own time, which may be due at the same turn.
     pub(crate) fn unavailable(&self) -> Error {
+        if let Some(Round { step: Step::Greeting(greeting, said), .. }) = &self.round {
+            return greeting.unanswered(said.elapsed());
+        }
         let still = "the daemon has not answered a connect yet";
         let tried = if self.tried.is_empty() { still } else { &self.tried };
         Error::Unavailable { tried: tried.to_owned() }
@@ -188,7 +192,7 @@ impl Remote {
                 round.step = Step::Greeting(greeting, said);
                 return Poll::Pending;
             }
-            Ok(None) => Err(greeting.unanswered()),
+            Ok(None) => Err(greeting.unanswered(self.settings.timeout)),
             Ok(Some((message, fds))) => {
                 reactor.forget_greeting(greeting.as_fd());
                 greeting.answered(message, fds)
