@@ -1,7 +1,8 @@
 //! Latency benchmarks: every case in one run, interleaved, as ratios to the limit of the machine.
 //!
 //! `harness` takes turns between the `cases`, `goals` judges what came out, `report` writes it
-//! down. A case that needs the other core runs its far half in a process of its own (`peer`).
+//! down. A case that needs the other core runs its far half in a process of its own (`peer`), whose files
+//! lie in one `place`.
 //! `raw` is the only file with unsafe code. `cli` is what a program of such cases is. Nobody imports this
 //! crate but the rivals' package, `compare`.
 
@@ -13,6 +14,7 @@ pub mod goals;
 pub mod harness;
 pub mod machine;
 pub mod peer;
+pub mod place;
 pub mod raw;
 pub mod report;
 pub mod wedge;

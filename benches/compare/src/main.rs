@@ -11,7 +11,6 @@ use ringfence_benches::harness::Case;
 use ringfence_benches::{BenchError, cases};
 
 mod iceoryx2;
-mod place;
 mod python;
 
 /// Ours, which rivals stand beside: calls, the bus, calls from Python.

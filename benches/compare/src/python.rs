@@ -8,8 +8,7 @@ use ringfence_benches::BenchError;
 use ringfence_benches::cases::python::Driver;
 use ringfence_benches::harness::{Case, Context, Runner, Slice};
 use ringfence_benches::peer::{Peer, SERVER_CORE};
-
-use crate::place::Place;
+use ringfence_benches::place::Place;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/rivals.py");
 /// What `make bench-rivals` installs.
@@ -122,7 +121,7 @@ impl Case for Rival {
 
     fn setup(&self, context: &Context) -> Result<Box<dyn Runner>, BenchError> {
         self.package.map_or(Ok(()), |package| package.check(&context.python))?;
-        let place = Place::new()?;
+        let place = Place::new("rivals")?;
         let mut far = Command::new(&context.python);
         far.arg(SCRIPT).arg(SERVER_CORE.to_string()).arg(self.name).arg(place.dir());
         far.stdin(Stdio::null());

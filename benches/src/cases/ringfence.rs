@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use ringfence::{CallOptions, Client, Method};
 use ringfence_protocol::limits::LINE_BYTES;
@@ -23,6 +22,7 @@ use super::{Payload, check_echo};
 use crate::BenchError;
 use crate::harness::{Case, Context, Runner, Slice};
 use crate::peer::{Peer, SERVER_CORE, say_ready};
+use crate::place::Place;
 
 message! {
     /// Whom to greet: 24 bytes, like the echo.
@@ -110,22 +110,18 @@ fn with_engines() -> Result<ringfenced::Builder, BenchError> {
 
 /// A running daemon; the one of role `Bench` is shared by all cases that need one.
 pub struct Daemon {
+    // Before its place: it ends in order, and leaves nothing to sweep.
     peer: Peer,
-    dir: PathBuf,
+    place: Place,
 }
 
 impl Daemon {
     /// Starts one. Any number of them may run side by side.
     pub(super) fn start(exe: &Path, role: Role) -> Result<Self, BenchError> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let nth = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = format!("ringfence-bench-{}-{nth}", std::process::id());
-        let dir = std::env::temp_dir().join(dir);
-        std::fs::create_dir_all(&dir)?;
-        let peer = Peer::spawn(exe, &[role.name(), &dir.to_string_lossy()], Stdio::piped());
-        let failed = |_: &BenchError| _ = std::fs::remove_dir_all(&dir);
-        let peer = peer.inspect_err(failed)?;
-        Ok(Self { peer, dir })
+        let place = Place::new("bench")?;
+        let dir = place.dir().to_string_lossy();
+        let peer = Peer::spawn(exe, &[role.name(), &dir], Stdio::piped())?;
+        Ok(Self { peer, place })
     }
 
     /// It may run.
@@ -140,7 +136,7 @@ impl Daemon {
 
     /// Its name among this user's daemons.
     pub(super) fn instance(&self) -> String {
-        instance_of(&self.dir)
+        instance_of(self.place.dir())
     }
 
     /// Its process.
@@ -151,14 +147,13 @@ impl Daemon {
     /// The path of its control socket.
     #[must_use]
     pub fn target(&self) -> String {
-        self.dir.join(self.instance()).join("control.sock").to_string_lossy().into_owned()
+        self.place.dir().join(self.instance()).join("control.sock").to_string_lossy().into_owned()
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.peer.finish();
-        let _leftovers_are_in_tmp = std::fs::remove_dir_all(&self.dir);
     }
 }
 
@@ -168,7 +163,7 @@ pub struct Shared(Rc<RefCell<Weak<RefCell<Daemon>>>>);
 
 impl std::fmt::Debug for Daemon {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Daemon").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Daemon").field("place", &self.place).finish_non_exhaustive()
     }
 }
 

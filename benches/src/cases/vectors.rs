@@ -20,6 +20,7 @@ use super::ringfence::{Daemon, Shared, call_error, client};
 use super::twin::{self, Queries, Setup, Times, Turn};
 use crate::BenchError;
 use crate::harness::{Case, Context, Runner, Slice};
+use crate::place::Place;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/patches.py");
 const NAME: &str = "patches";
@@ -47,16 +48,15 @@ struct Data {
 impl Data {
     /// Has the interpreter write them to a file of its own.
     fn load(context: &Context) -> Result<Self, BenchError> {
-        let path = std::env::temp_dir().join(format!("ringfence-bench-{}.f32", std::process::id()));
+        let place = Place::new("rows")?;
+        let path = place.dir().join("rows.f32");
         let written = Command::new(&context.python).arg(SCRIPT).arg(&path).output()?;
         if !written.status.success() {
             let text = String::from_utf8_lossy(&written.stderr);
             let last = text.lines().last().unwrap_or_default();
             return Err(BenchError::Skipped(format!("no rows: {last}")));
         }
-        let data = Self::read(&path);
-        std::fs::remove_file(&path)?;
-        data
+        Self::read(&path)
     }
 
     fn read(path: &Path) -> Result<Self, BenchError> {

@@ -17,9 +17,9 @@ use ringfence_benches::BenchError;
 use ringfence_benches::cases::check_echo;
 use ringfence_benches::harness::{Context, Runner, Slice};
 use ringfence_benches::peer::{Peer, say_ready};
+use ringfence_benches::place::Place;
 
 use super::Iceoryx2;
-use crate::place::Place;
 
 pub(super) type Ipc = ipc::Service;
 
@@ -69,7 +69,7 @@ pub(super) struct Near<P, const N: usize> {
 impl<P: Port<N> + 'static, const N: usize> Near<P, N> {
     /// Opens it and starts the far half.
     pub(super) fn start(case: Iceoryx2, context: &Context) -> Result<Box<dyn Runner>, BenchError> {
-        let place = Place::new()?;
+        let place = Place::new("rivals")?;
         let port = P::open(&node(place.dir())?, Side::Near)?;
         let args = [case.name, &place.dir().to_string_lossy()];
         let peer = Peer::spawn(&context.exe, &args, Stdio::null())?;

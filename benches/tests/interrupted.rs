@@ -1,0 +1,44 @@
+//! Benchmarks that are killed leave nothing behind: neither in /dev/shm nor in /tmp.
+// Helpers of tests fail by panicking.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Whatever is waited for comes within this, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What lies in a directory and has this in its name.
+fn named(dir: &Path, part: &str) -> usize {
+    let names = std::fs::read_dir(dir).unwrap().flatten();
+    names.filter(|entry| entry.file_name().to_string_lossy().contains(part)).count()
+}
+
+#[test]
+fn what_was_its_daemons_is_swept() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interrupted");
+    let mut harness = Command::new(env!("CARGO_BIN_EXE_ringfence-benches"))
+        .args(["--only", "rust-echo", "--runs", "1000", "--out"])
+        .arg(out)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (shm, tmp) = (Path::new("/dev/shm"), std::env::temp_dir());
+    let ours = format!("ringfence-bench-{}-", harness.id());
+    eventually("a daemon of the harness's is there", || {
+        named(shm, &ours) > 0 && named(&tmp, &ours) > 0
+    });
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    eventually("all of it is swept", || named(shm, &ours) + named(&tmp, &ours) == 0);
+}
