@@ -252,17 +252,18 @@ pub(crate) fn copy_aligned(buffer: &mut Vec<u64>, len: usize, fill: impl FnOnce(
     fill(&mut buffer[..words].as_mut_bytes()[..len]);
 }
 
-/// As [`copy_aligned`], of bytes that lie `at` in a segment: the copy is placed in its cache lines as they are in theirs.
-/// (A copy whose target is less than a line ahead of its source, in their pages, takes twice the time on some
-/// processors: each load looks like one of the stores before it. Measured: `bulk-in-64m-loaned` of the benches, 9.2 ms and 4.1.)
+/// As [`copy_aligned`], of bytes that lie `at` in a segment: the copy is placed in its page as they are in theirs.
+/// (Where a copy's target is a few bytes ahead of its source, in their pages, each load looks like one of the stores before
+/// it, and the copy takes up to twice the time; how few depends on the processor. benches/README.md, "Where the time of a
+/// large payload goes".)
 fn copy_like(buffer: &mut Vec<u64>, at: usize, len: usize, fill: impl FnOnce(&mut [u8])) -> &[u8] {
-    const LINE: usize = 64;
-    let words = len.div_ceil(8) + LINE / 8;
+    const PAGE: usize = 4096;
+    let words = len.div_ceil(8) + PAGE / 8;
     if buffer.len() < words {
         buffer.resize(words, 0);
     }
     // Segments begin with a page. Rounded down: behind its source it may be.
-    let ahead = (at & !7).wrapping_sub(buffer.as_ptr().addr()) % LINE;
+    let ahead = (at & !7).wrapping_sub(buffer.as_ptr().addr()) % PAGE;
     let copy = &mut buffer.as_mut_bytes()[ahead..ahead + len];
     fill(copy);
     copy
@@ -280,15 +281,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_lies_in_its_lines_as_its_source_does_and_is_aligned() {
+    fn a_copy_lies_in_its_page_as_its_source_does_and_is_aligned() {
         let mut buffer = Vec::new();
         for at in [0, 8, 20, 63, 64, 4096 - 24, 4096 - 4] {
             for len in [0, 1, 64, 1000] {
                 let copy = copy_like(&mut buffer, at, len, |out| out.fill(7));
                 assert_eq!((copy.len(), copy.iter().all(|byte| *byte == 7)), (len, true));
                 assert_eq!(copy.as_ptr().addr() % 8, 0);
-                let ahead = copy.as_ptr().addr().wrapping_sub(at) % 64;
-                assert!(ahead == 0 || ahead > 56, "{ahead} at {at}");
+                let ahead = copy.as_ptr().addr().wrapping_sub(at) % 4096;
+                assert!(ahead == 0 || ahead > 4096 - 8, "{ahead} at {at}");
             }
         }
     }

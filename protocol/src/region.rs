@@ -2,11 +2,10 @@
 //! words.
 //!
 //! Rust has no stable bytewise atomic copy, so bytes move as Relaxed `AtomicU64` accesses (the same
-//! machine code as a plain copy, but each word is read exactly once), or, for large blocks, by one
-//! `rep movsb` in an `asm!` block, which the compiler must treat as reading and writing all memory
-//! once. No `&[u8]` to shared memory is ever made. What this relies on, beyond the Rust reference:
-//! that a Relaxed atomic access to memory which another *process* changes by ordinary stores yields
-//! some value (what every shared-memory program of the platform relies on).
+//! machine code as a plain copy, but each word is read exactly once), or, for large blocks, by
+//! [`copy_once`]. No `&[u8]` to shared memory is ever made. What this relies on, beyond the Rust
+//! reference: that a Relaxed atomic access to memory which another *process* changes by ordinary stores
+//! yields some value (what every shared-memory program of the platform relies on).
 //!
 //! A region does *not* know what its words mean, and does not protect from SIGBUS: that is the
 //! window's work ([`crate::sys::window`]).
@@ -18,6 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::memory::{Memory, words_of};
+
+mod copy;
+
+use copy::copy_once;
 
 /// Blocks up to this are read word by word: loads of lines that another core has overlap, those of
 /// `rep movsb` do less (measured: 8 % of an echo of 432 bytes). Not so for stores.
@@ -268,32 +271,6 @@ impl Memory for Region {
         // SAFETY: `to` is writable for `bytes.len()` bytes: only regions of segments that this
         // process writes are written (`Backing`); `bytes` is a live slice that cannot overlap.
         unsafe { copy_once(bytes.as_ptr(), to, bytes.len()) };
-    }
-}
-
-/// Copies `len` bytes, reading each source byte exactly once as far as the compiler knows.
-///
-/// # Safety
-/// `from` is readable and `to` writable for `len` bytes, and they do not overlap.
-#[inline]
-unsafe fn copy_once(from: *const u8, to: *mut u8, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the caller's promise. `rep movsb` moves `rcx` bytes upwards (the direction flag is
-    // clear on entry, Rust reference "Inline assembly"); without `nomem` the block is a full
-    // compiler barrier, so neither side is cached across it or read again.
-    unsafe {
-        std::arch::asm!(
-            "rep movsb",
-            inout("rcx") len => _,
-            inout("rsi") from => _,
-            inout("rdi") to => _,
-            options(nostack, preserves_flags)
-        );
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    for index in 0..len {
-        // SAFETY: the caller's promise, byte by byte; volatile so that nothing is read twice.
-        unsafe { to.add(index).write_volatile(from.add(index).read_volatile()) };
     }
 }
 
