@@ -165,6 +165,8 @@ check: $(STAMPS)/check ## formatting, lints, dependency policy, packages: what a
 	cargo fmt --all --check
 	@echo "==> lints"
 	PYO3_PYTHON=$(CURDIR)/$(PY) cargo clippy --workspace --all-targets --locked -- -D warnings
+	@echo "==> links of the documentation"
+	PYO3_PYTHON=$(CURDIR)/$(PY) RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	@echo "==> dependency policy"
 	@export PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
 	cargo deny --locked check bans licenses sources; \

@@ -1,6 +1,6 @@
 //! Messages whose layout is only known at run time: for tools that go by the catalogue.
 //!
-//! The rules are those of [`crate::message`], which this module repeats for values instead of
+//! The rules are those of [`mod@crate::message`], which this module repeats for values instead of
 //! types. Invariants: what [`encode`] writes, [`decode`] and the typed decoder read, and the other
 //! way round (a test holds all three together); offsets are worked out from the types, so a
 //! catalogue that lies about them cannot make anybody read outside. It does *not* convert: an

@@ -4,7 +4,7 @@
 //! SHA-256 of an engine's canonical text: names, numbers, types, offsets, idempotency, time-outs;
 //! no documentation. Two builds with equal digests agree on every byte.
 //!
-//! It does *not* carry values: see [`crate::message`].
+//! It does *not* carry values: see [`mod@crate::message`].
 
 use std::fmt::Write as _;
 

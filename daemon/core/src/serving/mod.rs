@@ -1,6 +1,6 @@
 //! The engine `serving`: names that client processes answer requests to.
 //!
-//! It only brings requests and answers together, see [`book`]; what they mean is the processes' own.
+//! It only brings requests and answers together, see `book`; what they mean is the processes' own.
 //! Nothing here waits: requests without a server and servers without a request are calls that are
 //! answered later. It does *not* know processes: a server is a session, and a session that ends takes
 //! what it serves along.
