@@ -1,8 +1,8 @@
 //! The extension module `ringfence._core`: the Python client, with no engine in it.
 //!
 //! It translates between Python objects and client-rs and decides nothing. The modules beside this
-//! file, but [`aio`] and [`topology`], are compiled a second time into `ringfence_inproc._inproc`, with a
-//! [`target`] of its own, which is what a new client connects to, and a bus.
+//! file, but `aio` and `topology`, are compiled a second time into `ringfence_inproc._inproc`, with a
+//! `target` of its own, which is what a new client connects to, and a bus.
 
 mod aio;
 mod batch;

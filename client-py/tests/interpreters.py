@@ -13,11 +13,11 @@ VERSIONS = ("3.13", "3.12", "3.11")
 
 
 def interpreters() -> dict[str, str]:
-    """The program of each version. This interpreter stands for its own version and comes last, so
-    that what is compiled for it is there at the next build."""
+    """The program of each version. This interpreter stands for its own version and comes first, while
+    what the tests before have compiled for it is there."""
     own = "{}.{}".format(*sys.version_info)
     found = {version: find(version) for version in VERSIONS if version != own}
-    return {version: path for version, path in found.items() if path} | {own: sys.executable}
+    return {own: sys.executable} | {version: path for version, path in found.items() if path}
 
 
 def find(version: str) -> str | None:

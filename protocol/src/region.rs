@@ -3,7 +3,7 @@
 //!
 //! Rust has no stable bytewise atomic copy, so bytes move as Relaxed `AtomicU64` accesses (the same
 //! machine code as a plain copy, but each word is read exactly once), or, for large blocks, by
-//! [`copy_once`]. No `&[u8]` to shared memory is ever made. What this relies on, beyond the Rust
+//! `copy_once`. No `&[u8]` to shared memory is ever made. What this relies on, beyond the Rust
 //! reference: that a Relaxed atomic access to memory which another *process* changes by ordinary stores
 //! yields some value (what every shared-memory program of the platform relies on).
 //!

@@ -2,7 +2,7 @@
 //! compute core linked in.
 //!
 //! The modules are those of `client-py/src`, compiled against client-rs with feature `inproc`; own
-//! are only [`target`] and [`bus`]. A separate package, so that `ringfence._core` stays small and
+//! are only `target` and `bus`. A separate package, so that `ringfence._core` stays small and
 //! holds no engine.
 
 #[path = "../../src/batch.rs"]
