@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Whatever is waited for comes within this, however busy the machine is.
@@ -23,22 +23,39 @@ fn named(dir: &Path, part: &str) -> usize {
     names.filter(|entry| entry.file_name().to_string_lossy().contains(part)).count()
 }
 
+/// A harness, which does not outlive a test that fails.
+struct Harness(Child);
+
+impl Harness {
+    fn kill(&mut self) {
+        // It may have ended by itself, and is waited for in any case.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Harness {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 #[test]
 fn what_was_its_daemons_is_swept() {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interrupted");
-    let mut harness = Command::new(env!("CARGO_BIN_EXE_ringfence-benches"))
+    let harness = Command::new(env!("CARGO_BIN_EXE_ringfence-benches"))
         .args(["--only", "rust-echo", "--runs", "1000", "--out"])
         .arg(out)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let mut harness = Harness(harness);
     let (shm, tmp) = (Path::new("/dev/shm"), std::env::temp_dir());
-    let ours = format!("ringfence-bench-{}-", harness.id());
+    let ours = format!("ringfence-bench-{}-", harness.0.id());
     eventually("a daemon of the harness's is there", || {
         named(shm, &ours) > 0 && named(&tmp, &ours) > 0
     });
-    harness.kill().unwrap();
-    harness.wait().unwrap();
+    harness.kill();
     eventually("all of it is swept", || named(shm, &ours) + named(&tmp, &ours) == 0);
 }
