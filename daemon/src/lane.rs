@@ -129,6 +129,7 @@ impl Lane {
                 Err(fault) => return Err(*fault),
             };
             if served > 0 {
+                self.ring.prefetch_request_ahead();
                 self.ring.prepare_answer_ahead();
             } else {
                 // Once more: the client may have looked since the last turn.

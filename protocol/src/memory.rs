@@ -76,6 +76,11 @@ pub trait Memory {
     #[inline(always)]
     fn prefetch_read(&self, _at: usize) {}
 
+    /// Says that another core will read the cache line at `at`, and that this one is done with it. A hint: it
+    /// changes nothing.
+    #[inline(always)]
+    fn demote(&self, _at: usize) {}
+
     /// Loads a word, then fences: what was stored before the Release store of the value found is
     /// visible afterwards. Two steps, because Rust allows only Relaxed loads on read-only pages.
     #[inline]

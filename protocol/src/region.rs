@@ -208,6 +208,19 @@ impl Memory for Region {
     }
 
     #[inline(always)]
+    fn demote(&self, at: usize) {
+        let line = self.base.as_ptr().wrapping_add(at);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `cldemote` is a hint: it changes no register and no memory, and never faults, wherever it points;
+        // where a processor does not know it, it does nothing (Intel 64 manual, volume 2).
+        unsafe {
+            std::arch::asm!("cldemote [{}]", in(reg) line, options(nostack, preserves_flags));
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _no_such_hint = line;
+    }
+
+    #[inline(always)]
     fn load_words<const N: usize>(&self, at: usize) -> [u64; N] {
         let words = self.words(at, N);
         std::array::from_fn(|index| words[index].load(Ordering::Relaxed))

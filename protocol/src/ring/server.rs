@@ -330,6 +330,8 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         crash::point("daemon.answer.seq");
         self.down.store_release(down::DONE, self.done);
         crash::point("daemon.answer.done");
+        // The client reads it next.
+        self.down.demote(at);
     }
 
     /// Bytes that lay in the slot of the last answer.
@@ -353,6 +355,15 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     pub fn prepare_answer_ahead(&self) {
         let slot = self.geometry.index(self.done.wrapping_add(3));
         self.down.prefetch_write(self.down_map.ring + slot * STRIDE);
+    }
+
+    /// Asks for the line of a request a few ahead, for who finds many one after another: they come at the same time and
+    /// not one after the other. Two ahead: who writes many at once is further (three and more took lines away from
+    /// who was about to write them).
+    #[inline(always)]
+    pub fn prefetch_request_ahead(&self) {
+        let slot = self.geometry.index(self.claimed.wrapping_add(2));
+        self.up.prefetch_read(self.up_map.ring + slot * STRIDE);
     }
 
     /// Answers a call of the in-flight table and frees its entry.
