@@ -18,7 +18,8 @@ use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, LINE_BYTES, LINE_W
 use crate::measures::Measures;
 use crate::memory::{Memory, line_words};
 use crate::ring::{
-    ASLEEP, BY_BYTE, Blocks, NEXT_SLEEP, WakeBy, prefetch_behind, prefetch_slot, write_slot,
+    ASLEEP, BY_BYTE, Blocks, CACHE_LINE, NEXT_SLEEP, WakeBy, prefetch_second, prefetch_slot,
+    write_slot,
 };
 
 /// No slot is free: take answers first.
@@ -27,6 +28,12 @@ use crate::ring::{
 pub struct Full {
     /// Slots of the ring.
     pub slots: u32,
+}
+
+/// Lines of a payload in the arena that are worth a hint: those of a few vectors, not of a table.
+fn lines_ahead(len: usize) -> impl Iterator<Item = usize> {
+    const BYTES: usize = 1024;
+    (0..len.min(BYTES)).step_by(CACHE_LINE)
 }
 
 /// How to go to sleep.
@@ -238,13 +245,20 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     /// ([`give_back`](Self::give_back)).
     pub fn place(&mut self, payload: &[u8]) -> Option<u32> {
         let first = self.arena.take(Blocks::needed(payload.len()))?;
-        self.up.write_block(self.up_map.arena + first as usize * BLOCK_BYTES, payload);
+        let at = self.up_map.arena + first as usize * BLOCK_BYTES;
+        self.up.write_block(at, payload);
+        lines_ahead(payload.len()).for_each(|line| self.up.demote(at + line));
         Some(first + 1)
     }
 
-    /// Gives back the blocks of a request of `len` bytes that [`place`](Self::place) put at `block`.
+    /// Gives back the blocks of a request of `len` bytes that [`place`](Self::place) put at `block`. Asks for their first
+    /// lines, and for the next request's: a call of this size is often followed by one more, which finds the lines here
+    /// (measured: a fifth of what a search's request and answer take).
     pub fn give_back(&mut self, block: u32, len: usize) {
         self.arena.give_back(block - 1, Blocks::needed(len));
+        let at = self.up_map.arena + (block - 1) as usize * BLOCK_BYTES;
+        lines_ahead(len).for_each(|line| self.up.prefetch_write(at + line));
+        self.prepare_request(0);
     }
 
     /// Is there an answer? For who looks for long: one load of one line, which leaves the others to the daemon.
@@ -254,14 +268,14 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         self.down.load(self.answer_at() + slot::SEQ) == self.collected.wrapping_add(1)
     }
 
-    /// The next answer, if it is there. All its lines are asked for, too.
+    /// The next answer, if it is there. Its second line is asked for, too.
     ///
     /// # Errors
     /// A [`Fault`] of the daemon: lengths or blocks out of bounds.
     #[inline(always)]
     pub fn peek(&self) -> Result<Option<Header>, Fault> {
         let at = self.answer_at();
-        prefetch_behind(&self.down, at);
+        prefetch_second(&self.down, at);
         if self.down.load(at + slot::SEQ) != self.collected.wrapping_add(1) {
             return Ok(None);
         }

@@ -22,7 +22,7 @@ use crate::memory::{Memory, line_words, words_of};
 use crate::ring::request::place_of;
 use crate::ring::{
     ASLEEP, BY_BYTE, Leases, NEXT_SLEEP, Open, Place, RecoveryError, Request, WakeBy,
-    prefetch_behind, prefetch_slot, recovery, write_slot,
+    prefetch_second, prefetch_slot, recovery, write_slot,
 };
 
 /// What the submission ring holds next.
@@ -169,7 +169,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let at = self.request_at();
-        prefetch_behind(&self.up, at);
+        prefetch_second(&self.up, at);
         let seq = self.up.load(at + slot::SEQ);
         if !is_armed("request.seq") {
             return seq > self.claimed;
