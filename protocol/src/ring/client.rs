@@ -229,7 +229,8 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     }
 
     /// The same without the fence, which waits until all that was published can be seen: finds a daemon that has slept
-    /// for a while. [`bell_due`](Self::bell_due) must still be asked, before anything waits for an answer.
+    /// for a while, and may miss one that falls asleep now. [`bell_due`](Self::bell_due) must still be asked, before
+    /// anything sleeps (SPEC P2).
     #[inline(always)]
     pub fn bell_due_unfenced(&mut self) -> bool {
         let parked = self.down.load_u32(down::PARKED);

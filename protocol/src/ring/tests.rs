@@ -178,6 +178,23 @@ fn a_bell_is_due_once_per_sleep() {
 }
 
 #[test]
+fn a_bell_before_the_fence_is_the_bell_of_its_sleep() {
+    let (mut client, mut server) = pair(0);
+    submit(&mut client, b"1").unwrap();
+    assert!(!client.bell_due_unfenced(), "nobody sleeps");
+    serve_light(&mut server).unwrap();
+    assert_eq!(server.park(), Ok(true));
+    submit(&mut client, b"2").unwrap();
+    assert!(client.bell_due_unfenced());
+    assert!(!client.bell_due(), "rung for this sleep");
+    server.unpark();
+    while serve_light(&mut server).is_some() {}
+    assert_eq!(server.park(), Ok(true));
+    submit(&mut client, b"3").unwrap();
+    assert!(client.bell_due_unfenced(), "a new sleep");
+}
+
+#[test]
 fn a_sleeper_is_woken_once_and_the_way_it_wants() {
     let (mut client, mut server) = pair(0);
     submit(&mut client, b"1").unwrap();

@@ -237,6 +237,36 @@ fn i_j_a_sleeping_daemon_is_woken_for_requests_and_for_credit() {
     prove(model, ASLEEP_FOR_EVER, &[Letter::I, Letter::J]);
 }
 
+/// As a batch rings: it looks before the fence, then takes an answer, and only then asks with the fence. What the first
+/// look misses the second finds, and whoever is rung for by the first finds the request.
+#[test]
+fn i_j_a_look_before_the_fence_loses_no_bell() {
+    fn model(without: Option<Letter>) {
+        let (mut client, mut server) = lane(without);
+        assert!(submit(&mut client) && serve(&mut server));
+        let bell = Bell::new();
+        let rung = bell.clone();
+        let daemon = thread::spawn(move || {
+            while !serve(&mut server) {
+                if server.park().expect("the client is honest") {
+                    rung.wait();
+                    server.unpark();
+                }
+            }
+        });
+        assert!(submit(&mut client));
+        if client.bell_due_unfenced() {
+            bell.ring();
+        }
+        assert!(take(&mut client, START));
+        if client.bell_due() {
+            bell.ring();
+        }
+        daemon.join().unwrap();
+    }
+    prove(model, ASLEEP_FOR_EVER, &[Letter::I, Letter::J]);
+}
+
 /// The client sleeps by its futex, twice.
 #[test]
 fn k_l_a_sleeping_client_is_woken_for_its_answers() {
