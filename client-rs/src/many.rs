@@ -66,7 +66,9 @@ struct Flight<'a> {
     open: usize,
     /// The index of the next payload.
     next: u32,
+    /// Replies of one line, for their caller.
     lines: Vec<Line>,
+    /// All other answers.
     answered: Vec<(u32, Answer)>,
     large: VecDeque<(u32, Pending)>,
 }
@@ -178,7 +180,7 @@ impl<'a> Flight<'a> {
             Some(number) if lane.serial == self.serial => number,
             _ => return Ok(Turn::NoLane),
         };
-        let before = self.lines.len() + self.answered.len();
+        let before = self.taken();
         lane.ring.unpark();
         let (submitted, large) = self.submit(lane, number, waiting);
         if submitted > 0 && lane.ring.bell_due_unfenced() {
@@ -194,11 +196,16 @@ impl<'a> Flight<'a> {
             lane.ring_bell_if_due();
         }
         cell.let_go(holder, self.remote);
-        Ok(match (submitted > 0 || self.lines.len() + self.answered.len() > before, large) {
+        Ok(match (submitted > 0 || self.taken() > before, large) {
             (true, _) => Turn::Moved,
             (false, true) => Turn::Large,
             (false, false) => Turn::Idle,
         })
+    }
+
+    /// Answers that their caller has not been given yet.
+    fn taken(&self) -> usize {
+        self.lines.len() + self.answered.len()
     }
 
     fn take_ready(&mut self) {

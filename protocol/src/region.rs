@@ -155,6 +155,21 @@ fn outside(at: usize, bytes: usize, len: usize) -> ! {
     panic!("{bytes} aligned bytes at {at} are not in {len}");
 }
 
+/// A hint about the cache line at an offset of a region; nothing where the processor has no such hints.
+macro_rules! hint {
+    ($instruction:literal, $region:expr, $at:expr) => {{
+        let line = $region.base.as_ptr().wrapping_add($at);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `prefetchw` (AMD64 manual, volume 3), `prefetcht0` and `cldemote` (Intel 64 manual, volume 2) change no
+        // register and no memory, and never fault, wherever they point; `cldemote` is a no-op where it is not known.
+        unsafe {
+            std::arch::asm!($instruction, in(reg) line, options(readonly, nostack, preserves_flags));
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _no_such_hint = line;
+    }};
+}
+
 impl Memory for Region {
     #[inline]
     fn len(&self) -> usize {
@@ -183,41 +198,17 @@ impl Memory for Region {
 
     #[inline(always)]
     fn prefetch_write(&self, at: usize) {
-        let line = self.base.as_ptr().wrapping_add(at);
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `prefetchw` is a hint: it changes no register and no memory, and never faults, wherever it
-        // points (AMD64 manual, volume 3).
-        unsafe {
-            std::arch::asm!("prefetchw [{}]", in(reg) line, options(readonly, nostack, preserves_flags));
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _no_such_hint = line;
+        hint!("prefetchw [{}]", self, at);
     }
 
     #[inline(always)]
     fn prefetch_read(&self, at: usize) {
-        let line = self.base.as_ptr().wrapping_add(at);
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `prefetcht0` is a hint: it changes no register and no memory, and never faults, wherever it
-        // points (Intel 64 manual, volume 2).
-        unsafe {
-            std::arch::asm!("prefetcht0 [{}]", in(reg) line, options(readonly, nostack, preserves_flags));
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _no_such_hint = line;
+        hint!("prefetcht0 [{}]", self, at);
     }
 
     #[inline(always)]
     fn demote(&self, at: usize) {
-        let line = self.base.as_ptr().wrapping_add(at);
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `cldemote` is a hint: it changes no register and no memory, and never faults, wherever it points;
-        // where a processor does not know it, it does nothing (Intel 64 manual, volume 2).
-        unsafe {
-            std::arch::asm!("cldemote [{}]", in(reg) line, options(nostack, preserves_flags));
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _no_such_hint = line;
+        hint!("cldemote [{}]", self, at);
     }
 
     #[inline(always)]

@@ -30,12 +30,6 @@ pub struct Full {
     pub slots: u32,
 }
 
-/// Lines of a payload in the arena that are worth a hint: those of a few vectors, not of a table.
-fn lines_ahead(len: usize) -> impl Iterator<Item = usize> {
-    const BYTES: usize = 1024;
-    (0..len.min(BYTES)).step_by(CACHE_LINE)
-}
-
 /// How to go to sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nap {
@@ -183,7 +177,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
             return Err(Full { slots: self.geometry.slots });
         }
         let ticket = self.submitted;
-        let at = self.up_map.ring + self.geometry.index(ticket) * STRIDE;
+        let at = self.request_at(ticket);
         write_slot(&self.up, at, header, line, behind);
         self.submitted = ticket.wrapping_add(1);
         crash::point("client.submit.words");
@@ -198,8 +192,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     /// something to do before: they come meanwhile.
     #[inline(always)]
     pub fn prepare_request(&self, len: usize) {
-        let at = self.up_map.ring + self.geometry.index(self.submitted) * STRIDE;
-        prefetch_slot(&self.up, at, len);
+        prefetch_slot(&self.up, self.request_at(self.submitted), len);
     }
 
     /// Asks for the first lines of the next `count` slots, for who is about to write them all: stores wait in line,
@@ -207,8 +200,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     #[inline]
     pub fn prepare_requests(&self, count: usize) {
         for ahead in 0..count as u64 {
-            let slot = self.geometry.index(self.submitted.wrapping_add(ahead));
-            self.up.prefetch_write(self.up_map.ring + slot * STRIDE);
+            self.up.prefetch_write(self.request_at(self.submitted.wrapping_add(ahead)));
         }
     }
 
@@ -216,8 +208,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     /// read before this could help, and costs more with it: 5 %.)
     #[inline(always)]
     pub fn hand_over(&self) {
-        let slot = self.geometry.index(self.submitted.wrapping_sub(1));
-        self.up.demote(self.up_map.ring + slot * STRIDE);
+        self.up.demote(self.request_at(self.submitted.wrapping_sub(1)));
     }
 
     /// Must the daemon be woken for what was published? At most once per its odd value.
@@ -246,20 +237,30 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     /// ([`give_back`](Self::give_back)).
     pub fn place(&mut self, payload: &[u8]) -> Option<u32> {
         let first = self.arena.take(Blocks::needed(payload.len()))?;
-        let at = self.up_map.arena + first as usize * BLOCK_BYTES;
-        self.up.write_block(at, payload);
-        lines_ahead(payload.len()).for_each(|line| self.up.demote(at + line));
+        self.up.write_block(self.block_at(first), payload);
+        self.first_lines(first, payload.len()).for_each(|line| self.up.demote(line));
         Some(first + 1)
     }
 
     /// Gives back the blocks of a request of `len` bytes that [`place`](Self::place) put at `block`. Asks for their first
     /// lines, and for the next request's: a call of this size is often followed by one more, which finds the lines here
-    /// (measured: a fifth of what a search's request and answer take).
+    /// (benches/README.md, "Where the time of a search goes").
     pub fn give_back(&mut self, block: u32, len: usize) {
         self.arena.give_back(block - 1, Blocks::needed(len));
-        let at = self.up_map.arena + (block - 1) as usize * BLOCK_BYTES;
-        lines_ahead(len).for_each(|line| self.up.prefetch_write(at + line));
+        self.first_lines(block - 1, len).for_each(|line| self.up.prefetch_write(line));
         self.prepare_request(0);
+    }
+
+    /// Lines of a payload in the request arena that are worth a hint: those of a few vectors, not of a table.
+    fn first_lines(&self, block: u32, len: usize) -> impl Iterator<Item = usize> + use<U, D> {
+        const WORTH_IT: usize = 1024;
+        let at = self.block_at(block);
+        (at..at + len.min(WORTH_IT)).step_by(CACHE_LINE)
+    }
+
+    /// Where a block of the request arena lies.
+    fn block_at(&self, block: u32) -> usize {
+        self.up_map.arena + block as usize * BLOCK_BYTES
     }
 
     /// Is there an answer? For who looks for long: one load of one line, which leaves the others to the daemon.
@@ -378,6 +379,11 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         // G, pairs with H: we have read the answers below.
         self.up.store_release(up::CONSUMED, self.consumed);
         crash::point("client.consumed");
+    }
+
+    #[inline(always)]
+    fn request_at(&self, position: u64) -> usize {
+        self.up_map.ring + self.geometry.index(position) * STRIDE
     }
 
     #[inline(always)]

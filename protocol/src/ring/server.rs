@@ -168,7 +168,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     #[inline(always)]
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let at = self.request_at();
+        let at = self.request_at(self.claimed);
         prefetch_second(&self.up, at);
         let seq = self.up.load(at + slot::SEQ);
         if !is_armed("request.seq") {
@@ -189,7 +189,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
         if !self.has_credit()? {
             return Ok(Peek::NoCredit);
         }
-        let at = self.request_at();
+        let at = self.request_at(self.claimed);
         // B, pairs with A.
         self.up.fence(Ordering::Acquire);
         let mut header = Header::from_words(self.up.load_words(at + slot::TICKET));
@@ -212,7 +212,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     #[inline(always)]
     pub fn read(&self, request: &Request, out: &mut [u8]) {
         match request.place {
-            Place::Inline => self.up.read(self.request_at() + slot::PAYLOAD, out),
+            Place::Inline => self.up.read(self.request_at(self.claimed) + slot::PAYLOAD, out),
             Place::Arena { at } => self.up.read_block(at, out),
             Place::Bulk { .. } => {}
         }
@@ -222,7 +222,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     /// register.
     #[inline(always)]
     pub fn read_inline(&self, request: &Request, out: &mut [u64; INLINE_WORDS]) {
-        let at = self.request_at() + slot::PAYLOAD;
+        let at = self.request_at(self.claimed) + slot::PAYLOAD;
         let (line, behind) = out.split_at_mut(LINE_WORDS);
         self.up.read_words(at, line);
         let words = words_of(request.header.len as usize);
@@ -320,7 +320,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     pub fn answer(&mut self, header: Header, inline: &[u8]) {
         debug_assert!(inline.len() <= INLINE_BYTES);
         self.last_len = inline.len();
-        let at = self.down_map.ring + self.geometry.index(self.done) * STRIDE;
+        let at = self.answer_at(self.done);
         let (line, behind) = inline.split_at(inline.len().min(LINE_BYTES));
         write_slot(&self.down, at, header, line_words(line), behind);
         crash::point("daemon.answer.words");
@@ -344,8 +344,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     /// are written. Worth it only if the client does not look before that, see [`Lull`](crate::wait::Lull).
     #[inline(always)]
     pub fn prepare_answer(&self, len: usize) {
-        let at = self.down_map.ring + self.geometry.index(self.done) * STRIDE;
-        prefetch_slot(&self.down, at, len);
+        prefetch_slot(&self.down, self.answer_at(self.done), len);
     }
 
     /// Asks for the line of an answer a few ahead, for who answers many one after another: stores wait in line, so
@@ -353,8 +352,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     /// may look at it.
     #[inline(always)]
     pub fn prepare_answer_ahead(&self) {
-        let slot = self.geometry.index(self.done.wrapping_add(3));
-        self.down.prefetch_write(self.down_map.ring + slot * STRIDE);
+        self.down.prefetch_write(self.answer_at(self.done.wrapping_add(3)));
     }
 
     /// Asks for the line of a request a few ahead, for who finds many one after another: they come at the same time and
@@ -362,8 +360,7 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     /// who was about to write them).
     #[inline(always)]
     pub fn prefetch_request_ahead(&self) {
-        let slot = self.geometry.index(self.claimed.wrapping_add(2));
-        self.up.prefetch_read(self.up_map.ring + slot * STRIDE);
+        self.up.prefetch_read(self.request_at(self.claimed.wrapping_add(2)));
     }
 
     /// Answers a call of the in-flight table and frees its entry.
@@ -472,8 +469,13 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
     }
 
     #[inline(always)]
-    fn request_at(&self) -> usize {
-        self.up_map.ring + self.geometry.index(self.claimed) * STRIDE
+    fn request_at(&self, position: u64) -> usize {
+        self.up_map.ring + self.geometry.index(position) * STRIDE
+    }
+
+    #[inline(always)]
+    fn answer_at(&self, position: u64) -> usize {
+        self.down_map.ring + self.geometry.index(position) * STRIDE
     }
 
     fn entry_at(&self, index: u32) -> usize {
