@@ -16,6 +16,7 @@ use ringfence_protocol::wait::Spin;
 use crate::cell::{Holder, LaneCell};
 use crate::error::{Error, Outcome};
 use crate::lane::{Answer, Lane};
+use crate::linger::Lingering;
 use crate::method::Method;
 use crate::options::{CallOptions, Timeout};
 use crate::owner::Held;
@@ -62,6 +63,8 @@ pub(crate) struct Request<'a> {
     pub(crate) options: &'a CallOptions,
     /// Looks at the answer before it is put aside; 0 for pipelining.
     pub(crate) turns: u32,
+    /// Its caller does nothing else until it is answered.
+    pub(crate) stays: bool,
 }
 
 impl Request<'_> {
@@ -110,7 +113,7 @@ impl Remote {
         let index = self.lane_index();
         let cell = &self.lanes[index];
         if cell.countdown.is_over() {
-            let Request { method, payload, options, turns } = request;
+            let Request { method, payload, options, turns, .. } = request;
             return self.call_measured(index, method, payload, options, turns);
         }
         self.call_at(index, cell, request)
@@ -219,8 +222,8 @@ impl Remote {
         let index = self.lane_index();
         let cell = &self.lanes[index];
         if cell.countdown.is_over() {
-            let Request { method, payload, options, turns } = request;
-            return self.start_measured(index, method, payload, options, turns, sink);
+            let Request { method, payload, options, turns, stays } = request;
+            return self.start_measured(index, method, payload, options, turns, stays, sink);
         }
         self.start_at(index, cell, request, sink)
     }
@@ -306,7 +309,7 @@ impl Remote {
         None
     }
 
-    /// Looks at the answer of `ticket`, holding the lane; then puts the call aside.
+    /// Looks at the answer of `ticket`, holding the lane; then puts the call aside, or lingers before that.
     #[inline(never)]
     #[allow(clippy::too_many_arguments)]
     fn spin<S: Sink>(
@@ -321,17 +324,24 @@ impl Remote {
     ) {
         let cell = &self.lanes[index];
         let Some(lane) = holder.as_mut() else { return };
-        for turn in 0..request.looks(lane) {
+        let (looks, mut turn) = (request.looks(lane), 0);
+        let mut lingering: Option<Lingering> = None;
+        while turn < looks {
             match lane.ring.peek() {
                 Ok(None) => {
+                    turn += 1;
                     if turn > POLITE_TURNS && cell.wanted.load(Relaxed) > 0 {
                         break;
                     }
                     std::hint::spin_loop();
+                    if turn == looks && request.stays {
+                        let lingering =
+                            lingering.get_or_insert_with(|| Lingering::new(self, &request));
+                        turn -= u32::from(lingering.until_answered(lane, cell, &held));
+                    }
                 }
                 Ok(Some(header)) if header.ticket == ticket => {
-                    lane.give_back(held);
-                    *other = Some(self.take(cell, holder, header, request, sink));
+                    *other = Some(self.take(cell, holder, header, held, request, sink));
                     return;
                 }
                 found => {
@@ -347,7 +357,9 @@ impl Remote {
                 }
             }
         }
-        *other = Some(Ok(Started::Open(self.put_aside(index, holder, ticket, held, request))));
+        let since = lingering.map_or_else(Instant::now, |lingering| lingering.since);
+        let pending = self.put_aside(index, holder, ticket, held, request, since);
+        *other = Some(Ok(Started::Open(pending)));
     }
 
     /// Takes an answer of any length, or an error.
@@ -356,16 +368,19 @@ impl Remote {
         cell: &LaneCell,
         mut holder: Holder<'_>,
         header: Header,
+        held: Held,
         request: Request<'_>,
         sink: S,
     ) -> Result<Started<S::Out>, Error> {
         let Some(lane) = holder.as_mut() else { return Err(Error::Closed) };
         if lane.is_inline(header) {
             let out = lane.take_inline(header, sink);
+            lane.give_back(held);
             cell.let_go(holder, self);
             return Ok(Started::Done(out));
         }
         let answer = lane.take(header, self);
+        lane.give_back(held);
         cell.let_go(holder, self);
         match answer {
             Ok(reply) => Ok(Started::Done(sink.reply(reply))),

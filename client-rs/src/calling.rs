@@ -199,7 +199,8 @@ impl<P: AsRef<[u8]> + Unpin> Calling<P> {
         let options = CallOptions { timeout: self.left(), ..self.options };
         let turns = if remote.settings.spin == Spin::Never { 0 } else { SPIN_TURNS };
         let payload = self.payload.as_ref();
-        let request = Request { method: &self.method, payload, options: &options, turns };
+        let request =
+            Request { method: &self.method, payload, options: &options, turns, stays: false };
         let started = remote.start_aside(request, AsReply);
         if started.is_ok()
             && let Some((reactor, place)) = self.queued.take()

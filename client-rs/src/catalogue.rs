@@ -44,6 +44,7 @@ impl Remote {
             payload: &[],
             options: &options,
             turns: self.turns(&options),
+            stays: true,
         };
         let reply = self.call(request)?;
         session.learn(&reply)

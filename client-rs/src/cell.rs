@@ -32,6 +32,8 @@ pub(crate) struct LaneCell {
     pub(crate) countdown: Countdown,
     /// Calls that an event loop waits for, which is woken by a byte.
     pub(crate) watchers: AtomicU32,
+    /// A thread has met another one at it once: from then on nobody keeps it for long.
+    shared: AtomicBool,
     /// The event loop has been told to look at the lane, and counts as awake until it has.
     pub(crate) nudged: AtomicBool,
 }
@@ -43,18 +45,28 @@ impl LaneCell {
     /// Takes the lane, unless another thread has it.
     #[inline]
     pub(crate) fn try_hold(&self) -> Option<Holder<'_>> {
-        self.state.try_lock()
+        let holder = self.state.try_lock();
+        if holder.is_none() {
+            self.shared.store(true, Relaxed);
+        }
+        holder
     }
 
     /// Takes the lane, and waits for the thread that has it.
     pub(crate) fn hold(&self) -> Holder<'_> {
-        if let Some(holder) = self.state.try_lock() {
+        if let Some(holder) = self.try_hold() {
             return holder;
         }
         self.wanted.fetch_add(1, Relaxed);
         let holder = self.state.lock();
         self.wanted.fetch_sub(1, Relaxed);
         holder
+    }
+
+    /// Has more than one thread ever wanted it at a time?
+    #[inline]
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.load(Relaxed)
     }
 
     /// Lets go of the lane. If others sleep and nobody else looks at it, it is parked for them.

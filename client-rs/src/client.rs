@@ -187,7 +187,7 @@ impl Client {
             Way::Remote(remote) => {
                 let remote = remote.here();
                 let turns = remote.turns(options);
-                remote.call(Request { method, payload, options, turns })
+                remote.call(Request { method, payload, options, turns, stays: true })
             }
             #[cfg(feature = "inproc")]
             Way::Inproc(inproc) => finished(inproc.start(method, payload, options, AsReply)),
@@ -218,7 +218,7 @@ impl Client {
         payload: &[u8],
         options: &CallOptions,
     ) -> Result<Called, Error> {
-        self.start(method, payload, options, AsReply)
+        self.start(method, payload, options, AsReply, false)
     }
 
     /// As [`call_or_pend`](Self::call_or_pend), with the answer handed to `take` instead of being
@@ -243,22 +243,24 @@ impl Client {
         options: &CallOptions,
         take: impl FnOnce(&[u8]) -> T,
     ) -> Result<Called<T>, Error> {
-        self.start(method, payload, options, Through(take))
+        self.start(method, payload, options, Through(take), false)
     }
 
+    /// As [`call_or_pend`](Self::call_or_pend), or as [`call`](Self::call) does if the caller stays for the answer.
     #[inline(always)]
-    fn start<S: Sink>(
+    pub(crate) fn start<S: Sink>(
         &self,
         method: &Method,
         payload: &[u8],
         options: &CallOptions,
         sink: S,
+        stays: bool,
     ) -> Result<Called<S::Out>, Error> {
         match &self.inner.way {
             Way::Remote(remote) => {
                 let remote = remote.here();
                 let turns = remote.turns(options);
-                let request = Request { method, payload, options, turns };
+                let request = Request { method, payload, options, turns, stays };
                 remote.start(request, sink).map(Called::from)
             }
             #[cfg(feature = "inproc")]
@@ -292,7 +294,7 @@ impl Client {
             Way::Remote(remote) => {
                 let remote = remote.here();
                 let turns = remote.turns(options);
-                remote.recover(error, Request { method, payload, options, turns })
+                remote.recover(error, Request { method, payload, options, turns, stays: true })
             }
             #[cfg(feature = "inproc")]
             Way::Inproc(_) => Err(error),
@@ -321,7 +323,7 @@ impl Client {
     ) -> Result<Pending, Error> {
         match &self.inner.way {
             Way::Remote(remote) => {
-                let request = Request { method, payload, options, turns: 0 };
+                let request = Request { method, payload, options, turns: 0, stays: false };
                 match remote.here().start_aside(request, AsReply)? {
                     Started::Open(pending) => Ok(pending),
                     Started::Done(reply) => Ok(Pending::ready(Ok(reply))),

@@ -29,6 +29,7 @@ mod info;
 mod inproc;
 mod lane;
 mod lending;
+mod linger;
 mod link;
 mod loan;
 mod many;

@@ -278,7 +278,7 @@ impl Client {
         segment.region.write_block(at, head);
         let placed =
             Placed { serial: loan.serial, segment: segment.clone(), at, len: head.len() + len };
-        let request = Request { method, payload: head, options, turns: 0 };
+        let request = Request { method, payload: head, options, turns: 0, stays: false };
         remote.submit_placed(request, &placed)
     }
 }

@@ -379,7 +379,7 @@ impl<'a> Flight<'a> {
         let Some(payload) = waiting.pop_front() else { return Ok(()) };
         let payload = payload.as_ref();
         let (method, options) = (self.method, self.options);
-        let request = Request { method, payload, options, turns: 0 };
+        let request = Request { method, payload, options, turns: 0, stays: false };
         let started = self.remote.start_aside(request, AsReply)?;
         let index = self.next;
         self.next += 1;

@@ -115,7 +115,8 @@ impl Remote {
         let cell = &self.lanes[index];
         cell.countdown.restart();
         let since = Instant::now();
-        let answer = self.call_at(index, cell, Request { method, payload, options, turns });
+        let answer =
+            self.call_at(index, cell, Request { method, payload, options, turns, stays: true });
         if answer.is_ok() {
             self.record(index, |serial| method.number(serial), since.elapsed(), None);
         }
@@ -126,6 +127,7 @@ impl Remote {
     /// whoever waits for it.
     #[cold]
     #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn start_measured<S: Sink>(
         self: &Arc<Self>,
         index: usize,
@@ -133,12 +135,13 @@ impl Remote {
         payload: &[u8],
         options: &CallOptions,
         turns: u32,
+        stays: bool,
         sink: S,
     ) -> Result<Started<S::Out>, Error> {
         let cell = &self.lanes[index];
         cell.countdown.restart();
         let since = Instant::now();
-        let request = Request { method, payload, options, turns };
+        let request = Request { method, payload, options, turns, stays };
         let mut started = self.start_at(index, cell, request, sink)?;
         let number = |serial| method.number(serial);
         match &mut started {

@@ -133,7 +133,8 @@ impl Remote {
             match self.try_submit(lane, number, request, to_submit) {
                 Tried::Submitted(ticket, held) => {
                     lane.ring_bell_if_due();
-                    return Ok(Some(self.put_aside(index, holder, ticket, held, request)));
+                    let since = Instant::now();
+                    return Ok(Some(self.put_aside(index, holder, ticket, held, request, since)));
                 }
                 Tried::Broken(error) => return Err(self.broken(holder, error)),
                 // It was taken, and given back because the last slot was gone.
@@ -153,6 +154,7 @@ impl Remote {
         request: Request<'_>,
         in_bulk: &mut Option<Placed>,
     ) -> Tried {
+        lane.ring.prepare_request(request.payload.len());
         lane.ring.unpark();
         // Answers are looked at only for the room that they give: the look would take the next one's line away from
         // the daemon, and the request would wait for it.
@@ -202,8 +204,8 @@ impl Remote {
         }
     }
 
-    /// Registers a submitted call, so that whoever takes its answer has a place for it, and lets go of
-    /// the lane.
+    /// Registers a call that was submitted at `since`, so that whoever takes its answer has a place for it,
+    /// and lets go of the lane.
     pub(crate) fn put_aside(
         self: &Arc<Self>,
         index: usize,
@@ -211,6 +213,7 @@ impl Remote {
         ticket: u64,
         held: Held,
         request: Request<'_>,
+        since: Instant,
     ) -> Pending {
         let entry = Arc::new(Entry::default());
         let (mut serial, mut beat, mut rang) = (0, 0, false);
@@ -225,7 +228,7 @@ impl Remote {
             lane: index,
             serial,
             ticket,
-            since: Instant::now(),
+            since,
             timeout: request.timeout(),
             beat,
             rang,

@@ -96,6 +96,12 @@ impl Patience {
         Self { pauses: 1, ..self }
     }
 
+    /// The same wait for who has spun already.
+    #[must_use]
+    pub fn after_its_spin(self) -> Self {
+        Self { turns: self.spin_turns, ..self }
+    }
+
     /// How often who looks several times a turn is to look now. The turn takes as long as another's.
     #[inline]
     #[must_use]

@@ -355,7 +355,7 @@ impl Lane {
     ) -> bool {
         let Some(number) = method.number(self.serial) else { return false };
         let options = CallOptions::default();
-        let request = Request { method, payload: &[], options: &options, turns: 0 };
+        let request = Request { method, payload: &[], options: &options, turns: 0, stays: false };
         let Lines { len, line, behind } = lines;
         let header = request.header(number, 0, len);
         for _ in 0..FULL_LOOKS {

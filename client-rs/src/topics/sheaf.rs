@@ -77,7 +77,7 @@ impl Remote {
         }
         let (options, count) = (CallOptions::default(), sheaf.len());
         let payload = sheaf.encode(topic);
-        let request = Request { method, payload, options: &options, turns: 0 };
+        let request = Request { method, payload, options: &options, turns: 0, stays: false };
         let mut room: Option<Room> = None;
         loop {
             let index = self.lane_index();

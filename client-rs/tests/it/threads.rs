@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use ringfence::{CallOptions, Client, Pending, Spin};
+use ringfence::{CallOptions, Client, Error, Pending, Spin};
 
 use crate::mock::{Act, Mock, Plan};
 
@@ -49,6 +49,60 @@ fn sleeping_threads_are_woken_each_for_its_own() {
         hammer(&client, 6, 60);
     }
     assert!(mock.shared.wakes.load(SeqCst) > 0, "nobody slept");
+}
+
+/// Answers after a time that the payload's first byte says, in microseconds.
+fn slow_by_its_first_byte() -> Mock {
+    Mock::answering(|_, payload| {
+        Act::After(Duration::from_micros(payload[0].into()), payload.to_vec())
+    })
+}
+
+/// As long as only one of them has ever been there it keeps the lane while it waits. The payloads lie in the slot, and in the
+/// arena.
+#[test]
+fn threads_that_linger_for_an_answer_meet() {
+    let mock = slow_by_its_first_byte();
+    for len in [24, 400] {
+        let client = mock.client();
+        let call = |delay: u8| {
+            let data = vec![delay; len];
+            assert_eq!(client.echo(&data).unwrap(), data);
+        };
+        call(50);
+        std::thread::scope(|scope| {
+            for thread in 0..3_u8 {
+                scope.spawn(move || (0..300_u32).for_each(|n| call(n as u8 % 90 + 30 * thread)));
+            }
+        });
+    }
+}
+
+#[test]
+fn who_lingers_takes_the_answers_to_earlier_calls_of_its_own() {
+    let mock = slow_by_its_first_byte();
+    let client = mock.client();
+    let echo = client.method("system", "echo").unwrap();
+    for round in 0..400_u32 {
+        let data = |which: u32| vec![(round * which % 120) as u8; 24 + 376 * (round % 2) as usize];
+        let (first, second) = (data(7), data(11));
+        let pending = client.submit(&echo, &first, &CallOptions::default()).unwrap();
+        assert_eq!(client.echo(&second).unwrap(), second);
+        assert_eq!(client.wait(pending).unwrap(), first);
+    }
+}
+
+#[test]
+fn who_lingers_ends_with_its_time() {
+    let mock = Mock::answering(|_, _| Act::Never);
+    let client = mock.client();
+    let echo = client.method("system", "echo").unwrap();
+    for micros in [1, 30, 90, 200] {
+        let allowed = Duration::from_micros(micros);
+        let options = CallOptions { timeout: allowed.into(), ..CallOptions::default() };
+        let error = client.call(&echo, b"x", &options).unwrap_err();
+        assert!(matches!(error, Error::Timeout { after, .. } if after == allowed), "{error:?}");
+    }
 }
 
 #[test]

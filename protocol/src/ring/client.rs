@@ -64,6 +64,8 @@ pub struct ClientLane<U, D> {
     rung: u32,
     /// Our own parking word.
     parked: u32,
+    /// The block of an open request whose lines have been asked for again.
+    asked_back: u32,
 }
 
 impl<U: Memory, D: Memory> ClientLane<U, D> {
@@ -92,6 +94,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
             arena: Blocks::new(geometry.up_blocks),
             rung: 0,
             parked: 0,
+            asked_back: 0,
         })
     }
 
@@ -243,12 +246,21 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     }
 
     /// Gives back the blocks of a request of `len` bytes that [`place`](Self::place) put at `block`. Asks for their first
-    /// lines, and for the next request's: a call of this size is often followed by one more, which finds the lines here
-    /// (benches/README.md, "Where the time of a search goes").
+    /// lines: a call of this size is often followed by one more, which finds the lines here (benches/README.md, "Where
+    /// the time of a search goes").
     pub fn give_back(&mut self, block: u32, len: usize) {
         self.arena.give_back(block - 1, Blocks::needed(len));
+        if self.asked_back != block {
+            self.ask_back(block, len);
+        }
+        self.asked_back = 0;
+    }
+
+    /// Asks for these lines before the answer has come: for who waits for it, and has waited for so long that the daemon
+    /// has read them.
+    pub fn ask_back(&mut self, block: u32, len: usize) {
         self.first_lines(block - 1, len).for_each(|line| self.up.prefetch_write(line));
-        self.prepare_request(0);
+        self.asked_back = block;
     }
 
     /// Lines of a payload in the request arena that are worth a hint: those of a few vectors, not of a table.
