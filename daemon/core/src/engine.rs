@@ -61,6 +61,9 @@ pub trait Surroundings {
         None
     }
 
+    /// The engine writes its reply next: the place where it will be published can be made ready meanwhile.
+    fn about_to_reply(&self) {}
+
     /// Lets the call be answered later: once, if it may be.
     fn defer(&self) -> Option<Deferred> {
         None
@@ -123,6 +126,7 @@ impl<'a> Call<'a> {
     /// Sets the reply. To write a large reply piecewise use [`reply_buffer`](Self::reply_buffer).
     #[inline]
     pub fn reply<'m, M: Message<'m>>(&mut self, message: &M) {
+        self.surroundings.about_to_reply();
         self.reply.clear();
         message.encode(self.reply);
     }
