@@ -23,11 +23,11 @@ use ringfence_protocol::api::vectors as api;
 pub use ringfence_protocol::api::vectors::Metric;
 use ringfence_protocol::message::Message;
 
-use crate::client::Client;
+use crate::client::{Called, Client};
 use crate::error::Error;
 use crate::method::Method;
 use crate::options::CallOptions;
-use crate::reply::Reply;
+use crate::reply::{Reply, Through};
 
 pub use handle::CollectionHandle;
 pub use types::{Added, BatchHits, Collection, CollectionStats, Hits, Loaded, Rows, Saved, Search};
@@ -201,11 +201,32 @@ impl Vectors {
     }
 
     fn call<'m, M: Message<'m>>(&self, method: &Method, request: &M) -> Result<Reply, Error> {
-        // Room for a query. The C library has buffers of up to 1 032 bytes at hand, and looks for longer ones.
-        let mut payload = Vec::with_capacity(1024);
-        request.encode(&mut payload);
-        self.client.call(method, &payload, &self.options)
+        self.client.call(method, &encoded(request), &self.options)
     }
+
+    /// As [`call`](Self::call), and hands the reply to `take` where it lies, if it comes soon: no buffer is filled, moved
+    /// and emptied between the answer and its caller.
+    fn call_through<'m, M: Message<'m>, T>(
+        &self,
+        method: &Method,
+        request: &M,
+        take: impl Fn(&[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (client, options, payload) = (&self.client, &self.options, encoded(request));
+        let reply = match client.start(method, &payload, options, Through(&take), true) {
+            Ok(Called::Done(taken)) => return taken,
+            Ok(Called::Pending(pending)) => client.wait(pending),
+            Err(error) => Err(error),
+        };
+        take(&reply.or_else(|error| client.recover(error, method, &payload, options))?)
+    }
+}
+
+fn encoded<'m, M: Message<'m>>(request: &M) -> Vec<u8> {
+    // Room for a query. The C library has buffers of up to 1 032 bytes at hand, and looks for longer ones.
+    let mut payload = Vec::with_capacity(1024);
+    request.encode(&mut payload);
+    payload
 }
 
 fn metric_of(number: u8) -> Result<Metric, Error> {

@@ -165,9 +165,10 @@ impl CollectionHandle {
     pub fn search(&self, query: &[f32], search: impl Into<Search>) -> Result<Hits, Error> {
         let Search { k, ef, exact } = search.into();
         let request = api::Search { k, ef, exact, collection: &self.name, query };
-        let reply = self.vectors.call(&self.vectors.methods.search, &request)?;
-        let api::Hits { visited, ids, distances } = Message::decode(&reply)?;
-        Ok(Hits { ids: ids.to_vec(), distances: distances.to_vec(), visited })
+        self.vectors.call_through(&self.vectors.methods.search, &request, |reply| {
+            let api::Hits { visited, ids, distances } = Message::decode(reply)?;
+            Ok(Hits { ids: ids.to_vec(), distances: distances.to_vec(), visited })
+        })
     }
 
     /// Finds the nearest rows of many vectors, which stand one after the other.
