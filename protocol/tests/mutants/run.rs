@@ -104,6 +104,9 @@ fn build(tree: &Path, folder: &Path, test: Test) -> PathBuf {
         .arg("--target-dir")
         .arg(folder.join("built"))
         .current_dir(tree)
+        // Without it the question whether a mutant lives takes longer than the stores wait that the litmus test is
+        // about (between far cores: blind in none of four million rounds, and in 33 to 92 301 of 200 000 with it).
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
         .stderr(Stdio::inherit())
         .output()
         .unwrap();
