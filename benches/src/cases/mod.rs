@@ -13,6 +13,7 @@ pub mod many;
 pub mod python;
 pub mod raw_sync;
 pub mod ringfence;
+mod steady;
 mod twin;
 pub mod unix;
 pub mod vectors;
@@ -50,6 +51,7 @@ pub fn all() -> Vec<Box<dyn Case>> {
     cases.push(Box::new(crowd::SilentCrowd));
     cases.extend(bulk::all(&daemon));
     cases.extend(vectors::all(&daemon));
+    cases.push(Box::new(steady::Calls::new(&daemon)));
     cases
 }
 

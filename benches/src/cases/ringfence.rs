@@ -17,6 +17,7 @@ use ringfence_protocol::limits::LINE_BYTES;
 use ringfenced::{Call, Engine, EngineSchema, Error, MethodSchema, message};
 
 use super::bulk::Bulk;
+use super::steady::Steady;
 use super::twin::{Timed, Twin};
 use super::{Payload, check_echo};
 use crate::BenchError;
@@ -105,7 +106,7 @@ fn with_engines() -> Result<ringfenced::Builder, BenchError> {
     let vectors = Arc::new(Timed::new(ringfence_core::vectors::Vectors::new(limits)));
     let twin = Twin::new(Arc::clone(&vectors))?;
     let builder = ringfenced::Daemon::builder().engine(vectors as Arc<dyn Engine>);
-    Ok(builder.engine(Greeter).engine(Bulk).engine(twin))
+    Ok(builder.engine(Greeter).engine(Bulk).engine(Steady).engine(twin))
 }
 
 /// A running daemon; the one of role `Bench` is shared by all cases that need one.
