@@ -275,11 +275,13 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         self.up_map.arena + block as usize * BLOCK_BYTES
     }
 
-    /// Is there an answer? For who looks for long: one load of one line, which leaves the others to the daemon.
+    /// Is there an answer? For who looks for long: one load. Its second line is asked for, too.
     #[inline(always)]
     #[must_use]
     pub fn is_answered(&self) -> bool {
-        self.down.load(self.answer_at() + slot::SEQ) == self.collected.wrapping_add(1)
+        let at = self.answer_at();
+        prefetch_second(&self.down, at);
+        self.down.load(at + slot::SEQ) == self.collected.wrapping_add(1)
     }
 
     /// The next answer, if it is there. Its second line is asked for, too.
