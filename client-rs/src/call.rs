@@ -3,7 +3,8 @@
 //! The fast path takes the lane, writes the slot, and looks at the answer for some microseconds
 //! without letting go of the lane: no allocation, no hashing, no exact clock, no table. What does not
 //! fit (a busy lane, no session yet, a large payload, a full ring, a slow answer) leaves it through
-//! functions that are never inlined; [`crate::submit`] has what it takes to submit those.
+//! functions that are never inlined; [`crate::submit`] has what it takes to submit those, and
+//! [`crate::linger`] how long a caller that stays keeps the lane for a slow answer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

@@ -74,6 +74,12 @@ pub fn serve(role: &str, segment: &str) -> Result<(), BenchError> {
     }
 }
 
+/// The one in the middle of these.
+fn median(mut all: Vec<f64>) -> Option<f64> {
+    all.sort_unstable_by(f64::total_cmp);
+    all.get(all.len() / 2).copied()
+}
+
 /// Sends echoes of different content and compares what comes back.
 pub fn check_echo<const WORDS: usize>(
     mut echo: impl FnMut([u64; WORDS]) -> Result<[u64; WORDS], BenchError>,

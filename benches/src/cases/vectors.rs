@@ -16,6 +16,7 @@ use ringfence::{CallOptions, Client, Method, Spin};
 use ringfence_protocol::api::system::Nothing;
 use ringfence_protocol::message::Message;
 
+use super::median;
 use super::ringfence::{Daemon, Shared, call_error, client};
 use super::twin::{self, Queries, Setup, Times, Turn};
 use crate::BenchError;
@@ -120,7 +121,7 @@ impl Rows {
     }
 }
 
-fn encoded<'m, M: Message<'m>>(message: &M) -> Vec<u8> {
+pub(super) fn encoded<'m, M: Message<'m>>(message: &M) -> Vec<u8> {
     let mut bytes = Vec::new();
     message.encode(&mut bytes);
     bytes
@@ -270,9 +271,7 @@ impl Shares {
 
     /// That of the median search. (A mean would tell how often the machine ran somebody else.)
     fn median(&mut self) -> Option<f64> {
-        let mut all = std::mem::take(&mut self.0);
-        all.sort_unstable_by(f64::total_cmp);
-        all.get(all.len() / 2).copied()
+        median(std::mem::take(&mut self.0))
     }
 }
 

@@ -275,7 +275,7 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
         self.up_map.arena + block as usize * BLOCK_BYTES
     }
 
-    /// Is there an answer? For who looks for long: one load. Its second line is asked for, too.
+    /// Is there an answer? One load: for who looks for long. Its second line is asked for, too.
     #[inline(always)]
     #[must_use]
     pub fn is_answered(&self) -> bool {
@@ -290,11 +290,10 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     /// A [`Fault`] of the daemon: lengths or blocks out of bounds.
     #[inline(always)]
     pub fn peek(&self) -> Result<Option<Header>, Fault> {
-        let at = self.answer_at();
-        prefetch_second(&self.down, at);
-        if self.down.load(at + slot::SEQ) != self.collected.wrapping_add(1) {
+        if !self.is_answered() {
             return Ok(None);
         }
+        let at = self.answer_at();
         // D, pairs with C.
         self.down.fence(Ordering::Acquire);
         let header = Header::from_words(self.down.load_words(at + slot::TICKET));

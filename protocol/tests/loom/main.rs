@@ -79,6 +79,16 @@ fn serve(server: &mut Server) -> bool {
     true
 }
 
+/// Serves one request, and sleeps by the bell while there is none.
+fn serve_or_sleep(server: &mut Server, rung: &Bell) {
+    while !serve(server) {
+        if server.park().expect("the client is honest") {
+            rung.wait();
+            server.unpark();
+        }
+    }
+}
+
 fn until(mut done: impl FnMut() -> bool) {
     while !done() {
         thread::yield_now();
@@ -217,12 +227,7 @@ fn i_j_a_sleeping_daemon_is_woken_for_requests_and_for_credit() {
         let bell = Bell::new();
         let rung = bell.clone();
         let daemon = thread::spawn(move || {
-            while !serve(&mut server) {
-                if server.park().expect("the client is honest") {
-                    rung.wait();
-                    server.unpark();
-                }
-            }
+            serve_or_sleep(&mut server, &rung);
         });
         assert!(submit(&mut client));
         if client.bell_due() {
@@ -247,12 +252,7 @@ fn i_j_a_look_before_the_fence_loses_no_bell() {
         let bell = Bell::new();
         let rung = bell.clone();
         let daemon = thread::spawn(move || {
-            while !serve(&mut server) {
-                if server.park().expect("the client is honest") {
-                    rung.wait();
-                    server.unpark();
-                }
-            }
+            serve_or_sleep(&mut server, &rung);
         });
         assert!(submit(&mut client));
         if client.bell_due_unfenced() {
@@ -308,12 +308,7 @@ fn p_two_sleepers_wake_each_other() {
         let (rung, waker) = (bell.clone(), futex.clone());
         let daemon = thread::spawn(move || {
             for _ in 0..2 {
-                while !serve(&mut server) {
-                    if server.park().expect("the client is honest") {
-                        rung.wait();
-                        server.unpark();
-                    }
-                }
+                serve_or_sleep(&mut server, &rung);
                 if server.wake_due().is_some() {
                     waker.wake();
                 }
