@@ -1,7 +1,7 @@
 //! [`Lingering`]: waiting for an answer without letting go of the lane.
 //!
 //! What takes some ten microseconds is too slow for the fast path's few looks, and fast enough that the way by
-//! a table, an [`Entry`](crate::pending::Entry) and the lane's lock shows: 200 ns between the answer and its caller. Those
+//! a table, an [`Entry`](crate::pending::Entry) and the lane's lock shows: some 100 ns between the answer and its caller. Those
 //! are for threads that take each other's answers; a lane that only one thread ever uses has none.
 //!
 //! Invariant: it ends as soon as another thread comes, or somebody else needs the core, and for good where threads have
