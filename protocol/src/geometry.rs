@@ -63,13 +63,6 @@ impl Geometry {
         Ok(self)
     }
 
-    /// The slot that a position lies in.
-    #[inline]
-    #[must_use]
-    pub const fn index(self, position: u64) -> usize {
-        position as usize & (self.slots as usize - 1)
-    }
-
     /// The offsets of `up`.
     #[must_use]
     pub const fn up(self) -> Up {
@@ -78,9 +71,8 @@ impl Geometry {
         let cursors = (release + (self.down_blocks as usize + limits::BULK_SEGMENTS) * 8)
             .next_multiple_of(LINE);
         let holds = cursors + limits::SUBSCRIPTIONS * 8;
-        let ring = (holds + limits::HOLDS * 8).next_multiple_of(limits::STRIDE);
-        let arena =
-            (ring + self.slots as usize * limits::STRIDE).next_multiple_of(limits::BLOCK_BYTES);
+        let ring = self.ring_behind(holds + limits::HOLDS * 8);
+        let arena = ring.end().next_multiple_of(limits::BLOCK_BYTES);
         Up {
             cancel,
             release,
@@ -98,9 +90,8 @@ impl Geometry {
         let lease = 6 * LINE;
         let entries = (lease + (self.down_blocks as usize + limits::BULK_SEGMENTS) * 16)
             .next_multiple_of(LINE);
-        let ring = (entries + self.slots as usize * ENTRY_BYTES).next_multiple_of(limits::STRIDE);
-        let arena =
-            (ring + self.slots as usize * limits::STRIDE).next_multiple_of(limits::BLOCK_BYTES);
+        let ring = self.ring_behind(entries + self.slots as usize * ENTRY_BYTES);
+        let arena = ring.end().next_multiple_of(limits::BLOCK_BYTES);
         Down {
             lease,
             entries,
@@ -108,6 +99,34 @@ impl Geometry {
             arena,
             len: arena + self.down_blocks as usize * limits::BLOCK_BYTES,
         }
+    }
+
+    const fn ring_behind(self, end: usize) -> Slots {
+        let mask = (self.slots as usize - 1) * limits::STRIDE;
+        Slots { first: end.next_multiple_of(limits::STRIDE), mask }
+    }
+}
+
+/// Where the slots of a ring lie in its segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    first: usize,
+    /// Of what a position times a slot's bytes is, the offset of its slot from the first.
+    mask: usize,
+}
+
+impl Slots {
+    /// The slot of a position.
+    #[inline(always)]
+    #[must_use]
+    pub const fn at(self, position: u64) -> usize {
+        self.first + ((position as usize).wrapping_mul(limits::STRIDE) & self.mask)
+    }
+
+    /// Behind the last one.
+    #[must_use]
+    pub const fn end(self) -> usize {
+        self.first + self.mask + limits::STRIDE
     }
 }
 
@@ -123,7 +142,7 @@ pub struct Up {
     /// The session's holds.
     pub holds: usize,
     /// The submission ring.
-    pub ring: usize,
+    pub ring: Slots,
     /// The request arena.
     pub arena: usize,
     /// Bytes of the segment.
@@ -138,7 +157,7 @@ pub struct Down {
     /// The in-flight table.
     pub entries: usize,
     /// The completion ring.
-    pub ring: usize,
+    pub ring: Slots,
     /// The reply arena.
     pub arena: usize,
     /// Bytes of the segment.
@@ -178,15 +197,17 @@ mod tests {
                 up.cancel < up.release
                     && up.release < up.cursors
                     && up.cursors < up.holds
-                    && up.holds < up.ring
-                    && up.ring < up.arena
+                    && up.holds < up.ring.at(0)
+                    && up.ring.end() <= up.arena
                     && up.arena < up.len
             );
             assert!(
-                down.lease < down.entries && down.entries < down.ring && down.ring < down.arena
+                down.lease < down.entries
+                    && down.entries < down.ring.at(0)
+                    && down.ring.end() <= down.arena
             );
             assert_eq!(up.holds - up.cursors, limits::SUBSCRIPTIONS * 8);
-            assert!(up.ring - up.holds >= limits::HOLDS * 8);
+            assert!(up.ring.at(0) - up.holds >= limits::HOLDS * 8);
             assert_eq!(up.len - up.arena, 3 * 4096);
             assert_eq!(down.len - down.arena, 64 * 4096);
         }

@@ -101,7 +101,7 @@ fn against(words: &[(usize, [u64; 2])], up: &Region, turns: u64, mut look: impl 
 
 /// The second and third word of a header, valid and not.
 fn flipped(valid: Header, invalid: Header) -> Vec<(usize, [u64; 2])> {
-    let at = GEOMETRY.up().ring + GEOMETRY.index(START) * 256;
+    let at = GEOMETRY.up().ring.at(START);
     let pairs = valid.words().into_iter().zip(invalid.words()).skip(1);
     let offsets = [slot::METHOD, slot::FLAGS, slot::DEADLINE];
     offsets.into_iter().zip(pairs).map(|(word, (a, b))| (at + word, [a, b])).collect()
@@ -189,7 +189,7 @@ fn r4_whoever_loads_twice_is_caught() {
     let (up, _server) = lane(0);
     let valid = Header { len: INLINE_BYTES as u32, ..Header::default() };
     let invalid = Header { len: u32::MAX, ..Header::default() };
-    let at = GEOMETRY.up().ring + GEOMETRY.index(START) * 256 + slot::METHOD;
+    let at = GEOMETRY.up().ring.at(START) + slot::METHOD;
     let mut caught = 0_u64;
     against(&flipped(valid, invalid), &up, TURNS, || {
         let checked = (up.load(at) >> 32) as usize <= INLINE_BYTES;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::unistd::ftruncate;
 use ringfence_protocol::layout::{Header, slot, up};
-use ringfence_protocol::limits::STRIDE;
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::sys::socket::Conn;
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage};
@@ -116,7 +115,7 @@ fn up_truncated_to_zero() {
 #[test]
 fn up_truncated_to_half() {
     attack("truncated", |client| {
-        let half = client.opened.geometry.up().ring as i64 + 4096;
+        let half = client.opened.geometry.up().ring.at(0) as i64 + 4096;
         ftruncate(client.up_fd.as_fd(), half / 4096 * 4096).unwrap();
     });
 }
@@ -279,7 +278,7 @@ fn a_mutator_scribbles_over_all_of_up() {
                 let geometry = attacker.opened.geometry;
                 for offset in 0..2000u64 {
                     let position = attacker.opened.start + offset;
-                    let at = geometry.up().ring + geometry.index(position) * STRIDE;
+                    let at = geometry.up().ring.at(position);
                     attacker.up.store_release(at + slot::SEQ, position + 1);
                     let _ = attacker.bell.ring();
                     std::thread::sleep(Duration::from_micros(20));

@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{Header, down, entry, slot, up};
 use crate::ledger::Ledger;
-use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, LINE_BYTES, LINE_WORDS, STRIDE};
+use crate::limits::{BLOCK_BYTES, BULK_SEGMENTS, INLINE_BYTES, LINE_BYTES, LINE_WORDS};
 use crate::measures::Measures;
 use crate::memory::{Memory, line_words};
 use crate::ring::{
@@ -107,8 +107,8 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
     /// The ledger of the answer that was collected last, if the daemon kept one and has stored it.
     #[must_use]
     pub fn ledger(&self) -> Option<Ledger> {
-        let last = self.geometry.index(self.collected.wrapping_sub(1));
-        let ticket = self.down.load(self.down_map.ring + last * STRIDE + slot::TICKET);
+        let last = self.down_map.ring.at(self.collected.wrapping_sub(1));
+        let ticket = self.down.load(last + slot::TICKET);
         Ledger::load(&self.down, ticket)
     }
 
@@ -396,12 +396,12 @@ impl<U: Memory, D: Memory> ClientLane<U, D> {
 
     #[inline(always)]
     fn request_at(&self, position: u64) -> usize {
-        self.up_map.ring + self.geometry.index(position) * STRIDE
+        self.up_map.ring.at(position)
     }
 
     #[inline(always)]
     fn answer_at(&self) -> usize {
-        self.down_map.ring + self.geometry.index(self.collected) * STRIDE
+        self.down_map.ring.at(self.collected)
     }
 
     /// Parks the lane under a new odd value. `bell` is called if the daemon must be woken for credit.

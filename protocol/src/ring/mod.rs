@@ -49,7 +49,7 @@ pub use recovery::{Class, Left, Open, RecoveryError, classify, repair};
 pub use request::{Place, Request};
 pub use server::{Entry, Peek, ServerLane};
 
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, Slots};
 use crate::layout::{self, Header, slot};
 use crate::limits::{INLINE_BYTES, LINE_BYTES, LINE_WORDS, STRIDE};
 use crate::memory::{Heap, Memory};
@@ -118,7 +118,7 @@ fn prefetch_slot(memory: &impl Memory, at: usize, len: usize) {
 /// Makes `down` of a fresh lane ready: no slot may look like a commit, none like an answer. The
 /// creator calls it before it hands descriptors over.
 pub fn initialise_down(down: &impl Memory, geometry: Geometry, start: u64) {
-    initialise_ring(down, geometry.down().ring, geometry, start);
+    initialise_ring(down, geometry.down().ring, start);
     for at in [layout::down::CLAIMED, layout::down::DONE, layout::down::RELEASED] {
         down.store(at, start);
     }
@@ -128,7 +128,7 @@ pub fn initialise_down(down: &impl Memory, geometry: Geometry, start: u64) {
 /// has no writable mapping of it.
 #[must_use]
 pub fn initial_up(geometry: Geometry, start: u64) -> Vec<u8> {
-    let image = Heap::new(geometry.up().ring + geometry.slots as usize * STRIDE);
+    let image = Heap::new(geometry.up().ring.end());
     initialise_up(&image, geometry, start);
     let mut bytes = vec![0; image.len()];
     image.read(0, &mut bytes);
@@ -142,13 +142,12 @@ pub fn initialise(up: &impl Memory, down: &impl Memory, geometry: Geometry, star
 }
 
 fn initialise_up(up: &impl Memory, geometry: Geometry, start: u64) {
-    initialise_ring(up, geometry.up().ring, geometry, start);
+    initialise_ring(up, geometry.up().ring, start);
     up.store(layout::up::CONSUMED, start);
 }
 
-fn initialise_ring(memory: &impl Memory, ring: usize, geometry: Geometry, start: u64) {
-    for index in 0..geometry.slots as usize {
-        let at = ring + index * STRIDE;
+fn initialise_ring(memory: &impl Memory, ring: Slots, start: u64) {
+    for at in (ring.at(0)..ring.end()).step_by(STRIDE) {
         memory.store(at + slot::TICKET, start.wrapping_sub(1));
         memory.store(at + slot::SEQ, start);
     }

@@ -8,7 +8,7 @@
 
 use crate::geometry::Geometry;
 use crate::layout::{ENTRY_BYTES, Header, down, entry, slot};
-use crate::limits::{INLINE_BYTES, STRIDE};
+use crate::limits::INLINE_BYTES;
 use crate::memory::Memory;
 use crate::ring::request::place_of;
 use crate::ring::{Entry, Place};
@@ -218,7 +218,7 @@ fn open_entry(down: &impl Memory, geometry: Geometry, index: u32, ticket: u64) -
 
 /// The light call that was interrupted becomes an entry, before its slot is given back.
 fn adopt_light(up: &impl Memory, down: &impl Memory, geometry: Geometry, position: u64) -> Open {
-    let from = geometry.up().ring + geometry.index(position) * STRIDE;
+    let from = geometry.up().ring.at(position);
     let header = header_at(up, from);
     // The client may have written over the slot since: the copy is checked as at first.
     let place = place_of(header, geometry).ok();
@@ -271,5 +271,5 @@ fn entry_at(geometry: Geometry, index: u32) -> usize {
 }
 
 fn answer_at(geometry: Geometry, position: u64) -> usize {
-    geometry.down().ring + geometry.index(position) * STRIDE
+    geometry.down().ring.at(position)
 }

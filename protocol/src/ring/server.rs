@@ -17,7 +17,7 @@ use crate::disarm::is_armed;
 use crate::fault::Fault;
 use crate::geometry::{Down, Geometry, Up};
 use crate::layout::{ENTRY_BYTES, Header, down, entry, slot, up};
-use crate::limits::{BLOCK_BYTES, INLINE_BYTES, INLINE_WORDS, LINE_BYTES, LINE_WORDS, STRIDE};
+use crate::limits::{BLOCK_BYTES, INLINE_BYTES, INLINE_WORDS, LINE_BYTES, LINE_WORDS};
 use crate::memory::{Memory, line_words, words_of};
 use crate::ring::request::place_of;
 use crate::ring::{
@@ -470,12 +470,12 @@ impl<U: Memory, D: Memory> ServerLane<U, D> {
 
     #[inline(always)]
     fn request_at(&self, position: u64) -> usize {
-        self.up_map.ring + self.geometry.index(position) * STRIDE
+        self.up_map.ring.at(position)
     }
 
     #[inline(always)]
     fn answer_at(&self, position: u64) -> usize {
-        self.down_map.ring + self.geometry.index(position) * STRIDE
+        self.down_map.ring.at(position)
     }
 
     fn entry_at(&self, index: u32) -> usize {

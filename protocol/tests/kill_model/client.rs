@@ -5,7 +5,7 @@
 
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{Header, slot};
-use ringfence_protocol::limits::{BLOCK_BYTES, STRIDE};
+use ringfence_protocol::limits::BLOCK_BYTES;
 use ringfence_protocol::memory::{Heap, Memory};
 use ringfence_protocol::ring::{Class, ClientLane, Nap, WakeBy, classify};
 
@@ -161,7 +161,7 @@ impl Client {
         let ring = GEOMETRY.down().ring;
         (0..u64::from(GEOMETRY.slots)).map_while(move |ahead| {
             let position = self.collected.wrapping_add(ahead);
-            let at = ring + GEOMETRY.index(position) * STRIDE;
+            let at = ring.at(position);
             let word = |number: usize| self.down.load(at + slot::TICKET + number * 8);
             (self.down.load(at + slot::SEQ) == position.wrapping_add(1))
                 .then(|| Header::from_words([word(0), word(1), word(2), word(3)]))

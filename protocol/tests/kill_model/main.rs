@@ -25,7 +25,6 @@ use chance::Chance;
 use client::Client;
 use daemon::{BY_BLOCK, Daemon, HEAVY, ONCE};
 use ringfence_protocol::layout::{Header, down, slot};
-use ringfence_protocol::limits::STRIDE;
 use ringfence_protocol::memory::{Heap, Memory};
 use ringfence_protocol::ring::{ClientLane, Peek, ServerLane, initialise};
 use tape::{GEOMETRY, Killed, Order, ReadOnly, Tape, Word};
@@ -331,8 +330,8 @@ fn f1_any_other_order_is_found_wrong() {
 #[test]
 fn s1_without_the_first_ticket_a_call_passes_for_answered() {
     assert!(is_found(Order::Program, |down| {
-        for index in 0..GEOMETRY.slots as usize {
-            down.store(GEOMETRY.down().ring + index * STRIDE + slot::TICKET, 0);
+        for position in 0..u64::from(GEOMETRY.slots) {
+            down.store(GEOMETRY.down().ring.at(position) + slot::TICKET, 0);
         }
     }));
 }

@@ -169,8 +169,8 @@ fn word(at: usize, value: u64) -> Word {
         down::DONE => Word::Done,
         down::RELEASED => Word::Released,
         _ if at >= map.arena => Word::Other,
-        _ if at >= map.ring && (at - map.ring).is_multiple_of(STRIDE) => Word::Seq,
-        _ if at >= map.ring => Word::Other,
+        _ if at >= map.ring.at(0) && (at - map.ring.at(0)).is_multiple_of(STRIDE) => Word::Seq,
+        _ if at >= map.ring.at(0) => Word::Other,
         _ if at >= map.entries => match (at - map.entries) % ENTRY_BYTES {
             entry::TICKET if value == 0 => Word::Freed,
             entry::TICKET => Word::Taken,

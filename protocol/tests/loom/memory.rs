@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU64, fence};
-use ringfence_protocol::geometry::Geometry;
+use ringfence_protocol::geometry::{Geometry, Slots};
 use ringfence_protocol::layout::{down, entry, slot, up};
 use ringfence_protocol::memory::{Heap, Memory};
 
@@ -167,9 +167,10 @@ fn slot_words(at: usize) -> [usize; 8] {
     std::array::from_fn(|word| at + slot::SEQ + word * 8)
 }
 
-fn ring(at: usize) -> Vec<(usize, Word)> {
-    let slots = 0..GEOMETRY.slots as usize;
-    let words = slots.flat_map(|index| slot_words(at + index * 256).into_iter().enumerate());
+fn ring(ring: Slots) -> Vec<(usize, Word)> {
+    let positions = 0..u64::from(GEOMETRY.slots);
+    let words =
+        positions.flat_map(|position| slot_words(ring.at(position)).into_iter().enumerate());
     words.map(|(number, at)| (at, if number == 0 { Word::Seq } else { Word::Data })).collect()
 }
 

@@ -13,7 +13,7 @@ use ringfence::ErrorCode;
 use ringfence_protocol::api::system;
 use ringfence_protocol::error::Error;
 use ringfence_protocol::layout::{Header, down, slot};
-use ringfence_protocol::limits::{self, STRIDE};
+use ringfence_protocol::limits;
 use ringfence_protocol::memory::Memory as _;
 use ringfence_protocol::message::Message;
 use ringfence_protocol::region::Region;
@@ -84,7 +84,7 @@ impl Attacker {
     /// Where the slot of a request is in `up`.
     pub(super) fn slot_at(&self, ticket: u64) -> usize {
         let geometry = self.opened.geometry;
-        geometry.up().ring + geometry.index(ticket) * STRIDE
+        geometry.up().ring.at(ticket)
     }
 
     /// The four header words that stand in the slot of a request.

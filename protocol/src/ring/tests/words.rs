@@ -24,7 +24,7 @@ proptest! {
             open.push(server.admit(&request, &[]));
         }
         // A ninth request, so that the word is looked at.
-        client.up().store(GEOMETRY.up().ring + GEOMETRY.index(start.wrapping_add(8)) * STRIDE, start.wrapping_add(9));
+        client.up().store(GEOMETRY.up().ring.at(start.wrapping_add(8)), start.wrapping_add(9));
         client.up().store(up::CONSUMED, start.wrapping_add(said));
         match server.peek() {
             Err(Fault::Consumed { .. }) => prop_assert!(said > answered),

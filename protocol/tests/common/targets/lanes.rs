@@ -2,9 +2,9 @@
 //! forges words are no concern here; harm to the daemon is.
 
 use ringfence_protocol::fault::Fault;
-use ringfence_protocol::geometry::Geometry;
+use ringfence_protocol::geometry::{Geometry, Slots};
 use ringfence_protocol::layout::{Header, slot};
-use ringfence_protocol::limits::{BULK_SEGMENTS, INLINE_BYTES, INLINE_WORDS, STRIDE};
+use ringfence_protocol::limits::{BULK_SEGMENTS, INLINE_BYTES, INLINE_WORDS};
 use ringfence_protocol::memory::{Heap, Memory};
 use ringfence_protocol::ring::{
     ClientLane, Entry, Peek, Place, Request, ServerLane, WakeBy, initialise,
@@ -31,13 +31,13 @@ fn spoil(chance: &mut Chance, memory: &Heap, position: u64) {
 }
 
 /// Makes some slots from `position` on look committed, with headers that are nearly right.
-fn commit(chance: &mut Chance, memory: &Heap, ring: usize, position: u64) {
+fn commit(chance: &mut Chance, memory: &Heap, ring: Slots, position: u64) {
     let bulk = [1, 64, 65, 255].map(|segment| segment << 24 | 1);
     let blocks = [[0, 0, 1, 3, 4], [0x00ff_ffff, u32::MAX, 1 << 24, 1 << 24 | 2, 0]];
     let blocks = [&blocks[0][..], &blocks[1], &bulk].concat();
     for ahead in 0..chance.below(SLOTS + 1) {
         let position = position.wrapping_add(ahead);
-        let at = ring + GEOMETRY.index(position) * STRIDE;
+        let at = ring.at(position);
         let header = Header {
             ticket: chance.pick(&[0, 0, 0, position]),
             len: chance.pick(&[0, 8, 216, 217, 4096, 3 * 4096, u32::MAX]),
@@ -173,8 +173,8 @@ pub(crate) fn any_down_image(bytes: &[u8]) {
         client.collect();
     }
     let ring = GEOMETRY.up().ring;
-    let whole = (0..SLOTS as usize).all(|index| {
-        let at = ring + index * STRIDE;
+    let whole = (0..SLOTS).all(|position| {
+        let at = ring.at(position);
         [slot::TICKET, slot::METHOD, slot::FLAGS].iter().all(|word| {
             let value = up.load(at + word);
             value == 0 || value == 9 << 32 || value == start.wrapping_sub(1)

@@ -5,7 +5,7 @@
 
 use ringfence_protocol::geometry::Geometry;
 use ringfence_protocol::layout::{ENTRY_BYTES, Header, down, entry, slot};
-use ringfence_protocol::limits::{BULK_SEGMENTS, INLINE_BYTES, STRIDE};
+use ringfence_protocol::limits::{BULK_SEGMENTS, INLINE_BYTES};
 use ringfence_protocol::memory::{Heap, Memory};
 use ringfence_protocol::ring::{
     ClientLane, Open, Peek, Place, ServerLane, WakeBy, classify, initialise,
@@ -66,9 +66,9 @@ fn live(chance: &mut Chance, up: &Heap, down: &Heap, start: u64) {
 /// The words that recovery decides by.
 pub(crate) fn decisive(chance: &mut Chance, geometry: Geometry) -> usize {
     let map = geometry.down();
-    let number = chance.below(geometry.slots.into()) as usize;
-    let entry = map.entries + number * ENTRY_BYTES;
-    let slot = map.ring + number * STRIDE;
+    let number = chance.below(geometry.slots.into());
+    let entry = map.entries + number as usize * ENTRY_BYTES;
+    let slot = map.ring.at(number);
     let choices = [
         chance.pick(&[down::CLAIMED, down::DONE, down::RELEASED, down::PARKED, down::WAKE]),
         entry + chance.pick(&[entry::TICKET, entry::TICKET, entry::ATTEMPTS]),

@@ -48,7 +48,9 @@ pub(super) const ATTACKS: &[Attack] = &[
         rows: &[11, 40],
         expect: &[Expect::Fault("truncated")],
         busy: Busy::Visits,
-        run: |scene| truncate(scene, |attacker| attacker.opened.geometry.up().ring as i64 + PAGE),
+        run: |scene| {
+            truncate(scene, |attacker| attacker.opened.geometry.up().ring.at(0) as i64 + PAGE)
+        },
     },
     Attack {
         name: "truncate-payload",
