@@ -4,6 +4,7 @@
 //! gone when its socket hangs up *or* its pidfd fires (a forked child can keep the socket open). It owns
 //! the books; the pollers own the lanes.
 
+mod allowance;
 mod crowd;
 mod guests;
 mod requests;
@@ -32,6 +33,7 @@ use crate::scarce::Spare;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::sight::Sight;
+use allowance::Allowance;
 use guests::Guest;
 
 /// How long calls in flight may take to finish once the daemon was told to stop.
@@ -70,9 +72,8 @@ struct Client {
     session: Arc<Session>,
     pidfd: Arc<OwnedFd>,
     lanes: u32,
-    /// Control messages that it has not regained, as of `since`.
-    messages: u32,
-    since: Instant,
+    /// Control messages that it may send.
+    messages: Allowance,
 }
 
 /// What the control thread is made of.
@@ -100,6 +101,10 @@ struct Running {
     guests: HashMap<u64, Guest>,
     clients: HashMap<u64, Client>,
     next_id: u64,
+    /// Connections that may come in.
+    arrivals: Allowance,
+    /// What control messages are read to.
+    buffer: Box<[u8]>,
     /// When a refusal of a user was logged last.
     logged: HashMap<u32, Instant>,
     /// Nothing is accepted before this.
@@ -137,6 +142,8 @@ impl Server {
             guests: HashMap::new(),
             clients: HashMap::new(),
             next_id: 1,
+            arrivals: crowd::arrivals(),
+            buffer: vec![0; limits::CONTROL_BYTES].into(),
             logged: HashMap::new(),
             paused_until: None,
             idle_since: Instant::now(),
@@ -242,7 +249,9 @@ impl Running {
         if self.clients.is_empty() {
             self.idle_since = Instant::now();
         }
-        if self.paused_until.take().is_some() {
+        // There is a descriptor again, if that was why.
+        if self.paused_until.is_some() && self.arrivals.some(Instant::now()) {
+            self.paused_until = None;
             self.listen_again();
         }
     }

@@ -76,6 +76,7 @@ pub const AROUND: &[&str] = &[
     // At the door.
     "door.descriptors",
     "door.guests",
+    "door.pace",
     "door.users",
     "door.nobody",
     "door.log-once",

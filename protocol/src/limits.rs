@@ -56,6 +56,19 @@ pub const HOLDS: usize = 64;
 /// Bytes of one control message.
 pub const CONTROL_BYTES: usize = 128 * 1024;
 
+/// Control messages that one session may send at once...
+pub const CONTROL_MESSAGES: u32 = 1000;
+
+/// ... and how many a second it regains.
+pub const CONTROL_MESSAGES_PER_SECOND: u32 = 100;
+
+/// Connections that come in at once, over all users...
+pub const CONNECTS: u32 = 256;
+
+/// ... and how many a second after that; more are made to wait. Each takes the daemon some 100 microseconds, so that whoever
+/// connects again and again would keep a core from others' calls.
+pub const CONNECTS_PER_SECOND: u32 = 2000;
+
 /// Descriptors of one control message: the most that a welcome or a lane carries.
 pub const CONTROL_FDS: usize = 8;
 

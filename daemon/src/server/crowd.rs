@@ -1,8 +1,9 @@
 //! When more come than there is room for: who gives way, and who is told.
 //!
 //! Connections that have not said hello are worth the least: the oldest of the user who has most of
-//! them gives way. Invariants: a user's silent connections keep nobody else out; while nothing is
-//! accepted no time is spent on it; what anybody can provoke is logged once a minute for each user.
+//! them gives way. Who connects again and again is made to wait: for a millisecond nobody is asked.
+//! Invariants: a user's silent connections keep nobody else out; while nothing is accepted no time is
+//! spent on it; what anybody can provoke is logged once a minute for each user.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd as _;
@@ -11,10 +12,15 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
+use ringfence_protocol::limits;
 use ringfence_protocol::sys::socket::Listener;
 
+use super::allowance::Allowance;
 use super::{Running, guests};
 use crate::scarce;
+
+/// How long nothing is accepted after so many came as may.
+pub(super) const PACE: Duration = Duration::from_millis(1);
 
 /// How long nothing is accepted after descriptors ran out.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -31,9 +37,22 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 /// Users whose last refusal is remembered.
 const LOGGED_MAX: usize = 1024;
 
+/// Connections that may come in.
+pub(super) fn arrivals() -> Allowance {
+    Allowance::new(limits::CONNECTS, limits::CONNECTS_PER_SECOND, Instant::now())
+}
+
 impl Running {
+    /// Nothing is accepted for so long. Who comes meanwhile waits in the backlog, or to get there.
+    pub(super) fn pause(&mut self, time: Duration) {
+        if let Some(listener) = &self.server.listener {
+            let _ = self.server.epoll.delete(listener.as_fd());
+            self.paused_until = Some(Instant::now() + time);
+        }
+    }
+
     /// Nothing can be accepted: those who wait are told why, and then nobody is asked for a while.
-    pub(super) fn pause(&mut self, error: &(dyn std::error::Error + 'static)) {
+    pub(super) fn run_dry(&mut self, error: &(dyn std::error::Error + 'static)) {
         let Some(listener) = &self.server.listener else { return };
         if may_log(&mut self.logged, u32::MAX) {
             tracing::warn!(%error, "cannot accept: pausing; raise LimitNOFILE if descriptors ran out");
@@ -47,8 +66,7 @@ impl Running {
                 self.server.sight.refused();
             }
         }
-        let _ = self.server.epoll.delete(listener.as_fd());
-        self.paused_until = Some(Instant::now() + PAUSE);
+        self.pause(PAUSE);
     }
 
     /// The user has one more connection that says nothing: one of too many gives way.

@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use ringfence_protocol::disarm::is_armed;
 use ringfence_protocol::error::{Error, ErrorCode};
-use ringfence_protocol::limits;
 use ringfence_protocol::schema::Digest;
 use ringfence_protocol::sys::bell::Bell;
 use ringfence_protocol::sys::socket::{Conn, SocketError, TryReceived};
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, WireError};
 
 use super::crowd::{self, may_log};
-use super::{Client, FIRST, LISTENER, Running};
+use super::{Client, FIRST, LISTENER, Running, requests};
 use crate::handshake;
 use crate::inbox::Message;
 use crate::logging::escape_name;
@@ -37,15 +36,21 @@ impl Running {
         // Bounded: what is left is announced again. Few, so that in a crowd those who leave are noticed.
         for _ in 0..16 {
             let Some(listener) = &self.server.listener else { return };
+            if !self.arrivals.some(Instant::now()) && is_armed("door.pace") {
+                return self.pause(crowd::PACE);
+            }
             match listener.accept_nonblocking() {
-                Ok(Some(conn)) => self.admit(conn),
+                Ok(Some(conn)) => {
+                    self.arrivals.take(Instant::now());
+                    self.admit(conn);
+                }
                 Ok(None) => return,
                 // The kernel wants a descriptor before it looks whether anybody is there.
                 Err(error) if scarce::limit(&error).is_some() && !crowd::waits(listener) => return,
                 // Whoever says nothing gives way first.
                 Err(error) if scarce::limit(&error).is_some() && self.dismiss_guest() => {}
                 Err(_) if !is_armed("door.descriptors") => return,
-                Err(error) => return self.pause(&error),
+                Err(error) => return self.run_dry(&error),
             }
         }
     }
@@ -105,8 +110,7 @@ impl Running {
     /// Reads a guest's hello, if it is there.
     pub(super) fn greet(&mut self, id: u64) {
         let Some(guest) = self.guests.get(&id) else { return };
-        let mut buffer = vec![0; limits::CONTROL_BYTES];
-        let received = match guest.conn.try_recv(&mut buffer, 0) {
+        let received = match guest.conn.try_recv(&mut self.buffer, 0) {
             Ok(TryReceived::Nothing) => return,
             Ok(TryReceived::Message(received))
                 if !received.fds_discarded || !is_armed("control.descriptors") =>
@@ -118,7 +122,7 @@ impl Running {
                 return;
             }
         };
-        let message = wire::decode::<ClientMessage>(&buffer[..received.len]);
+        let message = wire::decode::<ClientMessage>(&self.buffer[..received.len]);
         if message.is_err() && !is_armed("guest.message") {
             return;
         }
@@ -179,8 +183,7 @@ impl Running {
                         session,
                         pidfd: guest.pidfd,
                         lanes: 1,
-                        messages: 0,
-                        since: Instant::now(),
+                        messages: requests::messages(),
                     },
                 );
             }

@@ -12,22 +12,22 @@ use ringfence_protocol::sys::socket::TryReceived;
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage};
 
 use super::Running;
+use super::allowance::Allowance;
 use crate::handshake;
 use crate::inbox::Message;
 use crate::session::Session;
 
-/// Control messages that one session may send at once...
-const CONTROL_BURST: u32 = 1000;
-/// ... and how many a second it regains.
-const CONTROL_PER_SECOND: u32 = 100;
+/// Control messages that a session may send.
+pub(super) fn messages() -> Allowance {
+    Allowance::new(limits::CONTROL_MESSAGES, limits::CONTROL_MESSAGES_PER_SECOND, Instant::now())
+}
 
 impl Running {
     pub(super) fn read(&mut self, id: u64) {
-        let mut buffer = vec![0; limits::CONTROL_BYTES];
         // Bounded: what is left is announced again.
         for _ in 0..16 {
             let Some(client) = self.clients.get_mut(&id) else { return };
-            let received = match client.session.conn.try_recv(&mut buffer, 0) {
+            let received = match client.session.conn.try_recv(&mut self.buffer, 0) {
                 Ok(TryReceived::Nothing) => return,
                 Ok(TryReceived::Message(received)) => received,
                 Ok(TryReceived::HungUp) if !is_armed("reap.socket") => return,
@@ -38,18 +38,11 @@ impl Running {
             if received.fds_discarded && is_armed("control.descriptors") {
                 return self.end_for_fault(id, Fault::Descriptors);
             }
-            let seconds = client.since.elapsed().as_secs();
-            if seconds > 0 {
-                let regained = (seconds * u64::from(CONTROL_PER_SECOND)).min(CONTROL_BURST.into());
-                client.messages = client.messages.saturating_sub(regained as u32);
-                client.since = Instant::now();
+            if !client.messages.take(Instant::now()) && is_armed("control.flood") {
+                let limit = limits::CONTROL_MESSAGES;
+                return self.end_for_fault(id, Fault::ControlFlood { count: limit + 1, limit });
             }
-            client.messages += 1;
-            if client.messages > CONTROL_BURST && is_armed("control.flood") {
-                let fault = Fault::ControlFlood { count: client.messages, limit: CONTROL_BURST };
-                return self.end_for_fault(id, fault);
-            }
-            match wire::decode(&buffer[..received.len]) {
+            match wire::decode(&self.buffer[..received.len]) {
                 Ok(message) => self.request(id, message),
                 Err(_) if !is_armed("control.message") => {}
                 Err(_) => return self.end_for_fault(id, Fault::Control),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ringfence_protocol::error::ErrorCode;
+use ringfence_protocol::limits;
 use ringfence_protocol::sys::socket::Conn;
 use ringfence_protocol::wire::{ClientMessage, DaemonMessage};
 
@@ -81,6 +82,23 @@ pub(crate) fn crowd(socket: &Path) {
     for session in &mut sessions {
         session.echo(b"what it has it keeps");
     }
+}
+
+/// Row 33, for who has nobody to shut out and takes the daemon's time: only so many connections come in a second.
+#[test]
+fn who_connects_again_and_again_waits_for_its_turn() {
+    // Connections that the kernel lets wait, as the daemon has it.
+    const BACKLOG: u32 = 128;
+    const MORE: u32 = 2 * limits::CONNECTS_PER_SECOND;
+    let daemon = Daemon::start(&[]);
+    let began = Instant::now();
+    for _ in 0..limits::CONNECTS + BACKLOG + 1 + MORE {
+        drop(Conn::connect(&daemon.socket(), PATIENCE).unwrap());
+    }
+    let took = began.elapsed();
+    let least = Duration::from_secs(1) * MORE / limits::CONNECTS_PER_SECOND;
+    assert!(took >= least, "{MORE} more than may come at once came in {took:?}, not {least:?}");
+    Raw::connect(&daemon).echo(b"who waited is served");
 }
 
 #[test]

@@ -24,6 +24,7 @@ const DISARMED: &[Disarmed] = &[
             "scarcity::silent_connections_keep_no_descriptor_from_those_that_speak",
         ],
     ),
+    ("door.pace", &["crowds::who_connects_again_and_again_waits_for_its_turn"]),
     (
         "door.users",
         &["foreigners::a_user_that_is_not_on_the_list_is_refused_with_a_remedy_and_logged_once"],
