@@ -63,6 +63,13 @@ def analyze(root: Path, verb: str, *arguments: str) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.parametrize("unit", SOCKETS)
+def test_as_many_wait_as_at_a_socket_of_the_daemons_own(unit: str) -> None:
+    limits = (UNITS.parent / "protocol/src/limits.rs").read_text()
+    own = re.search(r"CONNECTS_WAITING: u32 = (\d+);", limits)
+    assert own and values(unit, "Backlog") == [own[1]]
+
+
 @needs_analyze
 @pytest.mark.parametrize("unit", [*SERVICES, *SOCKETS])
 def test_verify_has_nothing_to_say(root: Path, unit: str) -> None:

@@ -69,6 +69,9 @@ pub const CONNECTS: u32 = 256;
 /// connects again and again would keep a core from others' calls.
 pub const CONNECTS_PER_SECOND: u32 = 2000;
 
+/// Connections that wait in the kernel until it is their turn; more are made to wait in connect.
+pub const CONNECTS_WAITING: u32 = 128;
+
 /// Descriptors of one control message: the most that a welcome or a lane carries.
 pub const CONTROL_FDS: usize = 8;
 

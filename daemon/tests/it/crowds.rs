@@ -87,12 +87,10 @@ pub(crate) fn crowd(socket: &Path) {
 /// Row 33, for who has nobody to shut out and takes the daemon's time: only so many connections come in a second.
 #[test]
 fn who_connects_again_and_again_waits_for_its_turn() {
-    // Connections that the kernel lets wait, as the daemon has it.
-    const BACKLOG: u32 = 128;
     const MORE: u32 = 2 * limits::CONNECTS_PER_SECOND;
     let daemon = Daemon::start(&[]);
     let began = Instant::now();
-    for _ in 0..limits::CONNECTS + BACKLOG + 1 + MORE {
+    for _ in 0..limits::CONNECTS + limits::CONNECTS_WAITING + 1 + MORE {
         drop(Conn::connect(&daemon.socket(), PATIENCE).unwrap());
     }
     let took = began.elapsed();

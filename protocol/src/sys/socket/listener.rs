@@ -21,11 +21,9 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod, lstat};
 
 use super::{Conn, SocketError, address, new_socket, os, path_error, refuse_fds};
+use crate::limits;
 use crate::sys::fork::ForkStamp;
 use crate::sys::segment::inode;
-
-/// Connections that may wait while the control thread is busy; more are made to wait in connect.
-const BACKLOG: i32 = 128;
 
 /// Whether somebody listens shows at once; the limit only bounds a full backlog.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(100);
@@ -71,13 +69,16 @@ impl Listener {
         let listener = Self { fd, bound: Some(bound) };
         std::fs::set_permissions(path, Permissions::from_mode(mode))
             .map_err(|source| SocketError::Path { path: path.to_owned(), source })?;
-        let backlog = Backlog::new(BACKLOG).map_err(|errno| os("listen", errno))?;
+        let backlog =
+            Backlog::new(limits::CONNECTS_WAITING as i32).map_err(|errno| os("listen", errno))?;
         listen(&listener.fd, backlog).map_err(|errno| os("listen", errno))?;
         listener.set_nonblocking()?;
         Ok(listener)
     }
 
     /// Listens on a descriptor that was passed, by systemd for instance. Its path stays.
+    /// As many wait there as whoever made it said: to listen again would make us the peer that clients see, and keep a
+    /// dead daemon that peer.
     ///
     /// # Errors
     /// [`SocketError::NotAListener`].
