@@ -34,6 +34,7 @@ use crate::segments::Segments;
 use crate::session::Session;
 use crate::sight::Sight;
 use allowance::Allowance;
+use crowd::Told;
 use guests::Guest;
 
 /// How long calls in flight may take to finish once the daemon was told to stop.
@@ -105,8 +106,8 @@ struct Running {
     arrivals: Allowance,
     /// What control messages are read to.
     buffer: Box<[u8]>,
-    /// When a refusal of a user was logged last.
-    logged: HashMap<u32, Instant>,
+    /// When something that anybody can provoke was logged last.
+    logged: HashMap<Told, Instant>,
     /// Nothing is accepted before this.
     paused_until: Option<Instant>,
     idle_since: Instant,

@@ -20,7 +20,7 @@ use super::{Running, guests};
 use crate::scarce;
 
 /// How long nothing is accepted after so many came as may.
-pub(super) const PACE: Duration = Duration::from_millis(1);
+const PACE: Duration = Duration::from_millis(1);
 
 /// How long nothing is accepted after descriptors ran out.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -31,11 +31,22 @@ const GUESTS_PER_UID: usize = 64;
 /// Descriptors that a session needs while it is made, with some to spare.
 const DESCRIPTORS_OF_A_SESSION: usize = 12;
 
-/// How often the same refusal of one user is logged.
+/// How often the same is logged.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// Users whose last refusal is remembered.
 const LOGGED_MAX: usize = 1024;
+
+/// What anybody can provoke again and again, and is logged only now and then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Told {
+    /// This user was refused.
+    Refused(u32),
+    /// Nothing can be accepted.
+    RanDry,
+    /// Whoever connects has to wait.
+    Paced,
+}
 
 /// Connections that may come in.
 pub(super) fn arrivals() -> Allowance {
@@ -43,8 +54,19 @@ pub(super) fn arrivals() -> Allowance {
 }
 
 impl Running {
-    /// Nothing is accepted for so long. Who comes meanwhile waits in the backlog, or to get there.
-    pub(super) fn pause(&mut self, time: Duration) {
+    /// So many have come that the next ones wait: in the backlog, or to get there.
+    pub(super) fn keep_pace(&mut self) {
+        if may_log(&mut self.logged, Told::Paced) {
+            let most = limits::CONNECTS_PER_SECOND;
+            tracing::info!(
+                "more than {most} connections a second: the next ones wait for their turn"
+            );
+        }
+        self.pause(PACE);
+    }
+
+    /// Nothing is accepted for so long.
+    fn pause(&mut self, time: Duration) {
         if let Some(listener) = &self.server.listener {
             let _ = self.server.epoll.delete(listener.as_fd());
             self.paused_until = Some(Instant::now() + time);
@@ -54,7 +76,7 @@ impl Running {
     /// Nothing can be accepted: those who wait are told why, and then nobody is asked for a while.
     pub(super) fn run_dry(&mut self, error: &(dyn std::error::Error + 'static)) {
         let Some(listener) = &self.server.listener else { return };
-        if may_log(&mut self.logged, u32::MAX) {
+        if may_log(&mut self.logged, Told::RanDry) {
             tracing::warn!(%error, "cannot accept: pausing; raise LimitNOFILE if descriptors ran out");
         }
         if let Some(told) = scarce::limit(error) {
@@ -118,16 +140,16 @@ pub(super) fn waits(listener: &Listener) -> bool {
     !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
 }
 
-/// May a refusal of this user be logged? Not if one was a moment ago.
-pub(super) fn may_log(logged: &mut HashMap<u32, Instant>, uid: u32) -> bool {
+/// May this be logged? Not if it was a moment ago.
+pub(super) fn may_log(logged: &mut HashMap<Told, Instant>, told: Told) -> bool {
     let now = Instant::now();
     let lately = |at: &Instant| now.saturating_duration_since(*at) < LOG_EVERY;
-    if logged.get(&uid).is_some_and(lately) && is_armed("door.log-once") {
+    if logged.get(&told).is_some_and(lately) && is_armed("door.log-once") {
         return false;
     }
     if logged.len() >= LOGGED_MAX {
         logged.clear();
     }
-    logged.insert(uid, now);
+    logged.insert(told, now);
     true
 }

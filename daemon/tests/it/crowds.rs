@@ -88,7 +88,7 @@ pub(crate) fn crowd(socket: &Path) {
 #[test]
 fn who_connects_again_and_again_waits_for_its_turn() {
     const MORE: u32 = 2 * limits::CONNECTS_PER_SECOND;
-    let daemon = Daemon::start(&[]);
+    let daemon = Daemon::start_logged(&[]);
     let began = Instant::now();
     for _ in 0..limits::CONNECTS + limits::CONNECTS_WAITING + 1 + MORE {
         drop(Conn::connect(&daemon.socket(), PATIENCE).unwrap());
@@ -97,6 +97,7 @@ fn who_connects_again_and_again_waits_for_its_turn() {
     let least = Duration::from_secs(1) * MORE / limits::CONNECTS_PER_SECOND;
     assert!(took >= least, "{MORE} more than may come at once came in {took:?}, not {least:?}");
     Raw::connect(&daemon).echo(b"who waited is served");
+    until("it is logged once", || daemon.log().matches("wait for their turn").count() == 1);
 }
 
 #[test]
