@@ -173,7 +173,10 @@ def test_by_a_signal_while_other_threads_wait(number: signal.Signals, wait: str)
     with subprocess.Popen([sys.executable, "-c", program], text=True, **pipes) as child:  # type: ignore[call-overload]
         assert child.stdout.readline() == "ready\n"
         child.send_signal(number)
-        out, err = child.communicate(timeout=30)
+        try:
+            out, err = child.communicate(timeout=30)
+        finally:
+            child.kill()
     assert (child.returncode, err) == (0, "")
     assert out.splitlines() == [
         "nobody waits any more",
