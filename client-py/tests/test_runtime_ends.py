@@ -171,9 +171,9 @@ def test_by_a_signal_while_other_threads_wait(number: signal.Signals, wait: str)
     program = PROGRAM.replace("WAIT", wait)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", program], text=True, **pipes) as child:  # type: ignore[call-overload]
-        assert child.stdout.readline() == "ready\n"
-        child.send_signal(number)
         try:
+            assert child.stdout.readline() == "ready\n"
+            child.send_signal(number)
             out, err = child.communicate(timeout=30)
         finally:
             child.kill()

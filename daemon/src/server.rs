@@ -4,7 +4,7 @@
 //! gone when its socket hangs up *or* its pidfd fires (a forked child can keep the socket open). It owns
 //! the books; the pollers own the lanes.
 
-mod allowance;
+mod bucket;
 mod crowd;
 mod guests;
 mod requests;
@@ -33,8 +33,8 @@ use crate::scarce::Spare;
 use crate::segments::Segments;
 use crate::session::Session;
 use crate::sight::Sight;
-use allowance::Allowance;
-use crowd::Told;
+use bucket::TokenBucket;
+use crowd::Logged;
 use guests::Guest;
 
 /// How long calls in flight may take to finish once the daemon was told to stop.
@@ -74,7 +74,7 @@ struct Client {
     pidfd: Arc<OwnedFd>,
     lanes: u32,
     /// Control messages that it may send.
-    messages: Allowance,
+    messages: TokenBucket,
 }
 
 /// What the control thread is made of.
@@ -103,11 +103,11 @@ struct Running {
     clients: HashMap<u64, Client>,
     next_id: u64,
     /// Connections that may come in.
-    arrivals: Allowance,
+    arrivals: TokenBucket,
     /// What control messages are read to.
     buffer: Box<[u8]>,
     /// When something that anybody can provoke was logged last.
-    logged: HashMap<Told, Instant>,
+    logged: HashMap<Logged, Instant>,
     /// Nothing is accepted before this.
     paused_until: Option<Instant>,
     idle_since: Instant,
@@ -250,9 +250,8 @@ impl Running {
         if self.clients.is_empty() {
             self.idle_since = Instant::now();
         }
-        // There is a descriptor again, if that was why.
-        if self.paused_until.is_some() && self.arrivals.some(Instant::now()) {
-            self.paused_until = None;
+        // There is a descriptor again, if that was why; who comes too often is made to wait again.
+        if self.paused_until.take().is_some() {
             self.listen_again();
         }
     }

@@ -65,8 +65,8 @@ pub const CONTROL_MESSAGES_PER_SECOND: u32 = 100;
 /// Connections that come in at once, over all users...
 pub const CONNECTS: u32 = 256;
 
-/// ... and how many a second after that; more are made to wait. Each takes the daemon some 100 microseconds, so that whoever
-/// connects again and again would keep a core from others' calls.
+/// ... and how many a second after that; more are made to wait: each takes far longer than a call, and whoever connects
+/// again and again would keep a core from others' calls (docs/torture.md, `connects`).
 pub const CONNECTS_PER_SECOND: u32 = 2000;
 
 /// Connections that wait in the kernel until it is their turn; more are made to wait in connect.

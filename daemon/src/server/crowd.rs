@@ -1,9 +1,9 @@
-//! When more come than there is room for: who gives way, and who is told.
+//! When more come than there is room for: who gives way, who waits, and who is told.
 //!
 //! Connections that have not said hello are worth the least: the oldest of the user who has most of
 //! them gives way. Who connects again and again is made to wait: for a millisecond nobody is asked.
 //! Invariants: a user's silent connections keep nobody else out; while nothing is accepted no time is
-//! spent on it; what anybody can provoke is logged once a minute for each user.
+//! spent on it; what anybody can provoke is logged once a minute, a refusal for each user.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd as _;
@@ -15,7 +15,7 @@ use ringfence_protocol::error::{Error, ErrorCode};
 use ringfence_protocol::limits;
 use ringfence_protocol::sys::socket::Listener;
 
-use super::allowance::Allowance;
+use super::bucket::TokenBucket;
 use super::{Running, guests};
 use crate::scarce;
 
@@ -39,7 +39,7 @@ const LOGGED_MAX: usize = 1024;
 
 /// What anybody can provoke again and again, and is logged only now and then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Told {
+pub(super) enum Logged {
     /// This user was refused.
     Refused(u32),
     /// Nothing can be accepted.
@@ -49,14 +49,14 @@ pub(super) enum Told {
 }
 
 /// Connections that may come in.
-pub(super) fn arrivals() -> Allowance {
-    Allowance::new(limits::CONNECTS, limits::CONNECTS_PER_SECOND, Instant::now())
+pub(super) fn arrivals() -> TokenBucket {
+    TokenBucket::new(limits::CONNECTS, limits::CONNECTS_PER_SECOND, Instant::now())
 }
 
 impl Running {
     /// So many have come that the next ones wait: in the backlog, or to get there.
     pub(super) fn keep_pace(&mut self) {
-        if may_log(&mut self.logged, Told::Paced) {
+        if may_log(&mut self.logged, Logged::Paced) {
             let most = limits::CONNECTS_PER_SECOND;
             tracing::info!(
                 "more than {most} connections a second: the next ones wait for their turn"
@@ -76,7 +76,7 @@ impl Running {
     /// Nothing can be accepted: those who wait are told why, and then nobody is asked for a while.
     pub(super) fn run_dry(&mut self, error: &(dyn std::error::Error + 'static)) {
         let Some(listener) = &self.server.listener else { return };
-        if may_log(&mut self.logged, Told::RanDry) {
+        if may_log(&mut self.logged, Logged::RanDry) {
             tracing::warn!(%error, "cannot accept: pausing; raise LimitNOFILE if descriptors ran out");
         }
         if let Some(told) = scarce::limit(error) {
@@ -141,15 +141,15 @@ pub(super) fn waits(listener: &Listener) -> bool {
 }
 
 /// May this be logged? Not if it was a moment ago.
-pub(super) fn may_log(logged: &mut HashMap<Told, Instant>, told: Told) -> bool {
+pub(super) fn may_log(logged: &mut HashMap<Logged, Instant>, what: Logged) -> bool {
     let now = Instant::now();
     let lately = |at: &Instant| now.saturating_duration_since(*at) < LOG_EVERY;
-    if logged.get(&told).is_some_and(lately) && is_armed("door.log-once") {
+    if logged.get(&what).is_some_and(lately) && is_armed("door.log-once") {
         return false;
     }
     if logged.len() >= LOGGED_MAX {
         logged.clear();
     }
-    logged.insert(told, now);
+    logged.insert(what, now);
     true
 }

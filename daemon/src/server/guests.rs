@@ -14,7 +14,7 @@ use ringfence_protocol::sys::bell::Bell;
 use ringfence_protocol::sys::socket::{Conn, SocketError, TryReceived};
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage, WireError};
 
-use super::crowd::{self, Told, may_log};
+use super::crowd::{self, Logged, may_log};
 use super::{Client, FIRST, LISTENER, Running, requests};
 use crate::handshake;
 use crate::inbox::Message;
@@ -36,12 +36,13 @@ impl Running {
         // Bounded: what is left is announced again. Few, so that in a crowd those who leave are noticed.
         for _ in 0..16 {
             let Some(listener) = &self.server.listener else { return };
-            if !self.arrivals.some(Instant::now()) && is_armed("door.pace") {
+            let now = Instant::now();
+            if !self.arrivals.some(now) && is_armed("door.pace") {
                 return self.keep_pace();
             }
             match listener.accept_nonblocking() {
                 Ok(Some(conn)) => {
-                    self.arrivals.take(Instant::now());
+                    self.arrivals.take(now);
                     self.admit(conn);
                 }
                 Ok(None) => return,
@@ -149,7 +150,7 @@ impl Running {
         let (uid, pid) = (guest.uid, guest.pid);
         if !self.server.config.allows_uid(uid) && is_armed("door.users") {
             let text = format!("user {uid} may not use instance `{}`", self.server.config.instance);
-            if may_log(&mut self.logged, Told::Refused(uid)) {
+            if may_log(&mut self.logged, Logged::Refused(uid)) {
                 tracing::warn!(uid, pid, %name, "refused: the user is not allowed");
             }
             self.server.sight.refused();
@@ -188,7 +189,7 @@ impl Running {
                 );
             }
             Err(error) => {
-                if may_log(&mut self.logged, Told::Refused(uid)) {
+                if may_log(&mut self.logged, Logged::Refused(uid)) {
                     tracing::warn!(uid, pid, %error, "session refused");
                 }
                 self.server.sight.refused();

@@ -12,14 +12,14 @@ use ringfence_protocol::sys::socket::TryReceived;
 use ringfence_protocol::wire::{self, ClientMessage, DaemonMessage};
 
 use super::Running;
-use super::allowance::Allowance;
+use super::bucket::TokenBucket;
 use crate::handshake;
 use crate::inbox::Message;
 use crate::session::Session;
 
 /// Control messages that a session may send.
-pub(super) fn messages() -> Allowance {
-    Allowance::new(limits::CONTROL_MESSAGES, limits::CONTROL_MESSAGES_PER_SECOND, Instant::now())
+pub(super) fn messages() -> TokenBucket {
+    TokenBucket::new(limits::CONTROL_MESSAGES, limits::CONTROL_MESSAGES_PER_SECOND, Instant::now())
 }
 
 impl Running {

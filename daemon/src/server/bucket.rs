@@ -1,10 +1,10 @@
-//! [`Allowance`]: what may be done at once, and how much of it comes back in a second.
+//! [`TokenBucket`]: what may be done at once, and how much of it comes back in a second.
 
 use std::time::{Duration, Instant};
 
 /// Counts down what may be done, and up again as time passes.
 #[derive(Debug)]
-pub(super) struct Allowance {
+pub(super) struct TokenBucket {
     left: u32,
     most: u32,
     /// Until one comes back.
@@ -13,7 +13,7 @@ pub(super) struct Allowance {
     since: Instant,
 }
 
-impl Allowance {
+impl TokenBucket {
     /// So many at once, and so many a second (not 0) after that.
     pub(super) fn new(most: u32, per_second: u32, now: Instant) -> Self {
         Self { left: most, most, every: Duration::from_secs(1) / per_second, since: now }
@@ -48,8 +48,8 @@ mod tests {
     fn what_is_taken_comes_back_one_by_one_and_never_more_than_there_was() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut allowance = Allowance::new(3, 100, start);
-        let mut taken = |ms| (0..9).take_while(|_| allowance.take(at(ms))).count();
+        let mut bucket = TokenBucket::new(3, 100, start);
+        let mut taken = |ms| (0..9).take_while(|_| bucket.take(at(ms))).count();
         assert_eq!(taken(0), 3);
         assert_eq!(taken(9), 0);
         assert_eq!(taken(10), 1);
